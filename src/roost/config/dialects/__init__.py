@@ -1,0 +1,1 @@
+"""Forms of configuration file; each turns into the one spec."""

@@ -1,0 +1,1 @@
+"""The control plane: who is awake. Gate, view, loop, execution of plans."""

@@ -1,0 +1,52 @@
+"""What the control plane needs of a replica's owner; `host/replica.py` has it, tests bring a fake with manners."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from roost.core.events import Changed
+from roost.core.lifecycle import State
+from roost.core.plan import Action
+from roost.core.request import Address
+from roost.core.spec import ModelSpec
+from roost.core.view import Goal
+
+
+class Owner(Protocol):
+    """The single writer of one replica's state. All attributes are read-only to everybody else."""
+
+    id: str
+    model: str
+    spec: ModelSpec
+    owned: bool
+    state: State
+    since: float
+    level: int | None
+    failures: int
+    retry_at: float | None
+    last_error: str
+    became_ready_at: float | None
+    last_sleep_at: float | None
+    manual_wake_at: float | None
+    drain_goal: Goal | None
+    drain_idle: bool
+
+    @property
+    def address(self) -> Address:
+        """Where it listens (or will)."""
+        ...
+
+    @property
+    def sleep_levels(self) -> tuple[int, ...]: ...
+
+    def obey(self, action: Action) -> None:
+        """Advance the state at once and begin the work in the background. Raises IllegalMove on an order that
+        the present state does not take; never blocks, never raises for a failure of the engine (a Fact does)."""
+        ...
+
+    def suspect(self) -> None:
+        """Someone saw its port refuse: look now instead of at the next probe."""
+        ...
+
+    def subscribe(self, hear: Callable[[Changed], None]) -> None:
+        """`hear` is called after each change of state, synchronously, in order."""
+        ...

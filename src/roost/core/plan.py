@@ -1,0 +1,159 @@
+"""A plan: actions that may start now, each with its reason; what is blocked and why; when to look again.
+
+Pure values. Made by `planner.plan`, performed by `control/execute`, shown by log, API, CLI and dashboard.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from roost.core.units import format_duration, format_size
+from roost.core.view import Goal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """Requests wait for the model."""
+
+    waiting: int
+    waited_s: float
+    kind: str = "demand"
+
+    def __str__(self) -> str:
+        noun = "request waits" if self.waiting == 1 else "requests wait"
+        return f"{self.waiting} {noun}, the first for {format_duration(self.waited_s)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preload:
+    """The config says `preload`, or the model is kept in place after a crash."""
+
+    kind: str = "preload"
+
+    def __str__(self) -> str:
+        return "preload: true"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Idle:
+    """Nothing came for as long as the config allows."""
+
+    idle_s: float
+    after_s: float
+    setting: str = "sleep_after"
+    kind: str = "idle"
+
+    def __str__(self) -> str:
+        return f"idle for {format_duration(self.idle_s)} ({self.setting} {format_duration(self.after_s)})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evict:
+    """Another model needs the room."""
+
+    for_model: str
+    idle_s: float
+    need_bytes: int = 0
+    """0 where only the number of resident models is bounded."""
+    max_resident: int | None = None
+    kind: str = "evict"
+
+    def __str__(self) -> str:
+        need = f"{format_size(self.need_bytes)} for" if self.need_bytes else "a place for"
+        bound = f"; max_resident {self.max_resident}" if self.max_resident is not None else ""
+        return f"makes {need} {self.for_model!r}, least recently used ({format_duration(self.idle_s)} ago){bound}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ordered:
+    """An operator asked."""
+
+    goal: Goal
+    by: str
+    kind: str = "operator"
+
+    def __str__(self) -> str:
+        return f"{self.by} asked for {self.goal}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A drain or transition begun for idleness is taken back: requests came."""
+
+    waiting: int
+    kind: str = "wanted"
+
+    def __str__(self) -> str:
+        return f"{self.waiting} new request{'s' if self.waiting != 1 else ''} came while it drained"
+
+
+Reason = Demand | Preload | Idle | Evict | Ordered | Wanted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    replica: str
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wake:
+    replica: str
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drain:
+    """No new leases; `goal` (ASLEEP, STOPPED, RESTARTED) is what a later round goes on to."""
+
+    replica: str
+    goal: Goal
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undrain:
+    replica: str
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sleep:
+    replica: str
+    level: int
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """`forced`: leases may still be out; they are cut."""
+
+    replica: str
+    reason: Reason
+    forced: bool = False
+
+
+Action = Load | Wake | Drain | Undrain | Sleep | Stop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocked:
+    """Why a model with waiting requests (or a wish) cannot move now: the sentence a waiting client gets.
+
+    `final`: no later round will help without the operator (FAILED, can never fit, order refused), so the
+    waiters are refused now; else they wait on.
+    """
+
+    model: str
+    sentence: str
+    final: bool = False
+    retry_after_s: float | None = None
+    code: str = "model_unavailable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to do now. Empty actions and empty blocked: nothing to do until `next_check_at`."""
+
+    actions: tuple[Action, ...] = ()
+    blocked: Mapping[str, Blocked] = field(default_factory=dict)
+    next_check_at: float | None = None

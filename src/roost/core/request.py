@@ -1,0 +1,125 @@
+"""One request's record from head to settled, and the answers a gate can give it.
+
+`Request` is the one mutable value: the data plane writes it, telemetry and the log read it once it is settled.
+Times are monotonic seconds, unknown is None.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from roost.core.spec import KeySpec, ModelSpec
+
+
+class Phase(StrEnum):
+    """Where a request is: the word in logs, metrics and dashboard."""
+
+    ACCEPTED = "accepted"
+    IDENTIFIED = "identified"
+    AUTHORISED = "authorised"
+    ENTERED = "entered"
+    QUEUED = "queued"
+    CONNECTED = "connected"
+    STREAMING = "streaming"
+    SETTLED = "settled"
+
+
+class Outcome(StrEnum):
+    """How a request ended."""
+
+    OK = "ok"
+    """The engine's whole answer went out, whatever its status."""
+    REFUSED = "refused"
+    """roost answered itself: 4xx and 5xx with a reason."""
+    CLIENT_GONE = "client_gone"
+    """The client left first (499 in the log)."""
+    ENGINE_FAILED = "engine_failed"
+    """The engine was refused, gone, silent or broke off."""
+
+
+class Fault(StrEnum):
+    """Whose fault a refusal is."""
+
+    CLIENT = "client"
+    GATEWAY = "gateway"
+    ENGINE = "engine"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """An answer that is roost's own. `message` is a sentence for the client; `retry_after_s` becomes a header."""
+
+    status: int
+    code: str
+    message: str
+    fault: Fault = Fault.CLIENT
+    retry_after_s: float | None = None
+    close: bool = False
+    """The connection ends after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to connect: host and port, or the path of a Unix socket."""
+
+    host: str
+    port: int
+    socket_path: str | None = None
+
+    def __str__(self) -> str:
+        return self.socket_path or f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """What a model name leads to. `name` is the configured model, `asked` what the client wrote."""
+
+    name: str
+    asked: str
+    spec: ModelSpec
+    rewrite: str | None = None
+    """The `model` to put into the request, None to leave it as it came."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Request:
+    """The life of one request."""
+
+    id: str
+    received_at: float
+    method: str = ""
+    path: str = ""
+    client: str = ""
+    key: KeySpec | None = None
+    route: Route | None = None
+    stream: bool = False
+    phase: Phase = Phase.ACCEPTED
+    deadline_at: float | None = None
+    """When the client itself will give up, where it said so."""
+    queued_at: float | None = None
+    leased_at: float | None = None
+    replica: str | None = None
+    sent_at: float | None = None
+    first_byte_at: float | None = None
+    first_token_at: float | None = None
+    last_token_at: float | None = None
+    ended_at: float | None = None
+    status: int | None = None
+    outcome: Outcome | None = None
+    error: str = ""
+    bytes_in: int = 0
+    bytes_out: int = 0
+    events: int = 0
+    """SSE data events seen."""
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    retried: bool = False
+    gaps: list[float] = field(default_factory=list)
+    """Inter-token gaps of the latest events not yet handed to telemetry; bounded by the relay."""
+
+    @property
+    def may_wake(self) -> bool:
+        return self.method != "GET" and self.method != "HEAD" and (self.key is None or self.key.may_wake)
+
+    @property
+    def counts(self) -> bool:
+        return self.key is None or self.key.counts

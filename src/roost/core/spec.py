@@ -1,0 +1,305 @@
+"""The configuration as frozen dataclasses: they are the schema, the defaults and the reference page at once.
+
+Pure. `config` wraps them in pydantic and fills them from YAML; every other room only reads them.
+The docstring under a field is its text in the JSON Schema and in docs/configuration.md.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+from roost.core.units import Duration, MaybeDuration, Size
+
+STRICT = {"extra": "forbid", "use_attribute_docstrings": True}
+MIB = 1024 * 1024
+
+
+class EngineKind(StrEnum):
+    """The kind of server program behind a model."""
+
+    LLAMACPP = "llamacpp"
+    VLLM = "vllm"
+    SGLANG = "sglang"
+    COMMAND = "command"
+    SIMULATED = "simulated"
+
+
+class Task(StrEnum):
+    """What a model is for; a wake is verified by a request that fits it."""
+
+    GENERATE = "generate"
+    EMBED = "embed"
+    RERANK = "rerank"
+    OTHER = "other"
+
+
+class Scope(StrEnum):
+    """What a key may do; admin includes read and infer, read is for status and metrics."""
+
+    INFER = "infer"
+    READ = "read"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeySpec:
+    """One API key."""
+
+    __pydantic_config__ = STRICT
+
+    name: str
+    """What logs and metrics call the key; never the key itself."""
+    key: str = field(repr=False)
+    """The secret; usually `${env:NAME}`."""
+    scopes: tuple[Scope, ...] = (Scope.INFER,)
+    """infer, read, admin."""
+    models: tuple[str, ...] | None = None
+    """Names or globs (`team-a/*`) this key may use; all when left out."""
+    may_wake: bool = True
+    """False: requests with this key never load or wake a model (probes of a gateway in front)."""
+    counts: bool = True
+    """False: requests with this key do not count as traffic and keep no model awake."""
+    requests_per_minute: int | None = None
+    """Over it: 429 with Retry-After."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitsSpec:
+    """Bounds on what a client may send. At the bound the answer is 408, 413 or 431, never silence."""
+
+    __pydantic_config__ = STRICT
+
+    head_size: Size = 32 * 1024
+    """Request line and headers together."""
+    head_fields: int = 100
+    """Number of header fields."""
+    head_timeout: Duration = 10.0
+    """From the first byte of a head to its last."""
+    body_size: Size = 64 * MIB
+    """One request's body (base64 images and audio are large)."""
+    body_idle_timeout: Duration = 30.0
+    """Between two pieces of a body."""
+    held_bodies: Size = 512 * MIB
+    """Bodies held for all waiting requests together; over it 503 with Retry-After."""
+    keep_alive: Duration = 75.0
+    """An idle client connection is closed after this."""
+    connections: int = 16384
+    """Open client connections; over it new ones are closed at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSpec:
+    """The port roost serves on."""
+
+    __pydantic_config__ = STRICT
+
+    name: str | None = None
+    """The instance's name: its state directory and tmux prefix; a hash of the config's path when left out."""
+    host: str = "127.0.0.1"
+    """Address to bind. Anything but loopback needs `keys`, or `open: true`."""
+    port: int = 8080
+    """Port to bind; 0 picks a free one."""
+    open: bool = False
+    """Allow serving without keys on an address that is not loopback."""
+    keys: tuple[KeySpec, ...] = ()
+    """API keys; without any, loopback clients may do everything."""
+    hosts: tuple[str, ...] = ()
+    """Names that a request's Host header may carry, besides loopback names and `host`."""
+    cors_origins: tuple[str, ...] = ()
+    """Web origins whose pages may call this port."""
+    limits: LimitsSpec = field(default_factory=LimitsSpec)
+    """Bounds on client input."""
+    shutdown_timeout: Duration = 30.0
+    """How long answers may run on after Ctrl-C or SIGTERM."""
+    request_log: bool = True
+    """One line per request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeoutsSpec:
+    """How long roost waits for an engine. `never` means no limit."""
+
+    __pydantic_config__ = STRICT
+
+    connect: Duration = 2.0
+    """Opening a connection to the engine."""
+    first_byte: MaybeDuration = None
+    """From the request sent to the first byte of its answer; over it 504."""
+    between_bytes: MaybeDuration = None
+    """Between two pieces of an answer; over it the answer is cut."""
+    upstream_idle: Duration = 4.0
+    """A pooled connection is not reused after this (vLLM and llama-server close theirs at 5 s)."""
+    step: Duration = 60.0
+    """One step of a sleep or wake."""
+    drain: Duration = 60.0
+    """How long an operator's order (sleep, unload, restart) lets running requests go on."""
+    probe_lost: Duration = 30.0
+    """A ready engine that answers no probe and sends no byte for this long is restarted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueSpec:
+    """The bounded queue of a model that is busy or not ready."""
+
+    __pydantic_config__ = STRICT
+
+    size: int = 256
+    """Requests that may wait; the next one gets 429."""
+    max_wait: Duration = 600.0
+    """Longest wait; then 503 with Retry-After (the OpenAI SDK's own time-out is 10 minutes)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartSpec:
+    """What happens when an engine dies by itself."""
+
+    __pydantic_config__ = STRICT
+
+    tries: int = 5
+    """Failures in a row before the model is FAILED."""
+    backoff: Duration = 1.0
+    """Wait before the second try; doubles each time."""
+    backoff_max: Duration = 60.0
+    """Longest wait between two tries."""
+    retry_failed_after: MaybeDuration = 60.0
+    """A FAILED model is tried again for a new request after this; `never` leaves it to the operator."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """One model: the name is its key under `models`. Every field may also stand under `defaults`."""
+
+    __pydantic_config__ = STRICT
+
+    engine: EngineKind | None = None
+    """llamacpp, vllm, sglang, command or simulated; when left out: `command` or `url` -> command,
+    a .gguf file -> llamacpp, else vllm."""
+    weights: str | None = None
+    """A file, folder or hub id that the engine loads; relative paths start at the config file."""
+    command: str | tuple[str, ...] | None = None
+    """The whole command line of `engine: command`; `${PORT}` and `${MODEL}` are replaced. A string is split
+    as a shell would, without a shell."""
+    url: str | None = None
+    """Base address of an engine that runs already; roost never starts or stops it."""
+    host: str = "127.0.0.1"
+    """Address the engine listens on."""
+    port: int | None = None
+    """Port the engine listens on; a free one is picked when left out."""
+    args: tuple[str, ...] = ()
+    """Arguments added to the engine's command line; an entry may hold several, split as a shell would."""
+    env: dict[str, str] = field(default_factory=dict)
+    """Environment variables added for the engine."""
+    venv: str | None = None
+    """A Python virtual environment whose programs come first on the engine's PATH."""
+    cwd: str | None = None
+    """Working directory of the engine; the config's folder when left out."""
+    stop_command: str | tuple[str, ...] | None = None
+    """Run instead of SIGTERM to stop the engine; `${PID}` and `${PORT}` are replaced."""
+    aliases: tuple[str, ...] = ()
+    """Further names; rewritten to the served name in the request."""
+    also_serves: tuple[str, ...] = ()
+    """Names that the engine itself knows (adapters); passed on unchanged."""
+    served_name: str | None = None
+    """The name the engine knows the model by; the model's own name when left out."""
+    task: Task = Task.GENERATE
+    """generate, embed, rerank or other."""
+    description: str = ""
+    """Shown in `/v1/models` and the dashboard."""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """Passed through to `/v1/models`."""
+    context_length: int | None = None
+    """Tokens; learned from the engine where it tells."""
+    modalities: tuple[str, ...] = ()
+    """Such as text, image, audio."""
+    tools: bool | None = None
+    """Whether the model can call tools."""
+    unlisted: bool = False
+    """Left out of `/v1/models`, yet it answers."""
+    health_path: str | None = None
+    """GET that answers 200 when the engine is ready; the engine's usual one when left out."""
+    start_timeout: Duration = 1200.0
+    """From start to ready."""
+    stop_grace: Duration = 15.0
+    """From SIGTERM to SIGKILL."""
+    preload: bool = False
+    """Start with roost, without waiting for a request."""
+    sleep_level: Literal[1, 2] = 1
+    """1 keeps the weights in host memory, 2 keeps nothing (vLLM)."""
+    sleep_after: MaybeDuration = 300.0
+    """Idle time before the model is put to sleep, where its engine can sleep."""
+    unload_after: MaybeDuration = None
+    """Idle time before the engine is stopped."""
+    min_sleep_duration: Duration = 0.0
+    """A model is not put to sleep again before this since the start of its last sleep."""
+    pin: bool = False
+    """Never put to sleep, unloaded or evicted by roost itself."""
+    concurrency: int | None = None
+    """Requests the engine gets at once; more wait in the queue."""
+    queue: QueueSpec = field(default_factory=QueueSpec)
+    """Bounds of the queue."""
+    api_key: str | None = field(default=None, repr=False)
+    """Sent to the engine as a Bearer token."""
+    set_params: dict[str, Any] = field(default_factory=dict)
+    """Top-level fields set in each JSON request, over what the client sent."""
+    strip_params: tuple[str, ...] = ()
+    """Top-level fields removed from each JSON request."""
+    timeouts: TimeoutsSpec = field(default_factory=TimeoutsSpec)
+    """How long roost waits for the engine."""
+    restart: RestartSpec = field(default_factory=RestartSpec)
+    """Back-off and tries after a crash."""
+    on_exit: Literal["stop", "leave"] = "stop"
+    """What happens to the engine when roost ends; `leave` lets the next roost adopt it."""
+    footprint: Size | None = None
+    """Memory it takes while awake; counts against `memory.devices`."""
+    footprint_asleep: Size = 0
+    """Device memory it keeps while asleep."""
+    devices: tuple[str, ...] = ()
+    """Devices of `memory.devices` whose budget it takes from; the first one when left out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemorySpec:
+    """What may be awake together. Without any of these nothing is ever evicted."""
+
+    __pydantic_config__ = STRICT
+
+    max_resident: int | None = None
+    """Models awake at once."""
+    devices: dict[str, Size] = field(default_factory=dict)
+    """Budget per device: `gpu0: 80GiB`."""
+    reserve: Size = 0
+    """Kept free on each device."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicySpec:
+    """Who yields, and how."""
+
+    __pydantic_config__ = STRICT
+
+    evict_by: Literal["sleep", "unload"] = "sleep"
+    """sleep: put the victim to sleep where its engine can and that frees enough; unload: always stop it."""
+    residency: Duration = 0.0
+    """A model that just became ready is not evicted before this."""
+    max_starts: int = 4
+    """Engines that may be starting or waking at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoostSpec:
+    """A whole configuration."""
+
+    __pydantic_config__ = STRICT
+
+    server: ServerSpec = field(default_factory=ServerSpec)
+    """The port, its keys and its limits."""
+    defaults: ModelSpec = field(default_factory=ModelSpec)
+    """Values for every model that does not set them itself."""
+    memory: MemorySpec = field(default_factory=MemorySpec)
+    """Budgets."""
+    policy: PolicySpec = field(default_factory=PolicySpec)
+    """Choices."""
+    macros: dict[str, Any] = field(default_factory=dict)
+    """Reusable pieces: `${name}` in any string is replaced."""
+    models: dict[str, ModelSpec] = field(default_factory=dict)
+    """The models by the name that clients send."""

@@ -1,0 +1,73 @@
+"""Sizes and durations as people write them: `80GiB`, `5m`, `never`.
+
+Pure parsing and printing. Raises ValueError with a sentence that says what to write instead.
+Called by the config's types, the CLI and every message that shows a number of bytes or seconds.
+"""
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, WithJsonSchema
+
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgtp]?)(i?)b?\s*", re.IGNORECASE)
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)", re.IGNORECASE)
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
+
+
+def parse_size(value: Any) -> Any:
+    """Bytes from `512`, `64MiB`, `1.5 GB` (GB = 10^9, GiB = 2^30). Other types pass for pydantic to refuse."""
+    if not isinstance(value, str):
+        return value
+    match = _SIZE.fullmatch(value)
+    if match is None:
+        raise ValueError(f"{value!r} is not a size; write it like 80GiB, 512MB or a number of bytes")
+    number, power, binary = match.groups()
+    return round(float(number) * (1024 if binary else 1000) ** _POWERS[power.lower()])
+
+
+def parse_duration(value: Any) -> Any:
+    """Seconds from `90`, `1.5s`, `5m`, `1h30m`, `250ms`; `never` is None. Other types pass on."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip().lower()
+    if text == "never":
+        return None
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return float(text)
+    parts = _DURATION_PART.findall(text)
+    if not parts or _DURATION_PART.sub("", text).strip():
+        raise ValueError(f"{value!r} is not a duration; write it like 30s, 5m, 1h30m or never")
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+
+
+def format_size(count: int) -> str:
+    """`61.2 GiB`: bytes for a human reader."""
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} TiB"
+
+
+def format_duration(seconds: float) -> str:
+    """`412 s`, `6m 52s`, `2h 05m`: seconds for a human reader."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 120:
+        return f"{whole} s"
+    if whole < 7200:
+        return f"{whole // 60}m {whole % 60:02d}s"
+    return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+
+
+def _schema(description: str, example: str) -> WithJsonSchema:
+    pattern = {"anyOf": [{"type": "string"}, {"type": "number", "minimum": 0}]}
+    return WithJsonSchema({**pattern, "description": description, "examples": [example]})
+
+
+Size = Annotated[int, BeforeValidator(parse_size), _schema("a size in bytes", "80GiB")]
+Duration = Annotated[float, BeforeValidator(parse_duration), _schema("a duration", "5m")]
+MaybeDuration = Annotated[float | None, BeforeValidator(parse_duration), _schema("a duration, or `never`", "5m")]

@@ -1,0 +1,103 @@
+"""The fleet at one moment, frozen: all that the planner may know.
+
+Pure. Built by `control/observe`, read by `planner`. Times are monotonic seconds, unknown is None.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from roost.core.lifecycle import State
+from roost.core.spec import MemorySpec, ModelSpec, PolicySpec
+
+
+class Goal(StrEnum):
+    """Where a drain leads, and what an operator may ask a model to become."""
+
+    READY = "ready"
+    ASLEEP = "asleep"
+    STOPPED = "stopped"
+    RESTARTED = "restarted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """An operator's order for one model, standing until it is met or refused."""
+
+    goal: Goal
+    by: str
+    """Who asked: `cli`, `api:<key name>`."""
+    asked_at: float
+    force_at: float | None = None
+    """From then on running requests no longer hold it up."""
+    level: int | None = None
+    restart_began: bool = False
+    """RESTARTED only: the old process has gone down, what is left is to start."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaView:
+    """One replica as its owner (`host/replica.py`) and the gate see it."""
+
+    id: str
+    model: str
+    state: State
+    since: float
+    """When it entered this state."""
+    owned: bool = True
+    """False: runs elsewhere (keeper foreign); roost may sleep and wake but never start or stop it."""
+    sleep_levels: tuple[int, ...] = ()
+    """Levels its engine can be ordered into; empty: it has no sleep order."""
+    level: int | None = None
+    """The level it sleeps at; None also for the engine's own sleep."""
+    in_flight: int = 0
+    became_ready_at: float | None = None
+    idle_since: float | None = None
+    """max(became ready, last completion, last manual wake); None while requests run or it is not ready."""
+    last_used_at: float | None = None
+    last_sleep_at: float | None = None
+    """Start of its last sleep."""
+    retry_at: float | None = None
+    """In BACKOFF and FAILED: not before this; None in FAILED means only an operator may."""
+    failures: int = 0
+    last_error: str = ""
+    drain_goal: Goal | None = None
+    """In DRAINING: what the drain is for."""
+    drain_idle: bool = False
+    """In DRAINING: its reason was idleness, so a new request may undrain it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelView:
+    """One model: its spec, what waits for it and what the operator wants."""
+
+    name: str
+    spec: ModelSpec
+    replicas: tuple[ReplicaView, ...]
+    waiting: int = 0
+    """Requests in its queue that may wake it."""
+    oldest_wait_at: float | None = None
+    pinned: bool = False
+    """Pinned by config or by the operator."""
+    wish: Wish | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetView:
+    """Everything, at `now`."""
+
+    now: float
+    models: tuple[ModelView, ...]
+    memory: MemorySpec = field(default_factory=MemorySpec)
+    pending: Mapping[str, str] = field(default_factory=dict)
+    """Replica id -> order given and not yet seen to have an effect; the planner orders nothing more for it."""
+    started_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """The planner's second argument: choices, not facts."""
+
+    spec: PolicySpec = field(default_factory=PolicySpec)
+    auto: bool = True
+    """False: no idle sleep, no preload (a router that only forwards)."""

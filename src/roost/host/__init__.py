@@ -1,0 +1,1 @@
+"""What touches one machine: children, probes, steps, log files, the state directory."""

@@ -1,0 +1,1 @@
+"""What to do: pure functions of a frozen view."""

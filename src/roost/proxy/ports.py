@@ -1,0 +1,76 @@
+"""What the data plane needs of the rest of roost, as protocols. `app` plugs `control` and `telemetry` in.
+
+Callback-shaped: a request that meets a ready replica makes no task, no future and no timer.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from roost.core.request import Address, Refusal, Request, Route
+
+
+class Lease(Protocol):
+    """Leave for one request to use one replica. `release` is called exactly once, when its last byte went out
+    or the connection to the engine is given up."""
+
+    @property
+    def replica(self) -> str: ...
+    @property
+    def address(self) -> Address: ...
+    def release(self, now: float) -> None: ...
+    def refused_connect(self) -> None:
+        """The replica's port refused: the gate has its owner look at it now."""
+        ...
+
+
+class Ticket(Protocol):
+    """A place in a model's queue."""
+
+    def leave(self) -> None:
+        """Give the place up (the client is gone). Idempotent; after it the waiter hears nothing more."""
+        ...
+
+
+class Waiter(Protocol):
+    """Who waits in a queue; called back at most once with either."""
+
+    def granted(self, lease: Lease) -> bool:
+        """Take the lease: True if it is really used. In-flight rises only then."""
+        ...
+
+    def refused(self, refusal: Refusal) -> None: ...
+
+
+class Fleet(Protocol):
+    """Who can answer. Implemented by `control/gate.py`; a fixed one in tests and benchmarks."""
+
+    def resolve(self, name: str) -> Route | None:
+        """The route of a model name, alias or adapter name; None if unknown."""
+        ...
+
+    def match_prefix(self, path: str) -> tuple[Route, str] | None:
+        """The longest known name at the start of `a/b/v1/x`, and the rest (`/v1/x`)."""
+        ...
+
+    def enter(self, request: Request, route: Route, waiter: Waiter, now: float) -> Lease | Ticket | Refusal:
+        """The one admission decision. A returned lease already counts as in flight."""
+        ...
+
+    def another(self, lease: Lease, now: float) -> Lease | None:
+        """After a refused connect: a lease on another ready replica of the same model, if there is one.
+        The first lease is released by this call when one is given."""
+        ...
+
+
+class Watcher(Protocol):
+    """Hears of requests: telemetry, log, the list of requests in flight. Must be quick and never raise."""
+
+    def began(self, request: Request) -> None: ...
+    def settled(self, request: Request) -> None: ...
+
+
+class InferencePaths(Protocol):
+    """Which paths belong to engines, by route."""
+
+    def inference(self, route: Route) -> Sequence[str]: ...
+    def control(self, route: Route) -> Sequence[str]: ...

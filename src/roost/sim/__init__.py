@@ -1,0 +1,1 @@
+"""The simulated engine: a real HTTP server that behaves, or misbehaves, like vLLM."""

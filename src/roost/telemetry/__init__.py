@@ -1,0 +1,1 @@
+"""Counting: traffic, latency, metrics. Pure, with `now` passed in."""

@@ -4,8 +4,9 @@
 Times are monotonic seconds, unknown is None.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from roost.core.spec import KeySpec, ModelSpec
 
@@ -80,12 +81,12 @@ class Route:
     """The `model` to put into the request, None to leave it as it came."""
 
 
-@dataclass(slots=True, kw_only=True)
 class Request:
-    """The life of one request."""
+    """The life of one request.
 
-    id: str
-    received_at: float
+    Fields not yet known live on the class, so that making a record costs two assignments on the hot path.
+    """
+
     method: str = ""
     path: str = ""
     client: str = ""
@@ -109,17 +110,23 @@ class Request:
     bytes_in: int = 0
     bytes_out: int = 0
     events: int = 0
-    """SSE data events seen."""
+    """Pieces of an SSE answer that carried data."""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     retried: bool = False
-    gaps: list[float] = field(default_factory=list)
-    """Inter-token gaps of the latest events not yet handed to telemetry; bounded by the relay."""
+
+    def __init__(self, id: str, received_at: float, **known: Any) -> None:
+        self.id = id
+        self.received_at = received_at
+        if known:
+            self.__dict__.update(known)
 
     @property
     def may_wake(self) -> bool:
+        """False where the request must not load or wake a model: GET, HEAD, and keys that may not."""
         return self.method != "GET" and self.method != "HEAD" and (self.key is None or self.key.may_wake)
 
     @property
     def counts(self) -> bool:
+        """False where the request is no traffic and keeps no model awake."""
         return self.key is None or self.key.counts

@@ -3,7 +3,6 @@
 Callback-shaped: a request that meets a ready replica makes no task, no future and no timer.
 """
 
-from collections.abc import Sequence
 from typing import Protocol
 
 from roost.core.request import Address, Refusal, Request, Route
@@ -67,10 +66,22 @@ class Watcher(Protocol):
 
     def began(self, request: Request) -> None: ...
     def settled(self, request: Request) -> None: ...
+    def gap(self, request: Request, seconds: float) -> None:
+        """Time between two pieces of an SSE answer."""
+        ...
 
 
-class InferencePaths(Protocol):
-    """Which paths belong to engines, by route."""
+class Paths(Protocol):
+    """Which paths belong to engines beyond `/v1/*`, and which control one."""
 
-    def inference(self, route: Route) -> Sequence[str]: ...
-    def control(self, route: Route) -> Sequence[str]: ...
+    def is_inference(self, path: str) -> bool:
+        """True if any engine kind in use serves it as inference."""
+        ...
+
+    def serves(self, route: Route, path: str) -> bool:
+        """True if the route's engine kind serves this path (beyond `/v1/*`)."""
+        ...
+
+    def controls(self, route: Route, path: str) -> bool:
+        """True if the path controls the engine: for admins only, and only under /upstream."""
+        ...

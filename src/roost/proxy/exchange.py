@@ -1,0 +1,206 @@
+"""One request on its way: what ties a session, a lease and an upstream connection together until it is settled.
+
+Holds, does not decide: the decisions are the phases'. Settles exactly once, whatever happens, and gives the
+lease back then.
+"""
+
+import math
+from typing import TYPE_CHECKING
+
+from roost import clock
+from roost.core.request import Fault, Outcome, Phase, Refusal, Request, Route
+from roost.protocol.head import RequestHead
+from roost.proxy import access, phases
+from roost.proxy.ports import Lease, Ticket
+from roost.proxy.refuse import refusal_bytes
+
+if TYPE_CHECKING:
+    from roost.proxy.plane import Plane
+    from roost.proxy.relay import Upstream
+    from roost.proxy.session import Session
+
+
+class Exchange:
+    """A request and its answer. Implements `ports.Waiter` for the gate's queue."""
+
+    __slots__ = (
+        "answer_started",
+        "body",
+        "deadline_at",
+        "head",
+        "held",
+        "lease",
+        "path",
+        "plane",
+        "query",
+        "request",
+        "session",
+        "settled",
+        "streams_body",
+        "target",
+        "ticket",
+        "to_admin",
+        "tunnelling",
+        "unsent",
+        "unsent_done",
+        "upstream",
+    )
+
+    def __init__(self, session: "Session", head: RequestHead, now: float) -> None:
+        self.session = session
+        self.plane: Plane = session.plane
+        self.head = head
+        self.request = Request("", now)
+        self.target = head.target
+        self.path = ""
+        self.query = b""
+        self.body = b""
+        self.lease: Lease | None = None
+        self.ticket: Ticket | None = None
+        self.upstream: Upstream | None = None
+        self.deadline_at = math.inf
+        self.held = 0
+        self.answer_started = False
+        self.settled = False
+        self.streams_body = False
+        self.to_admin = False
+        self.tunnelling = False
+        self.unsent: list[bytes] = []
+        self.unsent_done = False
+
+    @property
+    def route(self) -> Route | None:
+        return self.request.route
+
+    # the gate's side (ports.Waiter)
+
+    def granted(self, lease: Lease) -> bool:
+        if self.settled:
+            return False
+        self.ticket = None
+        self.release_held()
+        self.lease = lease
+        phases.leased(self)
+        return True
+
+    def refused(self, refusal: Refusal) -> None:
+        self.ticket = None
+        self.refuse(refusal)
+
+    def release_held(self) -> None:
+        self.plane.held_bytes -= self.held
+        self.held = 0
+
+    # the client's side
+
+    def send(self, data: bytes) -> None:
+        """Bytes of the answer."""
+        self.session.transport.write(data)
+        self.request.bytes_out += len(data)
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Answer with roost's own error, or cut an answer that has already begun."""
+        if self.settled:
+            return
+        request = self.request
+        request.error = refusal.message
+        outcome = Outcome.ENGINE_FAILED if refusal.fault is Fault.ENGINE else Outcome.REFUSED
+        if self.answer_started:
+            self.settle(outcome, persistent=False)
+            return
+        persistent = self.head.persistent and not refusal.close
+        request.status = refusal.status
+        data = refusal_bytes(
+            refusal if persistent else _closing(refusal),
+            request.id,
+            anthropic=self.path.startswith("/v1/messages"),
+            head_only=self.head.method == b"HEAD",
+            extra=access.cors(self),
+        )
+        self.send(data)
+        self.settle(outcome, persistent=persistent)
+
+    def client_gone(self) -> None:
+        """The client's connection is lost."""
+        if self.tunnelling:
+            self.settle(Outcome.OK, persistent=False)
+        else:
+            self.settle(Outcome.CLIENT_GONE, persistent=False)
+
+    def cancel(self) -> None:
+        """An operator cancels the request."""
+        message = "An operator cancelled this request."
+        self.refuse(Refusal(status=503, code="cancelled", message=message, fault=Fault.GATEWAY, close=True))
+
+    def pause_upstream(self) -> None:
+        if self.upstream is not None:
+            self.upstream.pause()
+
+    def resume_upstream(self) -> None:
+        if self.upstream is not None:
+            self.upstream.resume()
+
+    # bodies and tunnels that stream
+
+    def send_body_piece(self, data: bytes, *, last: bool) -> None:
+        """A piece of an /upstream body; held (bounded by pausing the client) until the engine is connected."""
+        self.request.bytes_in += len(data)
+        if self.upstream is not None:
+            self.upstream.send_piece(data, chunked=self.head.chunked, last=last)
+            return
+        self.unsent.append(data)
+        self.unsent_done = last
+        if not last:
+            self.session.pause_reading()
+
+    def send_tunnel(self, data: bytes) -> None:
+        if self.upstream is not None:
+            self.upstream.transport.write(data)
+
+    # the end
+
+    def overdue(self, now: float) -> None:
+        """The engine was silent past its limit; called by the sweep."""
+        phases.engine_silent(self, now)
+
+    def settle(self, outcome: Outcome, *, persistent: bool) -> None:
+        """The last phase of every request: runs once, always."""
+        if self.settled:
+            return
+        self.settled = True
+        now = clock.now()
+        self.release_held()
+        if self.ticket is not None:
+            self.ticket.leave()
+            self.ticket = None
+        upstream, self.upstream = self.upstream, None
+        if upstream is not None:
+            upstream.drop()  # the engine sees the connection close and stops generating
+        lease, self.lease = self.lease, None
+        if lease is not None:
+            lease.release(now)
+        self._record(outcome, now)
+        self.body = b""
+        self.session.finished(persistent=persistent)
+
+    def _record(self, outcome: Outcome, now: float) -> None:
+        request = self.request
+        request.phase = Phase.SETTLED
+        request.outcome = outcome
+        request.ended_at = now
+        if outcome is Outcome.CLIENT_GONE:
+            request.status = 499
+        self.plane.done(self)
+
+
+def _closing(refusal: Refusal) -> Refusal:
+    if refusal.close:
+        return refusal
+    return Refusal(
+        status=refusal.status,
+        code=refusal.code,
+        message=refusal.message,
+        fault=refusal.fault,
+        retry_after_s=refusal.retry_after_s,
+        close=True,
+    )

@@ -1,0 +1,44 @@
+"""roost's own API as one more upstream: the admin application on its private Unix socket.
+
+What the data plane found out about the caller goes along in `X-Roost-*` headers, which clients cannot set.
+"""
+
+from typing import TYPE_CHECKING
+
+from roost.core.request import Address
+from roost.proxy.keys import scopes_of
+
+if TYPE_CHECKING:
+    from roost.proxy.exchange import Exchange
+
+CONNECT_S = 2.0
+
+
+class AdminLease:
+    """Stands in for a gate's lease: the API is always there and has no limit of its own."""
+
+    replica = "api"
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+
+    def release(self, now: float) -> None:
+        """Nothing is counted."""
+
+    def refused_connect(self) -> None:
+        """Nobody to tell: the API lives in this process."""
+
+
+def admin_lines(x: "Exchange", lines: list[bytes]) -> list[bytes]:
+    """The head's lines with the caller's name, scopes and models in place of any the client made up."""
+    kept = [line for line in lines if line[:8].lower() != b"x-roost-"]
+    key = x.request.key
+    keyless = key is None and not x.plane.keys.empty  # an open path, asked without a key
+    scopes = () if keyless else sorted(scopes_of(key))
+    kept.append(b"x-roost-scopes: " + ",".join(scopes).encode())
+    if key is not None:
+        kept.append(b"x-roost-key-name: " + key.name.encode("utf-8"))
+        if key.models is not None:
+            kept.append(b"x-roost-models: " + ",".join(key.models).encode("utf-8"))
+    kept.append(b"x-roost-host: " + (x.head.host or b""))
+    return kept

@@ -1,0 +1,273 @@
+"""The path of a request, one function a phase (house rule: the phase's name is the word in log and metrics).
+
+Each takes the exchange on, or refuses it with the reason. A phase that must wait hands a callback to the gate or
+the pool and returns: a request that meets a ready replica and a pooled connection makes no task and no timer.
+Called by the session (accepted, identified), the gate (leased) and the relay (engine_lost, complete).
+"""
+
+from typing import TYPE_CHECKING
+
+from typing_extensions import TypeIs
+
+from roost import clock
+from roost.core.request import Fault, Outcome, Phase, Refusal, Request, Route
+from roost.core.spec import Scope
+from roost.protocol.forms import BadForm
+from roost.protocol.openai import BadBody
+from roost.proxy import access
+from roost.proxy.keys import scopes_of
+from roost.proxy.own import CONNECT_S, AdminLease, admin_lines
+from roost.proxy.ports import Lease, Ticket
+from roost.proxy.refuse import refusal_bytes
+from roost.proxy.routing import model_route, upstream_route
+
+if TYPE_CHECKING:
+    from roost.proxy.exchange import Exchange
+    from roost.proxy.relay import Upstream
+    from roost.proxy.session import Session
+
+
+# accepted: what the head alone decides
+
+
+def accepted(x: "Exchange") -> bool:
+    """Id, Host, Origin, key and kind of path, before any body is asked for. False if refused."""
+    plane, head, request = x.plane, x.head, x.request
+    request.id = access.request_id(x)
+    request.method = head.method.decode("ascii")
+    request.client = x.session.peer
+    plane.exchanges[request.id] = x
+    path, _, x.query = head.target.partition(b"?")
+    x.path = request.path = path.decode("ascii")
+    x.to_admin = plane.admin is not None and access.is_own(x.path)
+    if not x.to_admin:
+        plane.watcher.began(request)
+    refusal = access.stranger(x) or access.check_key(x)
+    if refusal is None and request.method == "OPTIONS" and head.origin is not None:
+        access.preflight(x)
+        return False
+    if refusal is None:
+        refusal = access.check_path(x)
+    if refusal is not None:
+        x.refuse(access.close_if_body(x, refusal))
+        return False
+    if head.read_timeout is not None and head.read_timeout.isdigit():
+        request.deadline_at = request.received_at + int(head.read_timeout)
+    return True
+
+
+# identified: which model
+
+
+def identified(x: "Exchange", body: bytes) -> None:
+    """The body is here (or streams): find the route, then go on to authorised."""
+    request = x.request
+    request.phase = Phase.IDENTIFIED
+    request.bytes_in = len(body)
+    x.body = body
+    if x.to_admin:
+        _to_admin(x)
+        return
+    try:
+        route = upstream_route(x) if x.path.startswith(access.UPSTREAM) else model_route(x)
+    except (BadBody, BadForm) as bad:
+        x.refuse(Refusal(status=400, code="bad_body", message=f"{str(bad)[:1].upper()}{str(bad)[1:]}."))
+        return
+    if route is not None:
+        request.route = route
+        authorised(x, route)
+
+
+# authorised and entered
+
+
+def authorised(x: "Exchange", route: Route) -> None:
+    """May this key infer, and now?"""
+    request = x.request
+    request.phase = Phase.AUTHORISED
+    key = request.key
+    if key is not None:
+        if Scope.INFER not in scopes_of(key):
+            message = f"The key {key.name!r} may not infer: its scopes are {', '.join(key.scopes)}."
+            x.refuse(access.close_if_body(x, Refusal(status=403, code="scope_needed", message=message)))
+            return
+        wait = x.plane.keys.wait_s(key, request.received_at)
+        if wait:
+            message = f"The key {key.name!r} is over its {key.requests_per_minute} requests per minute."
+            refusal = Refusal(status=429, code="rate_limited", message=message, retry_after_s=wait)
+            x.refuse(refusal)
+            return
+    entered(x, route)
+
+
+def entered(x: "Exchange", route: Route) -> None:
+    """The gate alone answers: a lease, a place in the queue, or a refusal."""
+    request = x.request
+    request.phase = Phase.ENTERED
+    answer = x.plane.fleet.enter(request, route, x, request.received_at)
+    if isinstance(answer, Refusal):
+        x.refuse(answer)
+    elif _is_lease(answer):
+        x.lease = answer
+        leased(x)
+    else:
+        queued(x, answer)
+
+
+def _is_lease(answer: Lease | Ticket) -> TypeIs[Lease]:
+    return hasattr(answer, "release")
+
+
+def queued(x: "Exchange", ticket: Ticket) -> None:
+    """Wait for the gate's callback; the body is held meanwhile, within a bound over all waiters."""
+    request, plane = x.request, x.plane
+    request.phase = Phase.QUEUED
+    request.queued_at = clock.now()
+    x.ticket = ticket
+    x.held = len(x.body)
+    plane.held_bytes += x.held
+    if plane.held_bytes > plane.limits.held_bodies:
+        message = f"Waiting requests already hold {plane.limits.held_bodies} bytes (server.limits.held_bodies)."
+        refusal = Refusal(status=503, code="too_much_waiting", message=message, fault=Fault.GATEWAY, retry_after_s=10.0)
+        x.refuse(refusal)
+
+
+# connected and streaming
+
+
+def leased(x: "Exchange") -> None:
+    """A lease is held: send on a pooled connection, or open one."""
+    lease, request = x.lease, x.request
+    assert lease is not None
+    now = clock.now()
+    request.leased_at = now
+    request.replica = lease.replica
+    upstream = x.plane.pool.take(lease.address, now)
+    if upstream is not None:
+        upstream.reused = True
+        connected(x, upstream, now)
+    else:
+        _connect(x, lease)
+
+
+def _connect(x: "Exchange", lease: Lease) -> None:
+    route = x.request.route
+    timeout_s = route.spec.timeouts.connect if route is not None else CONNECT_S
+
+    def done(upstream: "Upstream | None", error: str) -> None:
+        if upstream is None:
+            _refused_connect(x, lease, error)
+        elif x.settled or x.lease is not lease:
+            upstream.idle_again()
+        else:
+            connected(x, upstream, clock.now())
+
+    x.plane.pool.connect(lease.address, timeout_s, done)
+
+
+def _refused_connect(x: "Exchange", lease: Lease, error: str) -> None:
+    lease.refused_connect()
+    if x.settled or x.lease is not lease:
+        return
+    request = x.request
+    other = None if request.retried or x.to_admin else x.plane.fleet.another(lease, clock.now())
+    if other is not None:
+        request.retried = True
+        x.lease = other
+        leased(x)
+        return
+    message = f"The engine of {_who(request)} does not answer: {error}."
+    x.refuse(Refusal(status=502, code="engine_unreachable", message=message, fault=Fault.ENGINE, retry_after_s=2.0))
+
+
+def connected(x: "Exchange", upstream: "Upstream", now: float) -> None:
+    """Send the request."""
+    request, route = x.request, x.request.route
+    request.phase = Phase.CONNECTED
+    request.sent_at = now
+    if route is not None and route.spec.timeouts.first_byte is not None:
+        x.deadline_at = now + route.spec.timeouts.first_byte
+    x.upstream = upstream
+    upstream.begin(x, _engine_head(x, upstream))
+
+
+def _engine_head(x: "Exchange", upstream: "Upstream") -> bytes:
+    head, body, route = x.head, x.body, x.request.route
+    lines = [head.method + b" " + x.target + b" HTTP/1.1", upstream.host_line]
+    lines += head.forward
+    lines.append(b"x-request-id: " + x.request.id.encode())
+    if x.to_admin:
+        lines = admin_lines(x, lines)
+    elif route is not None and route.spec.api_key is not None:
+        lines.append(b"authorization: Bearer " + route.spec.api_key.encode())
+    if x.streams_body and head.chunked:
+        lines.append(b"transfer-encoding: chunked")
+    elif x.streams_body:
+        lines.append(b"content-length: %d" % (head.length or 0))
+    elif body or head.method not in (b"GET", b"HEAD", b"DELETE", b"OPTIONS"):
+        lines.append(b"content-length: %d" % len(body))
+    if head.upgrade is not None and not x.to_admin:
+        lines.append(b"connection: upgrade\r\nupgrade: " + head.upgrade)
+    lines.append(b"\r\n")
+    return b"\r\n".join(lines)
+
+
+def engine_lost(x: "Exchange", upstream: "Upstream") -> None:
+    """The connection ended before the answer did."""
+    request = x.request
+    lease = x.lease
+    if x.answer_started:
+        request.error = f"The engine of {_who(request)} broke off in the middle of its answer."
+        x.settle(Outcome.ENGINE_FAILED, persistent=False)
+        return
+    if upstream.reused and not upstream.heard and not request.retried and not x.streams_body and lease is not None:
+        request.retried = True  # it was closing as we wrote: nothing of this request was ever read
+        _connect(x, lease)
+        return
+    if lease is not None:
+        lease.refused_connect()
+    message = f"The engine of {_who(request)} closed the connection before it answered."
+    x.refuse(Refusal(status=502, code="engine_gone", message=message, fault=Fault.ENGINE, retry_after_s=2.0))
+
+
+def engine_silent(x: "Exchange", now: float) -> None:
+    """A configured limit of silence has passed."""
+    request = x.request
+    x.deadline_at = now + 3600.0
+    waited = now - (request.first_byte_at or request.sent_at or now)
+    setting = "between_bytes" if x.answer_started else "first_byte"
+    message = f"The engine of {_who(request)} sent nothing for {waited:.0f} s (timeouts.{setting})."
+    x.refuse(Refusal(status=504, code="engine_silent", message=message, fault=Fault.ENGINE, close=x.answer_started))
+
+
+def complete(x: "Exchange", *, reusable: bool) -> None:
+    """The whole answer is out; `reusable`: its end is visible to the client without closing."""
+    persistent = reusable and x.head.persistent and not x.plane.closing
+    x.settle(Outcome.OK, persistent=persistent)
+
+
+def _who(request: Request) -> str:
+    return f"model {request.route.name!r}" if request.route is not None else "roost's own API"
+
+
+# roost's own API, and what never became a request
+
+
+def _to_admin(x: "Exchange") -> None:
+    assert x.plane.admin is not None
+    x.request.phase = Phase.ENTERED
+    x.lease = AdminLease(x.plane.admin)
+    leased(x)
+
+
+def refuse_malformed(session: "Session", refusal: Refusal) -> None:
+    """Answer what could not be read as a request; it is recorded like any other."""
+    now = clock.now()
+    request = Request(session.plane.request_id(), now, client=session.peer, status=refusal.status)
+    request.error = refusal.message
+    request.outcome = Outcome.REFUSED
+    request.phase = Phase.SETTLED
+    request.ended_at = now
+    session.transport.write(refusal_bytes(refusal, request.id, anthropic=False, head_only=False))
+    session.plane.watcher.began(request)
+    session.plane.watcher.settled(request)

@@ -1,0 +1,363 @@
+"""One connection to an engine: sends a request, follows the framing of the answer, passes its bytes on.
+
+Bytes go through as they come; only the head is rewritten (hop-by-hop fields). Owns the upstream transport.
+A connection goes back to the pool only if its answer ended exactly where its framing said.
+"""
+
+import asyncio
+import math
+from collections import deque
+from typing import TYPE_CHECKING, cast
+
+from roost import clock
+from roost.core.request import Address, Fault, Phase, Refusal
+from roost.protocol.framing import ChunkedBody, ChunkFollower
+from roost.protocol.head import BadHead, ResponseHead, parse_response_head
+from roost.protocol.sse import TAIL_BYTES, usage
+from roost.proxy import access, phases
+
+if TYPE_CHECKING:
+    from roost.proxy.exchange import Exchange
+    from roost.proxy.pool import Pool
+
+IDLE, HEAD, LENGTH, CHUNKED, CLOSE, TUNNEL = range(6)
+MAX_HEAD = 64 * 1024
+IDLE_S = 4.0  # vLLM and llama-server close an idle connection at 5 s
+JOINED_BYTES = 64 * 1024
+NO_BODY = frozenset({204, 304})
+NOWHERE = Address("", 0)
+
+
+class Upstream(asyncio.Protocol):
+    """A protocol in asyncio's sense. `exchange` is None while it rests in the pool."""
+
+    __slots__ = (
+        "_buffer",
+        "_decoder",
+        "_ends",
+        "_event_stream",
+        "_follower",
+        "_keep",
+        "_left",
+        "_paused",
+        "_pool",
+        "_sent_all",
+        "_state",
+        "_tail",
+        "_unsent_head",
+        "address",
+        "exchange",
+        "expires_at",
+        "heard",
+        "host_line",
+        "reused",
+        "transport",
+    )
+
+    def __init__(self, pool: "Pool") -> None:
+        self._pool = pool
+        self.transport: asyncio.Transport
+        self.address = NOWHERE
+        self.host_line = b""
+        self.exchange: Exchange | None = None
+        self.expires_at = math.inf
+        self.reused = False
+        self.heard = False
+        self._state = IDLE
+        self._buffer = b""
+        self._left = 0
+        self._follower = ChunkFollower()
+        self._decoder: ChunkedBody | None = None
+        self._keep = False
+        self._ends = True
+        self._event_stream = False
+        self._paused = False
+        self._sent_all = True
+        self._unsent_head = b""
+        self._tail: deque[bytes] = deque(maxlen=4)
+
+    # sending
+
+    def begin(self, exchange: "Exchange", head: bytes) -> None:
+        """Send a request; the answer goes to `exchange`."""
+        self.exchange = exchange
+        self._state = HEAD
+        self.heard = False
+        self._sent_all = not exchange.streams_body
+        body = exchange.body
+        if len(body) < JOINED_BYTES:  # one write, one segment: a second one costs more than the copy
+            self.transport.write(head + body)
+        else:
+            self.transport.write(head)
+            self.transport.write(body)
+        if exchange.streams_body:
+            pieces, exchange.unsent = exchange.unsent, []
+            if pieces or exchange.unsent_done:
+                self.send_piece(b"".join(pieces), chunked=exchange.head.chunked, last=exchange.unsent_done)
+            exchange.session.resume_reading()
+
+    def send_piece(self, data: bytes, *, chunked: bool, last: bool) -> None:
+        """A piece of a body that streams, framed anew."""
+        if chunked and data:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        if chunked and last:
+            data += b"0\r\n\r\n"
+        self._sent_all = last
+        if data:
+            self.transport.write(data)
+
+    def drop(self) -> None:
+        """The exchange is settled before the answer ended: close, so that the engine stops working on it."""
+        self.exchange = None
+        self.transport.abort()
+
+    def idle_again(self) -> None:
+        """A fresh connection nobody needs any more: keep it for the next request."""
+        self.expires_at = clock.now() + IDLE_S
+        self._pool.put(self)
+
+    def pause(self) -> None:
+        if not self._paused and not self.transport.is_closing():
+            self._paused = True
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._paused and not self.transport.is_closing():
+            self._paused = False
+            self.transport.resume_reading()
+
+    # asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    def placed(self, address: Address) -> None:
+        """Called once by the pool: where this connection leads."""
+        self.address = address
+        name = "roost" if address.socket_path is not None else str(address)
+        self.host_line = b"host: " + name.encode()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def pause_writing(self) -> None:
+        if self.exchange is not None and (self.exchange.streams_body or self.exchange.tunnelling):
+            self.exchange.session.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self.exchange is not None:
+            self.exchange.session.resume_reading()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        exchange, self.exchange = self.exchange, None
+        if exchange is None:
+            self._pool.forget(self)
+            return
+        exchange.upstream = None
+        if self._state == TUNNEL:
+            phases.complete(exchange, reusable=False)
+        elif self._state == CLOSE and error is None:
+            self._note_usage(exchange)
+            phases.complete(exchange, reusable=False)
+        else:
+            phases.engine_lost(exchange, self)
+
+    def data_received(self, data: bytes) -> None:
+        exchange = self.exchange
+        if exchange is None:  # bytes nobody asked for: nobody may get them
+            self.transport.abort()
+            return
+        state = self._state
+        if state == CHUNKED:
+            self._chunked(exchange, data)
+        elif state == HEAD:
+            self._head(exchange, data)
+        elif state == LENGTH:
+            self._fixed(exchange, data)
+        elif state == CLOSE:
+            self._pass(exchange, data)
+        else:
+            exchange.send(data)
+
+    # the head
+
+    def _head(self, exchange: "Exchange", data: bytes) -> None:
+        if not self.heard:
+            self.heard = True
+            exchange.request.first_byte_at = clock.now()
+        if self._buffer:
+            data, self._buffer = self._buffer + data, b""
+        end = data.find(b"\r\n\r\n")
+        if end < 0:
+            self._buffer = data
+            if len(data) > MAX_HEAD:
+                self._broken(exchange, f"its response head is over {MAX_HEAD} bytes")
+            return
+        try:
+            head = parse_response_head(data[: end + 2])
+        except BadHead as bad:
+            self._broken(exchange, str(bad))
+            return
+        rest = data[end + 4 :]
+        if head.status >= 200:
+            self._begin_answer(exchange, head, rest)
+        elif head.status == 101 and exchange.head.upgrade is not None:
+            self._begin_tunnel(exchange, head, rest)
+        elif head.status == 101:
+            self._broken(exchange, "it switched protocols unasked")
+        elif rest:  # an interim answer (RFC 9110 §15.2): the real one follows
+            self._head(exchange, rest)
+
+    def _begin_answer(self, exchange: "Exchange", head: ResponseHead, rest: bytes) -> None:
+        request = exchange.request
+        request.phase = Phase.STREAMING
+        request.status = head.status
+        exchange.answer_started = True
+        self._keep = not head.close
+        self._event_stream = head.event_stream
+        self.expires_at = IDLE_S if head.idle_timeout is None else min(IDLE_S, head.idle_timeout - 1)
+        bodiless = exchange.head.method == b"HEAD" or head.status in NO_BODY
+        if bodiless:
+            self._state, self._left, self._ends = LENGTH, 0, True
+        elif head.chunked:
+            self._state, self._ends = CHUNKED, exchange.head.minor == 1
+            self._follower = ChunkFollower()
+            self._decoder = None if self._ends else ChunkedBody(1 << 62)
+        elif head.length is not None:
+            self._state, self._left, self._ends = LENGTH, head.length, True
+        else:
+            self._state, self._ends, self._keep = CLOSE, False, False
+        self._unsent_head = self._client_head(exchange, head, bodiless=bodiless)
+        self._arm(exchange)
+        if rest or (self._state == LENGTH and self._left == 0):
+            self.data_received(rest)
+        elif self._unsent_head:
+            self._flush_head(exchange)
+
+    def _flush_head(self, exchange: "Exchange") -> None:
+        head, self._unsent_head = self._unsent_head, b""
+        exchange.send(head)
+
+    def _client_head(self, exchange: "Exchange", head: ResponseHead, *, bodiless: bool) -> bytes:
+        lines = head.lines
+        lines[0] = b"HTTP/1.1" + lines[0][8:]
+        if not head.has_request_id:
+            lines.append(b"x-request-id: " + exchange.request.id.encode())
+        if head.chunked and (self._ends or bodiless):
+            if exchange.head.minor == 1:
+                lines.append(b"transfer-encoding: chunked")
+        elif head.length is not None:
+            lines.append(b"content-length: %d" % head.length)
+        if not self._ends or not exchange.head.persistent or exchange.plane.closing:
+            lines.append(b"connection: close")
+        elif exchange.head.minor == 0:
+            lines.append(b"connection: keep-alive")
+        return b"\r\n".join(lines) + b"\r\n" + access.cors(exchange) + b"\r\n"
+
+    def _begin_tunnel(self, exchange: "Exchange", head: ResponseHead, rest: bytes) -> None:
+        self._state = TUNNEL
+        exchange.request.phase = Phase.STREAMING
+        exchange.request.status = 101
+        exchange.answer_started = exchange.tunnelling = True
+        lines = [*head.lines, b"connection: upgrade", b"x-request-id: " + exchange.request.id.encode()]
+        exchange.send(b"\r\n".join(lines) + b"\r\n\r\n" + rest)
+        exchange.session.tunnel()
+
+    def _broken(self, exchange: "Exchange", what: str) -> None:
+        """The engine does not speak HTTP: refuse (or cut), never guess."""
+        name = exchange.request.route.name if exchange.request.route is not None else "roost's own API"
+        message = f"The engine of {name!r} answered with broken HTTP: {what}."
+        exchange.refuse(Refusal(status=502, code="engine_garbled", message=message, fault=Fault.ENGINE))
+
+    # the body
+
+    def _pass(self, exchange: "Exchange", data: bytes) -> None:
+        """Send a piece on and note its time; the head goes out together with the first piece."""
+        request = exchange.request
+        request.bytes_out += len(data)
+        self._tail.append(data)
+        if self._unsent_head:
+            exchange.session.transport.write(self._unsent_head + data)
+            self._unsent_head = b""
+        else:
+            exchange.session.transport.write(data)
+        if exchange.deadline_at is not math.inf:
+            self._arm(exchange)
+        if self._event_stream and b"data:" in data:
+            now = clock.now()
+            request.events += 1
+            last = request.last_token_at
+            request.last_token_at = now
+            if last is None:
+                request.first_token_at = now
+            else:
+                exchange.plane.watcher.gap(request, now - last)
+
+    def _arm(self, exchange: "Exchange") -> None:
+        route = exchange.request.route
+        between = route.spec.timeouts.between_bytes if route is not None else None
+        exchange.deadline_at = math.inf if between is None else clock.now() + between
+
+    def _fixed(self, exchange: "Exchange", data: bytes) -> None:
+        left = self._left - len(data)
+        self._left = left
+        if left > 0:
+            self._pass(exchange, data)
+            return
+        if left < 0:  # more than was announced: cut it off, and never use the connection again
+            data = data[:left]
+            self._keep = False
+        if data:
+            self._pass(exchange, data)
+        self._finish(exchange)
+
+    def _chunked(self, exchange: "Exchange", data: bytes) -> None:
+        try:
+            if self._decoder is not None:
+                self._dechunk(exchange, self._decoder, data)
+                return
+            end = self._follower.end(data)
+        except BadHead as bad:
+            self._broken(exchange, str(bad))
+            return
+        if end < 0:
+            self._pass(exchange, data)
+            return
+        if end < len(data):
+            data = data[:end]
+            self._keep = False
+        self._pass(exchange, data)
+        self._finish(exchange)
+
+    def _dechunk(self, exchange: "Exchange", decoder: ChunkedBody, data: bytes) -> None:
+        """HTTP/1.0 knows no chunks: its client gets the bare body, ended by the close."""
+        rest = decoder.feed(data)
+        piece = decoder.take()
+        if piece:
+            self._pass(exchange, piece)
+        if rest is not None:
+            self._keep = self._keep and not rest
+            self._finish(exchange)
+
+    def _finish(self, exchange: "Exchange") -> None:
+        """The answer is whole: rest in the pool, then let the exchange settle."""
+        if self._unsent_head:
+            self._flush_head(exchange)
+        self._note_usage(exchange)
+        self.exchange = None
+        exchange.upstream = None
+        self._state = IDLE
+        self.resume()
+        if self._keep and self._sent_all and self.expires_at > 0:
+            self.expires_at += clock.now()
+            self._pool.put(self)
+        else:
+            self.transport.abort()
+        phases.complete(exchange, reusable=self._ends)
+
+    def _note_usage(self, exchange: "Exchange") -> None:
+        request = exchange.request
+        if request.status == 200 and request.method == "POST":
+            tail = b"".join([piece[-TAIL_BYTES:] for piece in self._tail])
+            request.prompt_tokens, request.completion_tokens = usage(tail)
+        self._tail.clear()

@@ -1,0 +1,279 @@
+"""One client connection: cuts its bytes into requests, one after the other, and writes what comes back.
+
+Owns the client's transport. Knows nothing of models: `phases.py` does. A pipelined request waits in the buffer
+until the one before it is settled; a client that ends its side while an answer is pending is gone.
+"""
+
+import asyncio
+import math
+from typing import cast
+
+from roost import clock
+from roost.core.request import Fault, Refusal
+from roost.protocol.framing import ChunkedBody, FixedBody, TooLarge
+from roost.protocol.head import BadHead, RequestHead, has_bare_lf, parse_request_head
+from roost.proxy import phases
+from roost.proxy.exchange import Exchange
+from roost.proxy.plane import Plane
+
+LINGER_S = 5.0
+"""How long a closing connection may take to send its last bytes."""
+PIPELINE_BYTES = 64 * 1024
+"""Bytes of later requests held while one is answered; beyond, reading stops."""
+
+
+class Session(asyncio.Protocol):
+    """A protocol in asyncio's sense."""
+
+    __slots__ = (
+        "_body",
+        "_buffer",
+        "_closing",
+        "_paused",
+        "_write_paused",
+        "deadline_at",
+        "exchange",
+        "peer",
+        "plane",
+        "transport",
+    )
+
+    def __init__(self, plane: Plane) -> None:
+        self.plane = plane
+        self.transport: asyncio.Transport
+        self.exchange: Exchange | None = None
+        self.deadline_at = math.inf
+        self.peer = ""
+        self._buffer = b""
+        self._body: FixedBody | ChunkedBody | None = None
+        self._closing = False
+        self._paused = False
+        self._write_paused = False
+
+    # asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        plane = self.plane
+        if len(plane.sessions) >= plane.limits.connections or plane.closing:
+            self.transport.abort()
+            return
+        plane.sessions.add(self)
+        address = transport.get_extra_info("peername")
+        self.peer = str(address[0]) if isinstance(address, tuple) else ""
+        self.deadline_at = clock.now() + plane.limits.keep_alive
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.plane.sessions.discard(self)
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.client_gone()
+        self._body = None
+
+    def eof_received(self) -> bool:
+        return False  # half-closed clients are gone: nobody could read the answer's end reliably
+
+    def pause_writing(self) -> None:
+        self._write_paused = True
+        if self.exchange is not None:
+            self.exchange.pause_upstream()
+
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        if self.exchange is not None:
+            self.exchange.resume_upstream()
+        elif self._buffer:
+            self._next()
+
+    def data_received(self, data: bytes) -> None:
+        if self._body is not None:
+            self._feed(data)
+        elif self.exchange is not None or self._write_paused:
+            self._during(data)
+        elif not self._closing:
+            self._head(self._buffer + data if self._buffer else data)
+
+    # heads
+
+    def _head(self, data: bytes) -> None:
+        if data.startswith(b"\r\n"):  # some clients end a body with a stray CRLF (RFC 9112 §2.2)
+            data = data[2:]
+        limits = self.plane.limits
+        end = data.find(b"\r\n\r\n")
+        if end < 0 or end > limits.head_size:
+            self._partial_head(data, end)
+            return
+        try:
+            head = parse_request_head(data[: end + 2], limits.head_fields)
+        except BadHead as bad:
+            self.refuse_raw(Refusal(status=bad.status, code="bad_request", message=_sentence(bad), close=True))
+            return
+        self._buffer = b""
+        self._begin(head, data[end + 4 :])
+
+    def _partial_head(self, data: bytes, end: int) -> None:
+        limit = self.plane.limits.head_size
+        if end > limit or len(data) > limit + 4:
+            message = f"The request head is over {limit} bytes."
+            self.refuse_raw(Refusal(status=431, code="head_too_large", message=message, close=True))
+        elif has_bare_lf(data):
+            message = "The request is malformed: a line that ends in LF without CR."
+            self.refuse_raw(Refusal(status=400, code="bad_request", message=message, close=True))
+        else:
+            if not self._buffer and data:
+                self.deadline_at = clock.now() + self.plane.limits.head_timeout
+            self._buffer = data
+
+    def _begin(self, head: RequestHead, rest: bytes) -> None:
+        exchange = Exchange(self, head, clock.now())
+        self.exchange = exchange
+        self.deadline_at = math.inf
+        if not phases.accepted(exchange):
+            return
+        length = head.length
+        if head.chunked or (length and len(rest) < length) or exchange.streams_body:
+            self._collect(exchange, head, rest)
+        elif length:
+            self._buffer = rest[length:]
+            phases.identified(exchange, rest[:length] if self._buffer else rest)
+        else:
+            self._buffer = rest
+            phases.identified(exchange, b"")
+
+    # bodies
+
+    def _collect(self, exchange: Exchange, head: RequestHead, rest: bytes) -> None:
+        limits = self.plane.limits
+        if head.length is not None and head.length > limits.body_size and not exchange.streams_body:
+            exchange.refuse(_too_large(limits.body_size))
+            return
+        bound = 1 << 62 if exchange.streams_body else limits.body_size
+        self._body = ChunkedBody(bound) if head.chunked else FixedBody(head.length or 0)
+        self.deadline_at = clock.now() + limits.body_idle_timeout
+        if exchange.streams_body:
+            phases.identified(exchange, b"")
+            if self.exchange is not exchange or exchange.settled:
+                return
+        if head.expect_continue and not rest:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if rest or not head.has_body:
+            self._feed(rest)
+
+    def _feed(self, data: bytes) -> None:
+        body, exchange = self._body, self.exchange
+        if body is None or exchange is None:
+            return
+        try:
+            rest = body.feed(data)
+        except TooLarge:
+            self._body = None
+            exchange.refuse(_too_large(self.plane.limits.body_size))
+            return
+        except BadHead as bad:
+            self._body = None
+            exchange.refuse(Refusal(status=400, code="bad_request", message=_sentence(bad), close=True))
+            return
+        self.deadline_at = clock.now() + self.plane.limits.body_idle_timeout
+        if rest is not None:
+            self._body = None
+            self._buffer = rest
+            self.deadline_at = math.inf
+        if exchange.streams_body:
+            exchange.send_body_piece(body.take(), last=rest is not None)
+        elif rest is not None:
+            phases.identified(exchange, body.take())
+
+    # between and during requests
+
+    def _during(self, data: bytes) -> None:
+        """Bytes while an answer is pending: of a tunnel, or of a later request."""
+        exchange = self.exchange
+        if exchange is not None and exchange.tunnelling:
+            exchange.send_tunnel(data)
+            return
+        self._buffer += data
+        if len(self._buffer) > PIPELINE_BYTES and not self._paused:
+            self._paused = True
+            self.transport.pause_reading()
+
+    def tunnel(self) -> None:
+        """The exchange became a tunnel: bytes that came early belong to it."""
+        data, self._buffer = self._buffer, b""
+        if data and self.exchange is not None:
+            self.exchange.send_tunnel(data)
+
+    def pause_reading(self) -> None:
+        """The engine cannot take more of a streamed body or tunnel."""
+        if not self._paused:
+            self._paused = True
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._paused and not self.transport.is_closing():
+            self._paused = False
+            self.transport.resume_reading()
+
+    def finished(self, *, persistent: bool) -> None:
+        """The exchange is settled and its last byte written."""
+        unread_body = self._body is not None
+        self.exchange = None
+        self._body = None
+        if not persistent or unread_body or self.plane.closing:
+            self.close()
+            return
+        self.deadline_at = clock.now() + self.plane.limits.keep_alive
+        self.resume_reading()
+        if self._buffer:
+            asyncio.get_running_loop().call_soon(self._next)
+
+    def _next(self) -> None:
+        if self.exchange is None and not self._closing and not self._write_paused and self._buffer:
+            data, self._buffer = self._buffer, b""
+            self._head(data)
+
+    # ends
+
+    def refuse_raw(self, refusal: Refusal) -> None:
+        """Refuse what never became a request, and end the connection."""
+        phases.refuse_malformed(self, refusal)
+        self.close()
+
+    def close(self) -> None:
+        """End the connection once its last bytes are out."""
+        self._closing = True
+        self._buffer = b""
+        self.deadline_at = clock.now() + LINGER_S
+        self.transport.close()
+
+    def cut(self) -> None:
+        self.transport.abort()
+
+    def end_when_idle(self) -> None:
+        if self.exchange is None and not self._buffer:
+            self.close()
+
+    def overdue(self, now: float) -> None:
+        """A deadline of this connection has passed; called by the sweep."""
+        self.deadline_at = math.inf
+        if self._closing:
+            self.transport.abort()
+        elif self.exchange is not None and self._body is not None:
+            limit = self.plane.limits.body_idle_timeout
+            message = f"The request body stood still for {limit:g} s."
+            self._body = None
+            self.exchange.refuse(Refusal(status=408, code="body_timeout", message=message, close=True))
+        elif self._buffer:
+            limit = self.plane.limits.head_timeout
+            message = f"The request head was not complete within {limit:g} s."
+            self.refuse_raw(Refusal(status=408, code="head_timeout", message=message, close=True))
+        else:
+            self.close()
+
+
+def _sentence(bad: BadHead) -> str:
+    return f"The request is malformed: {bad}."
+
+
+def _too_large(limit: int) -> Refusal:
+    message = f"The request body is over {limit} bytes (server.limits.body_size)."
+    return Refusal(status=413, code="body_too_large", message=message, fault=Fault.CLIENT, close=True)

@@ -7,8 +7,12 @@ differently (RFC 9112 §7.1). Called by `proxy/session.py` (collect) and `proxy/
 import re
 
 from roost.protocol.head import BadHead
+from roost.protocol.headers import special_kind
 
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_EXTENSION = rb";" + _TOKEN + rb"(?:=(?:" + _TOKEN + rb'|"[\t\x20\x21\x23-\x5b\x5d-\x7e]*"))?'
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:" + _EXTENSION + rb")*")
+_TRAILER = re.compile(rb"(" + _TOKEN + rb"):[\t\x20-\x7e\x80-\xff]*")
 MAX_SIZE_LINE = 1024
 MAX_TRAILERS = 8192
 
@@ -117,7 +121,8 @@ class ChunkedBody:
 
     def _count_trailer(self, line: bytes) -> None:
         self._trailers += len(line)
-        if self._trailers > MAX_TRAILERS or b":" not in line or b"\n" in line:
+        match = _TRAILER.fullmatch(line)
+        if match is None or self._trailers > MAX_TRAILERS or special_kind(match[1].lower()) is not None:
             raise BadHead("malformed trailers")
 
     def _data(self, data: bytes, at: int) -> int:

@@ -105,18 +105,17 @@ def parse_request_head(data: bytes, max_fields: int) -> RequestHead:
 
 
 def _note(head: RequestHead, kind: Special, line: bytes, value: bytes) -> None:  # one branch per special field
-    value = value.rstrip(b" \t")
     if kind is Special.CONTENT_TYPE:
-        head.content_type = value
+        head.content_type = value.rstrip()
         head.forward.append(line)
-    elif kind is Special.LENGTH:
+    elif kind is Special.LENGTH:  # framing fields are taken to the letter, not even trailing blanks are forgiven
         if head.length is not None:
             raise BadHead("Content-Length stands twice")
         head.length = content_length(value)
     elif kind is Special.HOST:
         if head.host is not None:
             raise BadHead("Host stands twice")
-        head.host = value
+        head.host = value.rstrip()
     elif kind is Special.CODING:
         if head.chunked or value.lower() != b"chunked":
             raise BadHead("the only Transfer-Encoding taken is exactly 'chunked', once", 501)
@@ -124,19 +123,19 @@ def _note(head: RequestHead, kind: Special, line: bytes, value: bytes) -> None: 
     elif kind is Special.CONNECTION:
         _connection(head, value)
     elif kind is Special.KEY:
-        head.api_key = head.api_key or _key(value)
+        head.api_key = head.api_key or _key(value.rstrip())
     elif kind is Special.EXPECT:
-        if value.lower() != b"100-continue":
+        if value.rstrip().lower() != b"100-continue":
             raise BadHead("the only expectation taken is 100-continue", 417)
         head.expect_continue = True
     elif kind is Special.UPGRADE:
-        head.upgrade = value
+        head.upgrade = value.rstrip()
     elif kind is Special.ORIGIN:
-        head.origin = value
+        head.origin = value.rstrip()
     elif kind is Special.REQUEST_ID:
-        head.request_id = value
+        head.request_id = value.rstrip()
     elif kind is Special.READ_TIMEOUT:
-        head.read_timeout = value
+        head.read_timeout = value.rstrip()
         head.forward.append(line)
 
 

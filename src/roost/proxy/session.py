@@ -131,6 +131,9 @@ class Session(asyncio.Protocol):
         if not phases.accepted(exchange):
             return
         length = head.length
+        if length and length > self.plane.limits.body_size and not exchange.streams_body:
+            exchange.refuse(_too_large(self.plane.limits.body_size))
+            return
         if head.chunked or (length and len(rest) < length) or exchange.streams_body:
             self._collect(exchange, head, rest)
         elif length:
@@ -144,9 +147,6 @@ class Session(asyncio.Protocol):
 
     def _collect(self, exchange: Exchange, head: RequestHead, rest: bytes) -> None:
         limits = self.plane.limits
-        if head.length is not None and head.length > limits.body_size and not exchange.streams_body:
-            exchange.refuse(_too_large(limits.body_size))
-            return
         bound = 1 << 62 if exchange.streams_body else limits.body_size
         self._body = ChunkedBody(bound) if head.chunked else FixedBody(head.length or 0)
         self.deadline_at = clock.now() + limits.body_idle_timeout

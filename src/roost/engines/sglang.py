@@ -1,0 +1,145 @@
+"""SGLang as values: command line, probe, and the calls that release and resume its memory.
+
+Never calls anything itself. Facts: bodies are JSON and must be there; releasing while a request runs, and resuming
+what was not released, kill the server; it cannot be asked whether it sleeps, so roost's own memory is all there is.
+Collected by `registry`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from roost.core.errors import StartError
+from roost.core.problems import Problem
+from roost.core.spec import EngineKind, ModelSpec
+from roost.core.step import Probe, Step
+from roost.engines.base import Launch, Machine
+from roost.engines.common import launch_problems, openai_verify, own_command, split_args
+
+
+@dataclass(frozen=True, slots=True)
+class Sglang:
+    """The adapter; one value, `SGLANG`."""
+
+    kind: EngineKind = EngineKind.SGLANG
+    inference_paths: Sequence[str] = (
+        "/generate",
+        "/encode",
+        "/classify",
+        "/score",
+        "/tokenize",
+        "/detokenize",
+        "/api/chat",
+        "/api/generate",
+        "/invocations",
+    )
+    control_paths: Sequence[str] = (
+        "/pause_generation",
+        "/continue_generation",
+        "/release_memory_occupation",
+        "/resume_memory_occupation",
+        "/update_weights_from_disk",
+        "/update_weights_from_tensor",
+        "/update_weights_from_distributed",
+        "/update_weights_from_ipc",
+        "/init_weights_update_group",
+        "/destroy_weights_update_group",
+        "/update_weight_version",
+        "/get_weights_by_name",
+        "/weights_checker",
+        "/flush_cache",
+        "/clear_hicache_storage_backend",
+        "/abort_request",
+        "/set_internal_state",
+        "/server_info",
+        "/get_server_info",
+        "/configure_logging",
+        "/freeze_gc",
+        "/slow_down",
+        "/start_profile",
+        "/stop_profile",
+        "/open_session",
+        "/close_session",
+        "/load_lora_adapter",
+        "/unload_lora_adapter",
+        "/v1/load_lora_adapter",
+        "/v1/unload_lora_adapter",
+    )
+
+    def validate(self, name: str, spec: ModelSpec) -> Sequence[Problem]:
+        found = list(launch_problems(name, spec, "sglang"))
+        if spec.sleep_level == 2 and spec.weights is None:
+            found.append(
+                Problem(
+                    path=("models", name, "sleep_level"),
+                    message="SGLang at sleep level 2 loads its weights again from disk, so it needs their place",
+                    value="2",
+                    hint="Write `weights: FOLDER` as the engine sees it, or `sleep_level: 1`",
+                )
+            )
+        return found
+
+    def launch(self, name: str, spec: ModelSpec, port: int, machine: Machine) -> Launch:
+        # Its own /health generates a token, which touches memory that may be released.
+        env = {"SGLANG_ENABLE_HEALTH_ENDPOINT_GENERATION": "0"}
+        if spec.command is not None:
+            return Launch(argv=own_command(name, spec, port), env=env)
+        argv = [_python(name, spec, machine), "-m", "sglang.launch_server", "--model-path", spec.weights or ""]
+        argv += ["--host", spec.host, "--port", str(port), "--served-model-name", spec.served_name or name]
+        if machine.has_gpu:
+            argv.append("--enable-memory-saver")
+            if spec.sleep_level == 1:
+                argv.append("--enable-weights-cpu-backup")
+        if spec.api_key:
+            argv += ["--api-key", spec.api_key]
+        return Launch(argv=(*argv, *split_args(spec.args)), env=env)
+
+    def probe(self, spec: ModelSpec) -> Probe:
+        """`/ready` would be better but only new versions have it: `health_path: /ready` where yours does."""
+        return Probe(path=spec.health_path or "/health", timeout_s=5.0)
+
+    def sleep_levels(self, spec: ModelSpec) -> tuple[int, ...]:
+        """Whether the weights stay in host memory is settled when the engine starts, so one level only."""
+        return (spec.sleep_level,)
+
+    def sleep(self, spec: ModelSpec, level: int) -> tuple[Step, ...]:
+        timeout_s = spec.timeouts.step
+        return (
+            Step(path="/pause_generation", json={"mode": "abort"}, timeout_s=timeout_s),
+            Step(path="/release_memory_occupation", json={}, timeout_s=timeout_s),
+        )
+
+    def wake(self, spec: ModelSpec, level: int | None) -> tuple[Step, ...]:
+        timeout_s = spec.timeouts.step
+        reload = (
+            Step(path="/update_weights_from_disk", json={"model_path": spec.weights}, timeout_s=timeout_s),
+            Step(path="/flush_cache", timeout_s=timeout_s),
+        )
+        return (
+            Step(path="/resume_memory_occupation", json={}, timeout_s=timeout_s),
+            *(reload if level == 2 else ()),
+            Step(path="/continue_generation", json={}, timeout_s=timeout_s),
+        )
+
+    def sleep_query(self, spec: ModelSpec) -> Step | None:
+        return None
+
+    def is_asleep(self, status: int, body: object) -> bool | None:
+        return None
+
+    def verify(self, spec: ModelSpec, served_name: str) -> Step:
+        return openai_verify(spec, served_name)
+
+
+def _python(name: str, spec: ModelSpec, machine: Machine) -> str:
+    if spec.venv:
+        return "python"  # found on the PATH that begins with the venv's programs
+    if "sglang" not in machine.modules:
+        raise StartError(
+            f"Model {name!r} needs the Python package sglang, which {machine.python} does not have. Install it "
+            f"(pip install sglang), name the environment that has it (venv: /path/to/venv), or give the whole "
+            f"command line (command: ...)."
+        )
+    return machine.python
+
+
+SGLANG = Sglang()

@@ -114,7 +114,11 @@ def stricter(message: bytes) -> bool:
     head = message[: message.find(b"\r\n\r\n")]
     target = head.split(b" ")[1] if head.count(b" ") else b""
     upgrade = b"upgrade" in head.lower()
-    return bool(target.strip(b"/?=&#_-.~%!$'()*+,;:@abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")) or upgrade or b"connection" in head.lower()
+    return (
+        bool(target.strip(b"/?=&#_-.~%!$'()*+,;:@abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"))
+        or upgrade
+        or b"connection" in head.lower()
+    )
 
 
 @given(st.binary(max_size=200))
@@ -127,7 +131,11 @@ def test_garbage_is_refused_never_raised_through(data: bytes) -> None:
             assert bad.status in (400, 417, 431, 501, 502, 505)
 
 
-@given(st.lists(st.binary(min_size=1, max_size=40), max_size=8), st.lists(st.integers(1, 30), min_size=1), st.binary(max_size=5))
+@given(
+    st.lists(st.binary(min_size=1, max_size=40), max_size=8),
+    st.lists(st.integers(1, 30), min_size=1),
+    st.binary(max_size=5),
+)
 @settings(max_examples=300, deadline=None, derandomize=True)
 def test_chunked_bodies_survive_any_cutting(chunks: list[bytes], cuts: list[int], after: bytes) -> None:
     wire = b"".join(b"%x;e=1\r\n%b\r\n" % (len(c), c) for c in chunks) + b"0\r\nT: 1\r\n\r\n"

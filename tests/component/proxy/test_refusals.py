@@ -137,7 +137,9 @@ KEYS = (
 )
 
 
-async def status_with(port_raw: object, key: bytes, model: bytes, path: bytes = b"/v1/completions") -> tuple[int, bytes]:
+async def status_with(
+    port_raw: object, key: bytes, model: bytes, path: bytes = b"/v1/completions"
+) -> tuple[int, bytes]:
     answer: bytes = await port_raw(request(b'{"model":"%b"}' % model, path, key))  # type: ignore[operator]
     return int(answer[9:12]), answer
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from typing import Any
+from typing import Any, TypeAlias
 
 from roost.core.request import Outcome, Refusal
 from roost.core.spec import EngineKind, LimitsSpec, ModelSpec, ServerSpec, TimeoutsSpec
@@ -10,7 +10,8 @@ from tests.support.plane import FixedFleet, engine, read_request, running_plane
 
 BODY = b'{"model":"a","messages":[]}'
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\nX-Engine: Yes\r\n\r\n{}"
-Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
+Reader: TypeAlias = asyncio.StreamReader
+Writer: TypeAlias = asyncio.StreamWriter
 
 
 def post(body: bytes = BODY, path: bytes = b"/v1/chat/completions", extra: bytes = b"") -> bytes:
@@ -398,15 +399,14 @@ def test_engine_silent_past_its_limit_is_504_or_a_cut() -> None:
             await reader.read()
 
         spec = ModelSpec(engine=EngineKind.COMMAND, timeouts=TimeoutsSpec(first_byte=0.0, between_bytes=0.0))
-        async with engine(play) as one:
-            async with running_plane(FixedFleet({"a": [one.address]}, {"a": spec})) as plane:
-                reader, writer = await plane.open()
-                writer.write(post())
-                head, _ = await read_answer(reader)
-                assert head.startswith(b"HTTP/1.1 504")
-                cut = await plane.raw(post(b'{"model":"a","late":1}'))
-                assert not cut.endswith(b"0\r\n\r\n")
-                writer.close()
+        async with engine(play) as one, running_plane(FixedFleet({"a": [one.address]}, {"a": spec})) as plane:
+            reader, writer = await plane.open()
+            writer.write(post())
+            head, _ = await read_answer(reader)
+            assert head.startswith(b"HTTP/1.1 504")
+            cut = await plane.raw(post(b'{"model":"a","late":1}'))
+            assert not cut.endswith(b"0\r\n\r\n")
+            writer.close()
 
     asyncio.run(main())
 

@@ -1,0 +1,34 @@
+"""Keeps an engine that runs already, somewhere: only looked at, never started or stopped."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from roost.core.errors import StartError
+from roost.host.keepers.base import Start
+
+
+class ForeignKeeper:
+    """Implements `Keeper`."""
+
+    owned = False
+    pid: int | None = None
+    running = True
+
+    def on_gone(self, hear: Callable[[str], None]) -> None:
+        """Nobody tells us; the replica's probes find out."""
+
+    async def start(self, start: Start) -> None:
+        raise StartError("This engine runs elsewhere; roost waits for it and cannot start it.")
+
+    def identity(self) -> dict[str, Any]:
+        return {}
+
+    def adopt(self, identity: Mapping[str, Any]) -> bool:
+        return False
+
+    async def stop(self, grace_s: float) -> bool:
+        """Let go: not ours to end."""
+        return True
+
+    def memory_bytes(self) -> int | None:
+        return None

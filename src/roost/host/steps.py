@@ -1,0 +1,92 @@
+"""Performs what adapters ask for: calls on one engine's own address. Called by `host/work.py`.
+
+Never decides what to call; never follows redirects or proxy variables (an engine is on this machine or named).
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+
+from roost import clock
+from roost.core.errors import StepError
+from roost.core.request import Address
+from roost.core.step import Probe, Step, StepRecord
+
+CONNECT_S = 2.0
+BODY_SHOWN = 300
+MAX_BODY = 1 << 20
+
+
+class Caller:
+    """An HTTP client for one engine."""
+
+    def __init__(self, address: Address, api_key: str | None) -> None:
+        headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+        self._client = httpx.AsyncClient(
+            base_url=f"http://{address.host}:{address.port}", headers=headers, trust_env=False, follow_redirects=False
+        )
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def call(self, step: Step) -> tuple[int, bytes]:
+        """(status, body). Raises StepError where no answer came."""
+        timeout = httpx.Timeout(step.timeout_s, connect=min(CONNECT_S, step.timeout_s))
+        try:
+            async with self._client.stream(
+                step.method, step.path, params=list(step.query), json=step.json, timeout=timeout
+            ) as answer:
+                body = b""
+                async for piece in answer.aiter_bytes():
+                    body += piece
+                    if len(body) > MAX_BODY:
+                        break
+                return answer.status_code, body
+        except httpx.TimeoutException:
+            raise StepError(f"{step.name} got no answer within {step.timeout_s:g} s") from None
+        except httpx.HTTPError as error:
+            raise StepError(f"{step.name} got no answer: {error or type(error).__name__}") from None
+
+    async def perform(self, steps: Sequence[Step], records: list[StepRecord]) -> None:
+        """All steps in order; each one's record is appended as it ends. Raises StepError at the first failure."""
+        for number, step in enumerate(steps, 1):
+            started = clock.now()
+            status, error = None, ""
+            try:
+                status, body = await self.call(step)
+                error = _refused(step, status, body)
+            except StepError as problem:
+                error = str(problem)
+            took = clock.now() - started
+            records.append(StepRecord(name=step.name, started_at=started, duration_s=took, status=status, error=error))
+            if error:
+                raise StepError(f"step {number} of {len(steps)}: {error}")
+
+    async def answers(self, probe: Probe) -> bool:
+        """True if the probe's GET says yes."""
+        try:
+            status, _ = await self.call(Step(method="GET", path=probe.path, timeout_s=probe.timeout_s))
+        except StepError:
+            return False
+        return status in probe.ok
+
+    async def ask(self, step: Step) -> tuple[int, Any] | None:
+        """(status, decoded JSON or None); None where no answer came."""
+        try:
+            status, body = await self.call(step)
+        except StepError:
+            return None
+        try:
+            return status, json.loads(body)
+        except ValueError:
+            return status, None
+
+
+def _refused(step: Step, status: int, body: bytes) -> str:
+    fine = status in step.expect_status if step.expect_status else 200 <= status < 300
+    if fine:
+        return ""
+    text = " ".join(body[:BODY_SHOWN].decode("utf-8", "replace").split())
+    return f"{step.name} answered {status}: {text}" if text else f"{step.name} answered {status}"

@@ -105,7 +105,9 @@ class Exchange:
     async def raw(self, status: int, body: bytes, content_type: str = "text/plain", headers: Headers = ()) -> None:
         """An answer of known length. A 500 closes the connection, as vLLM's does."""
         closing = (("connection", "close"),) if status == 500 else ()
-        await self._head(status, (("content-type", content_type), ("content-length", str(len(body))), *closing, *headers))
+        await self._head(
+            status, (("content-type", content_type), ("content-length", str(len(body))), *closing, *headers)
+        )
         await self._tail(body)
 
     async def begin_events(self) -> None:

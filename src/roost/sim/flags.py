@@ -31,7 +31,8 @@ def size(text: str) -> int:
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{text!r} is not a size; write it like 200MiB or a number of bytes")
-    return round(float(match[1]) * (1024 if match[3] else 1000) ** _POWERS[match[2].upper()])
+    unit: int = (1024 if match[3] else 1000) ** _POWERS[match[2].upper()]
+    return round(float(match[1]) * unit)
 
 
 def count(text: str) -> int:

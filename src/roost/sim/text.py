@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
-WORDS = (
+_SOUND = (
     "amber bird cedar dawn ember field gale harbor iris jade kite lark maple north oak pine quiet river stone tide "
     "umber vale willow yarrow zephyr acorn brook cliff dune echo fern grove"
-).split()
-GARBAGE = "!!!! #@ xqz ~~ wvx %% qqj ^^ zzk ;;: vbx $$ jxq ]]".split()
+)
+_BROKEN = "!!!! #@ xqz ~~ wvx %% qqj ^^ zzk ;;: vbx $$ jxq ]]"
+WORDS, GARBAGE = _SOUND.split(), _BROKEN.split()
 _CHUNK = 3
 _DEPTH = 12
 _DIMENSIONS = 32
@@ -114,6 +115,6 @@ def _fit_type(schema: Mapping[str, Any], root: Mapping[str, Any], key: str, dept
 
 def _referred(root: Mapping[str, Any], reference: str) -> Mapping[str, Any]:
     found: Any = root
-    for part in reference.removeprefix("#").strip("/").split("/"):
+    for part in filter(None, reference.removeprefix("#").split("/")):
         found = found.get(part, {}) if isinstance(found, Mapping) else {}
     return found if isinstance(found, Mapping) else {}

@@ -49,12 +49,17 @@ async def _stream(sim: Simulation, exchange: Exchange, ask: Ask) -> None:
     async def say(kind: str, **fields: Any) -> None:
         await exchange.event({"type": kind, **fields}, kind)
 
+    async def open_once() -> None:
+        if not exchange.begun:
+            await exchange.begin_events()
+            await say("message_start", message=_message(ask, None, None))
+            await say("content_block_start", index=0, content_block={"type": "text", "text": ""})
+
     async with sim.pieces(ask) as tokens:
-        await exchange.begin_events()
-        await say("message_start", message=_message(ask, None, None))
-        await say("content_block_start", index=0, content_block={"type": "text", "text": ""})
         async for token in tokens:
+            await open_once()
             await say("content_block_delta", index=0, delta={"type": "text_delta", "text": token})
+    await open_once()
     await say("content_block_stop", index=0)
     delta = {"stop_reason": _REASONS[ask.run.finish], "stop_sequence": None}
     await say("message_delta", delta=delta, usage={"output_tokens": ask.run.produced})

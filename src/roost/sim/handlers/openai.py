@@ -59,7 +59,7 @@ def _tool(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
     tools, choice = body.get("tools"), body.get("tool_choice")
     if not tools or choice in (None, "none"):
         return None
-    functions = [tool.get("function", {}) for tool in tools]
+    functions: list[dict[str, Any]] = [tool.get("function", {}) for tool in tools]
     wanted = choice.get("function", {}).get("name") if isinstance(choice, dict) else functions[0].get("name")
     found = next((function for function in functions if function.get("name") == wanted), None)
     if found is None:

@@ -71,16 +71,21 @@ async def _stream(sim: Simulation, exchange: Exchange, ask: Ask) -> None:
     async def say(kind: str, **fields: Any) -> None:
         await exchange.event({"type": kind, "sequence_number": next(numbers), **fields}, kind)
 
+    async def open_once() -> None:
+        if not exchange.begun:
+            await exchange.begin_events()
+            await say("response.created", response=_response(ask, None))
+            await say("response.in_progress", response=_response(ask, None))
+            await say("response.output_item.added", output_index=0, item=_item(ask, None))
+            await say("response.content_part.added", part=_part(""), **place)
+
     said: list[str] = []
     async with sim.pieces(ask) as tokens:
-        await exchange.begin_events()
-        await say("response.created", response=_response(ask, None))
-        await say("response.in_progress", response=_response(ask, None))
-        await say("response.output_item.added", output_index=0, item=_item(ask, None))
-        await say("response.content_part.added", part=_part(""), **place)
         async for token in tokens:
+            await open_once()
             said.append(token)
             await say("response.output_text.delta", delta=token, logprobs=[], **place)
+    await open_once()
     whole = "".join(said)
     await say("response.output_text.done", text=whole, logprobs=[], **place)
     await say("response.content_part.done", part=_part(whole), **place)

@@ -6,7 +6,7 @@ away kills the process. Knows no HTTP. Called by the handlers.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 
 from roost.sim import text
 from roost.sim.crash import die
@@ -56,7 +56,7 @@ class Engine:
         """Take the memory of the weights, as loading does."""
         self.memory.take(self.behaviour.claim_memory)
 
-    async def produce(self, run: Run) -> AsyncIterator[str]:
+    async def produce(self, run: Run) -> AsyncGenerator[str, None]:
         """The tokens of a run; `run.finish` says afterwards how it ended. Close it when the client is gone."""
         try:
             await self.scheduler.admit(run)

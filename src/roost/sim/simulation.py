@@ -120,7 +120,7 @@ class Simulation:
     @asynccontextmanager
     async def pieces(self, ask: Ask) -> AsyncIterator[AsyncIterator[str]]:
         """The answer's tokens; the run leaves the engine with the block, however it is left."""
-        async with aclosing(self.engine.produce(ask.run)) as tokens:  # type: ignore[type-var]
+        async with aclosing(self.engine.produce(ask.run)) as tokens:
             yield tokens
 
     async def whole(self, ask: Ask) -> str:

@@ -6,6 +6,7 @@ It listens when the block begins; it is gone, with its log file, when the block 
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -104,8 +105,10 @@ def _text(log: Path) -> str:
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        process.kill()
+    # Not process.kill(): it polls first, which takes the exit status away from asyncio's own watcher.
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
     async with asyncio.timeout(STOP_S):
         await process.wait()
     # The pipe is read to its end, so that its transport closes before the loop does.

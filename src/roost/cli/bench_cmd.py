@@ -182,6 +182,8 @@ def table(report: Report) -> Table:
         title_justify="left",
         caption_justify="left",
         box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
     )
     result.add_column("model")
     for name in ("ok", "errors", "req/s", "tok/s", "TTFT", "ITL", "TPOT", "e2e"):

@@ -88,7 +88,7 @@ class Behaviour:
     wake_delay: float = _flag(0.0, "how long waking takes, per call", duration)
     sleep_idle_seconds: float | None = _flag(None, "kind llamacpp-idle: idle time before it sleeps", duration)
     claim_memory: int = _flag(0, "memory really taken while the weights are awake", size)
-    keep_alive_timeout: float = _flag(5.0, "idle connections are closed after this", duration)
+    keep_alive_timeout: float = _flag(5.0, "idle connections are closed after this", duration, fixed=True)
     crash_after_requests: int | None = _flag(None, "answer this many, die at the next", count)
     crash_mid_stream: int | None = _flag(None, "die after this many tokens of an answer", count)
     hang: str | None = _flag(None, "never answer: all, or inference only", one_of(*HANGS), bare="all")

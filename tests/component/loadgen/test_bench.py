@@ -105,7 +105,9 @@ async def test_errors_are_counted_by_kind() -> None:
     assert report.total.answered + sum(report.total.errors.values()) == 40
     async with sim_engine("--crash-mid-stream", "3", model="a") as sim:
         report = await run(_plan(sim, requests=2, concurrency=1))
-    assert report.total.errors == {"answer broke off": 1, "cannot connect": 1}
+    # The second meets a port that is closed, or one that closes under it.
+    assert report.total.errors.pop("answer broke off") == 1
+    assert report.total.errors in ({"cannot connect": 1}, {"no answer": 1})
 
 
 @live

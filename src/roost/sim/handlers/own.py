@@ -18,6 +18,8 @@ async def set_behaviour(sim: Simulation, exchange: Exchange) -> None:
         raise Refused(400, "BadRequestError", f"{error}.") from None
     if "claim_memory" in wanted and "weights" not in sim.engine.asleep:
         sim.engine.load()
+    if "seed" in wanted:
+        sim.errors.seed(sim.behaviour.seed)
     if sim.idle is not None:
         sim.idle.rearm()
     await exchange.answer(200, {"set": sorted(wanted)})

@@ -1,14 +1,159 @@
-"""Stand-in until the simulated engine's own adapter lands here."""
+"""The adapter of the simulated engine (`roost.sim`), and the configuration in which every engine is simulated.
 
-from dataclasses import dataclass
+Values only. Called by the registry of adapters and by `roost up --simulate`.
+"""
 
-from roost.core.spec import EngineKind
-from roost.engines.command import Command
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from roost.core.problems import Problem
+from roost.core.spec import EngineKind, ModelSpec, RoostSpec, Task
+from roost.core.step import Probe, Step
+from roost.engines.base import Launch, Machine
+
+_OWN_IDLE = "llamacpp-idle"
+_VERIFY_TIMEOUT_S = 30.0
+_QUERY_TIMEOUT_S = 5.0
+
+
+def _split(spec: ModelSpec) -> list[str]:
+    """The arguments as a shell would split them. ValueError on an unclosed quote."""
+    return [word for entry in spec.args for word in shlex.split(entry)]
+
+
+def _sleeps_by_itself(spec: ModelSpec) -> bool:
+    return any(_OWN_IDLE in entry for entry in spec.args)
 
 
 @dataclass(frozen=True, slots=True)
-class _Simulated(Command):
+class SimulatedAdapter:
+    """`engine: simulated`. With `--kind llamacpp-idle` in its args it has no sleep order, like llama-server."""
+
     kind: EngineKind = EngineKind.SIMULATED
+    inference_paths: Sequence[str] = ("/tokenize", "/detokenize", "/rerank", "/v2/rerank", "/score")
+    control_paths: Sequence[str] = (
+        "/sleep",
+        "/wake_up",
+        "/is_sleeping",
+        "/pause",
+        "/resume",
+        "/is_paused",
+        "/collective_rpc",
+        "/reset_prefix_cache",
+        "/abort_requests",
+        "/slots",
+        "/sim/set",
+        "/sim/stats",
+    )
+
+    def validate(self, name: str, spec: ModelSpec) -> Sequence[Problem]:
+        """Quotes that do not close, and a command, which it would never run."""
+        problems: list[Problem] = []
+        for index, entry in enumerate(spec.args):
+            try:
+                shlex.split(entry)
+            except ValueError as error:
+                path = ("models", name, "args", index)
+                problems.append(Problem(path=path, message=f"{entry!r} cannot be split: {error}", value=entry))
+        if spec.command is not None:
+            problems.append(
+                Problem(
+                    path=("models", name, "command"),
+                    message="engine simulated starts its own program and never runs a command",
+                    hint="Leave command out, or write engine: command.",
+                )
+            )
+        return problems
+
+    def launch(self, name: str, spec: ModelSpec, port: int, machine: Machine) -> Launch:
+        """`python -m roost.sim` under roost's own interpreter. The served name decides what it answers."""
+        served = spec.served_name or name
+        argv = [machine.python, "-m", "roost.sim", f"--model={served}"]
+        argv += [f"--served-model-name={known}" for known in (served, *spec.also_serves)]
+        argv += ["--host", spec.host, "--port", str(port)]
+        if spec.api_key is not None:
+            argv.append(f"--api-key={spec.api_key}")
+        if spec.context_length is not None:
+            argv += ["--max-model-len", str(spec.context_length)]
+        return Launch(argv=(*argv, *_split(spec)), env=dict(spec.env))
+
+    def probe(self, spec: ModelSpec) -> Probe:
+        """GET /health, which never wakes it."""
+        return Probe(path=spec.health_path or "/health")
+
+    def sleep_levels(self, spec: ModelSpec) -> tuple[int, ...]:
+        return () if _sleeps_by_itself(spec) else (1, 2)
+
+    def sleep(self, spec: ModelSpec, level: int) -> tuple[Step, ...]:
+        """Mode wait: whatever still runs ends first."""
+        query = (("level", str(level)), ("mode", "wait"))
+        return (Step(path="/sleep", query=query, timeout_s=spec.timeouts.step),)
+
+    def wake(self, spec: ModelSpec, level: int | None) -> tuple[Step, ...]:
+        """Level 2 lets requests in only once the weights are read again and the prefix cache is theirs."""
+        limit = spec.timeouts.step
+        if _sleeps_by_itself(spec):
+            return ()
+        if level != 2:
+            return (Step(path="/wake_up", timeout_s=limit),)
+        return (
+            Step(path="/wake_up", query=(("tags", "weights"),), timeout_s=limit),
+            Step(path="/collective_rpc", json={"method": "reload_weights"}, timeout_s=limit),
+            Step(path="/wake_up", query=(("tags", "kv_cache"),), timeout_s=limit),
+            Step(path="/reset_prefix_cache", timeout_s=limit),
+        )
+
+    def sleep_query(self, spec: ModelSpec) -> Step | None:
+        path = "/props" if _sleeps_by_itself(spec) else "/is_sleeping"
+        return Step(method="GET", path=path, timeout_s=_QUERY_TIMEOUT_S)
+
+    def is_asleep(self, status: int, body: object) -> bool | None:
+        """`{"is_sleeping": bool}` from either path."""
+        said = body.get("is_sleeping") if status == 200 and isinstance(body, dict) else None
+        return said if isinstance(said, bool) else None
+
+    def verify(self, spec: ModelSpec, served_name: str) -> Step:
+        """One token, one vector or one ranking; the health path where the task is none of these."""
+        match spec.task:
+            case Task.GENERATE:
+                message = {"role": "user", "content": "Hello"}
+                body = {"model": served_name, "messages": [message], "max_tokens": 1}
+                return Step(path="/v1/chat/completions", json=body, timeout_s=_VERIFY_TIMEOUT_S)
+            case Task.EMBED:
+                return Step(
+                    path="/v1/embeddings", json={"model": served_name, "input": "Hello"}, timeout_s=_VERIFY_TIMEOUT_S
+                )
+            case Task.RERANK:
+                body = {"model": served_name, "query": "Hello", "documents": ["Hello"]}
+                return Step(path="/v1/rerank", json=body, timeout_s=_VERIFY_TIMEOUT_S)
+            case Task.OTHER:
+                return Step(method="GET", path=spec.health_path or "/health", timeout_s=_VERIFY_TIMEOUT_S)
 
 
-SIMULATED = _Simulated()
+SIMULATED = SimulatedAdapter()
+
+
+def simulate(spec: RoostSpec) -> RoostSpec:
+    """The same configuration with every engine simulated: names, queues, times and footprints stay, all that says
+    where and how the real engine runs goes. Footprints are planned with, not allocated."""
+    return replace(spec, models={name: _simulated(model) for name, model in spec.models.items()})
+
+
+def _simulated(model: ModelSpec) -> ModelSpec:
+    bare = ModelSpec()
+    return replace(
+        model,
+        engine=EngineKind.SIMULATED,
+        weights=None,
+        command=None,
+        url=None,
+        host=bare.host,
+        port=None,
+        args=(),
+        env={},
+        venv=None,
+        cwd=None,
+        stop_command=None,
+        health_path=None,
+    )

@@ -1,1 +1,1 @@
-"""The simulated engine: a real HTTP server that behaves, or misbehaves, like vLLM."""
+"""A simulated engine: a real HTTP server that behaves like vLLM with sleep mode, and can be told to misbehave."""

@@ -1,0 +1,143 @@
+"""The engine proper: weights, prefix cache and sleep tags, as vLLM 0.32 has them on a GPU.
+
+A request to a sleeping engine waits in silence and runs after the wake. Level 2 woken without a reload answers
+garbage, and what garbage put into the prefix cache stays there until it is reset. A step on memory that sleep gave
+away kills the process. Knows no HTTP. Called by the handlers.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable
+
+from roost.sim import text
+from roost.sim.crash import die
+from roost.sim.flags import Behaviour
+from roost.sim.memory import Claim
+from roost.sim.scheduler import Mode, Run, Scheduler
+
+TAGS = frozenset({"weights", "kv_cache"})
+_SPOILT_MAX = 4096
+
+
+class EngineRefused(Exception):
+    """A control call that a real engine answers with 500."""
+
+
+class Engine:
+    """Single writer of its own state; every method runs on the event loop."""
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        self.behaviour = behaviour
+        self.scheduler = Scheduler(behaviour)
+        self.memory = Claim()
+        self.asleep: set[str] = set()
+        self.level: int | None = None
+        self.weights_loaded = True
+        self.wakes = 0
+        self.sleeps = 0
+        self.tokens = 0
+        self._spoilt: set[str] = set()
+        self._order = asyncio.Lock()
+
+    @property
+    def is_paused(self) -> bool:
+        return not self.scheduler.admitting
+
+    @property
+    def is_sleeping(self) -> bool:
+        """As vLLM says it: also true after a mere pause."""
+        return self.is_paused or bool(self.asleep)
+
+    @property
+    def is_sound(self) -> bool:
+        """False: what it generates now is garbage."""
+        return self.weights_loaded and not (self.behaviour.garbage_after_wake and self.wakes)
+
+    def load(self) -> None:
+        """Take the memory of the weights, as loading does."""
+        self.memory.take(self.behaviour.claim_memory)
+
+    async def produce(self, run: Run) -> AsyncGenerator[str, None]:
+        """The tokens of a run; `run.finish` says afterwards how it ended. Close it when the client is gone."""
+        try:
+            await self.scheduler.admit(run)
+            garbage = run.key in self._spoilt
+            for index in range(run.length):
+                await self.scheduler.pace(run, index)
+                if run.aborted:
+                    break
+                garbage = self._compute(index) or garbage
+                run.produced += 1
+                yield self._token(run, index, garbage)
+            if run.aborted:
+                run.finish = "abort"
+            elif garbage and len(self._spoilt) < _SPOILT_MAX:
+                self._spoilt.add(run.key)
+        finally:
+            self.scheduler.leave(run)
+
+    def _compute(self, index: int) -> bool:
+        """One forward pass; True if it made garbage."""
+        if self.asleep:
+            die(1, f"illegal memory access: a step ran while {', '.join(sorted(self.asleep))} slept")
+        if index == self.behaviour.crash_mid_stream:
+            die(1, f"told to crash after {index} tokens of an answer")
+        self.tokens += 1
+        return not self.is_sound
+
+    def _token(self, run: Run, index: int, garbage: bool) -> str:
+        if run.script is not None and not garbage:
+            return run.script[index]
+        return text.word(run.key, index, garbage=garbage)
+
+    async def sleep(self, level: int, mode: Mode) -> None:
+        """Pause, then give memory away (level 1 and 2). While asleep a second order only changes what it calls
+        its level, as in vLLM. EngineRefused when told to."""
+        if self.behaviour.refuse_sleep:
+            raise EngineRefused("told to refuse to sleep")
+        async with self._order:
+            await self.scheduler.pause(mode)
+            await asyncio.sleep(self.behaviour.sleep_delay)
+            if level > 0 and not self.asleep:
+                self._give_away(level)
+            self.level = level
+
+    def _give_away(self, level: int) -> None:
+        self.asleep = set(TAGS)
+        self.sleeps += 1
+        self.reset_prefix_cache()
+        self.memory.release()
+        if level == 2:
+            self.weights_loaded = False
+
+    async def wake(self, tags: Iterable[str] | None = None) -> None:
+        """Bring tags back, all when None; the scheduler goes on as soon as none is asleep. Unknown and already
+        awake tags are ignored. EngineRefused when told to."""
+        if self.behaviour.refuse_wake:
+            raise EngineRefused("told to refuse to wake")
+        async with self._order:
+            wanted = set(TAGS) | {"scheduling"} if tags is None else set(tags)
+            back = self.asleep & wanted
+            if back:
+                await asyncio.sleep(self.behaviour.wake_delay)
+            if "weights" in back:
+                self.memory.take(self.behaviour.claim_memory)
+                self.wakes += 1
+            self.asleep -= back
+            if not self.asleep and (back or "scheduling" in wanted):
+                self.level = None
+                self.scheduler.resume()
+
+    async def pause(self, mode: Mode) -> None:
+        """Stop scheduling; memory stays."""
+        async with self._order:
+            await self.scheduler.pause(mode)
+
+    def reload_weights(self) -> None:
+        """Read the weights again into awake memory. EngineRefused where that memory is given away."""
+        if "weights" in self.asleep:
+            raise EngineRefused("reload_weights while the weights sleep: wake tag weights first")
+        self.weights_loaded = True
+
+    def reset_prefix_cache(self) -> None:
+        """Forget what former answers left behind."""
+        self._spoilt.clear()

@@ -1,0 +1,1 @@
+"""What each path of the simulated engine answers: one module per family, one coroutine per path."""

@@ -1,4 +1,4 @@
-"""What several adapters share: splitting arguments, the user's own command line, the verifying request, `weights` checks.
+"""What adapters share: splitting arguments, the user's own command line, the verifying request, checks.
 
 Pure values like every adapter. Called by the adapters beside it, never by `host`.
 """

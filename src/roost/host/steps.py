@@ -4,7 +4,7 @@ Never decides what to call; never follows redirects or proxy variables (an engin
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import MutableSequence, Sequence
 from typing import Any
 
 import httpx
@@ -49,7 +49,7 @@ class Caller:
         except httpx.HTTPError as error:
             raise StepError(f"{step.name} got no answer: {error or type(error).__name__}") from None
 
-    async def perform(self, steps: Sequence[Step], records: list[StepRecord]) -> None:
+    async def perform(self, steps: Sequence[Step], records: MutableSequence[StepRecord]) -> None:
         """All steps in order; each one's record is appended as it ends. Raises StepError at the first failure."""
         for number, step in enumerate(steps, 1):
             started = clock.now()

@@ -74,7 +74,7 @@ class ProcessKeeper:
             )
         descriptor = self._output.open(start.header)
         try:
-            self._popen = subprocess.Popen(
+            self._popen = subprocess.Popen(  # noqa: ASYNC220 - fork and exec take a millisecond
                 (program, *start.argv[1:]),
                 env=env,
                 cwd=start.cwd,

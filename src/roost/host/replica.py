@@ -1,0 +1,240 @@
+"""One replica and its state: the only place that changes it, and only through the lifecycle table.
+
+Takes orders (`obey`) from the control plane and facts from its own work, keeper and monitor; never decides what a
+replica should become. The work itself is in `host/work.py`.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, assert_never
+
+from roost import clock
+from roost.core.events import Changed
+from roost.core.lifecycle import Event, Fact, Order, State, advance
+from roost.core.plan import Action, Drain, Idle, Load, Ordered, Sleep, Stop, Undrain, Wake
+from roost.core.request import Address
+from roost.core.spec import ModelSpec
+from roost.core.step import StepRecord
+from roost.core.view import Goal
+from roost.engines.base import Adapter, Machine
+from roost.host import work
+from roost.host.keepers.base import Keeper
+from roost.host.output import Output
+from roost.host.steps import Caller
+from roost.host.store import Store
+from roost.logs import log
+from roost.tasks import spawn
+
+HISTORY = 50
+STABLE_S = 60.0
+"""A replica that was ready this long has recovered: earlier failures are forgotten."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What a replica is made of."""
+
+    id: str
+    model: str
+    spec: ModelSpec
+    adapter: Adapter
+    keeper: Keeper
+    address: Address
+    machine: Machine
+    store: Store
+    output: Output
+    cwd: str
+    last_byte_at: Callable[[], float | None] = field(default=lambda: None)
+    """When an answer's byte last came from this engine: a busy engine may be slow to answer probes."""
+
+
+class Replica:
+    """Implements `control.ports.Owner`."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.id = setup.id
+        self.model = setup.model
+        self.spec = setup.spec
+        self.keeper = setup.keeper
+        self.owned = setup.keeper.owned
+        self.address = setup.address
+        self.caller = Caller(setup.address, setup.spec.api_key)
+        self.state = State.COLD
+        self.since = clock.now()
+        self.level: int | None = None
+        self.failures = 0
+        self.retry_at: float | None = None
+        self.last_error = ""
+        self.became_ready_at: float | None = None
+        self.last_sleep_at: float | None = None
+        self.manual_wake_at: float | None = None
+        self.drain_goal: Goal | None = None
+        self.drain_idle = False
+        self.reason = ""
+        self.reason_kind = "fact"
+        self.history: deque[Changed] = deque(maxlen=HISTORY)
+        self.steps: deque[StepRecord] = deque(maxlen=HISTORY)
+        self.lost_since: float | None = None
+        self._hearers: list[Callable[[Changed], None]] = []
+        self._work: asyncio.Task[None] | None = None
+        self._monitor: asyncio.Task[None] | None = None
+        self._look = asyncio.Event()
+        self._gone_note = ""
+        setup.keeper.on_gone(self._keeper_gone)
+
+    @property
+    def sleep_levels(self) -> tuple[int, ...]:
+        return self.setup.adapter.sleep_levels(self.spec)
+
+    @property
+    def served_name(self) -> str:
+        return self.spec.served_name or self.model
+
+    def subscribe(self, hear: Callable[[Changed], None]) -> None:
+        self._hearers.append(hear)
+
+    # orders
+
+    def obey(self, action: Action) -> None:
+        """Advance at once, then work in the background. Raises IllegalMove."""
+        self.reason, self.reason_kind = str(action.reason), action.reason.kind
+        match action:
+            case Load():
+                self.fact(Order.LOAD)
+                self.begin(work.load(self), "load")
+            case Wake():
+                self.fact(Order.WAKE)
+                if isinstance(action.reason, Ordered):
+                    self.manual_wake_at = clock.now()
+                self.begin(work.wake(self, self.level), "wake")
+            case Drain():
+                self.drain_goal = action.goal
+                self.drain_idle = isinstance(action.reason, Idle)
+                self.fact(Order.DRAIN)
+            case Undrain():
+                self.fact(Order.UNDRAIN)
+            case Sleep():
+                self.last_sleep_at = clock.now()
+                self.fact(Order.SLEEP)
+                self.begin(work.sleep(self, action.level), "sleep")
+            case Stop():
+                self._obey_stop()
+            case _ as never:
+                assert_never(never)
+
+    def _obey_stop(self) -> None:
+        self.fact(Order.STOP)
+        if self.state is State.STOPPING:
+            self.begin(work.stop(self, after_failure=False), "stop")
+
+    def begin(self, job: Coroutine[Any, Any, None], name: str) -> None:
+        """Start the work of a transition in place of whatever was under way."""
+        if self._work is not None:
+            self._work.cancel()
+        self._work = spawn(job, f"{name} {self.id}")
+
+    def suspect(self) -> None:
+        """Someone saw its port refuse: look now."""
+        self._look.set()
+
+    # facts
+
+    def fact(self, event: Event, why: str = "") -> None:
+        """Move as the table says and tell everybody. Raises IllegalMove."""
+        before, now = self.state, clock.now()
+        self.state = advance(before, event)
+        if why or isinstance(event, Fact):
+            self.reason_kind = "fact" if why else self.reason_kind
+        took = now - self.since if before not in _RESTING else None
+        changed = Changed(
+            replica=self.id,
+            model=self.model,
+            before=before,
+            after=self.state,
+            event=event,
+            at=now,
+            reason=why or self.reason,
+            reason_kind="fact" if why else self.reason_kind,
+            took_s=took,
+        )
+        self.since = now
+        if why:
+            self.reason = why
+        self._enter_state()
+        self.history.append(changed)
+        for hear in self._hearers:
+            hear(changed)
+
+    def _enter_state(self) -> None:
+        if self.state is not State.DRAINING:
+            self.drain_goal, self.drain_idle = None, False
+        if self.state is State.READY:
+            self.became_ready_at = self.became_ready_at or self.since
+            self.lost_since = None
+            self.retry_at = None
+        elif self.state is not State.DRAINING:
+            self.became_ready_at = None
+        if self.state not in (State.ASLEEP, State.WAKING):
+            self.level = None
+        self._look.clear()
+
+    def fell_asleep(self, level: int | None, why: str = "") -> None:
+        """It sleeps now, at this level (None: by itself)."""
+        self.fact(Fact.FELL_ASLEEP, why)
+        self.level = level
+        work.remember(self)
+
+    def failed(self, event: Fact, why: str, *, permanent: bool = False) -> None:
+        """A failure that ends in BACKOFF: count it, set the time of the next try, or give up."""
+        if self.became_ready_at is not None and clock.now() - self.became_ready_at > STABLE_S:
+            self.failures = 0
+        self.failures += 1
+        self.last_error = why
+        rule = self.spec.restart
+        self.retry_at = clock.now() + min(rule.backoff * 2 ** (self.failures - 1), rule.backoff_max)
+        self.fact(event, why)
+        if permanent or self.failures >= rule.tries:
+            after = rule.retry_failed_after
+            self.retry_at = None if after is None else clock.now() + after
+            self.fact(Fact.TRIES_USED_UP, why)
+
+    def _keeper_gone(self, note: str) -> None:
+        """The engine ended; while we are stopping it, that is what was wanted."""
+        self._gone_note = note
+        self.setup.store.forget(self.id)
+        if self.state is State.STOPPING:
+            return
+        if self._work is not None:
+            self._work.cancel()
+        log.warning("%s: %s", self.id, note)
+        if self.state is State.ASLEEP:
+            self.last_error = note
+            self.fact(Fact.GONE, note)
+        elif self.state in _ALIVE:
+            self.failed(Fact.GONE, note)
+
+    # life
+
+    async def recover(self) -> None:
+        """At start: take up what an earlier roost left running, then watch."""
+        await work.recover(self)
+        self._monitor = spawn(work.monitor(self, self._look), f"monitor {self.id}")
+
+    async def close(self, *, leave: bool) -> None:
+        """roost ends: leave the engine for the next one, or end it."""
+        for task in (self._monitor, self._work):
+            if task is not None:
+                task.cancel()
+        if not leave and self.owned and self.keeper.running:
+            if not await self.keeper.stop(self.spec.stop_grace):
+                log.error("%s survived SIGKILL (pid %s); its memory is still taken", self.id, self.keeper.pid)
+            else:
+                self.setup.store.forget(self.id)
+        await self.caller.close()
+
+
+_RESTING = frozenset({State.COLD, State.READY, State.ASLEEP, State.BACKOFF, State.FAILED, State.STUCK})
+_ALIVE = frozenset({State.STARTING, State.READY, State.DRAINING, State.SUSPENDING, State.WAKING})

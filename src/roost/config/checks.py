@@ -5,11 +5,12 @@ Never looks at the machine: whether a file or program exists is asked when an en
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 
 from roost.config.addresses import is_loopback, may_clash, split_url
+from roost.config.tree import Node, find, given
 from roost.core.problems import ConfigPath, Problem
 from roost.core.spec import EngineKind, ModelSpec, RoostSpec
 
@@ -22,9 +23,23 @@ class Scene:
     """What is checked: the spec (without what was faulty), and what stands in the file, faulty or not."""
 
     spec: RoostSpec
-    given: Callable[[ConfigPath], bool]
-    model_names: tuple[str, ...]
+    tree: Node
     env: Mapping[str, str]
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """Every name under `models`, also of models that could not be read."""
+        models = self.tree.child("models")
+        return tuple(models.mapping) if models is not None else ()
+
+    def given(self, path: ConfigPath) -> bool:
+        """Whether something stands at the path, be it wrong or right."""
+        return given(self.tree, path)
+
+    def has_unknown_key(self, model: str) -> bool:
+        """Whether a key of the model is misspelt: then nothing is missing for sure."""
+        known = {field.name for field in fields(ModelSpec)}
+        return any(key not in known for key in find(self.tree, ("models", model))[0].mapping)
 
 
 def names(scene: Scene) -> Iterator[Problem]:
@@ -70,8 +85,9 @@ def sources(scene: Scene) -> Iterator[Problem]:
         has = {field for field in ("weights", "command", "url", "port", "stop_command") if scene.given((*path, field))}
         if "url" in has:
             yield from _foreign(path, model, has)
+        elif scene.has_unknown_key(name):
             continue
-        if model.engine is EngineKind.COMMAND and "command" not in has:
+        elif model.engine is EngineKind.COMMAND and "command" not in has:
             hint = "Write command: PROGRAM ARGUMENTS, or url: http://HOST:PORT for one that runs already."
             yield Problem(path=path, message="engine command needs a command", hint=hint)
         elif not has & {"weights", "command"} and model.engine is not EngineKind.SIMULATED:

@@ -230,5 +230,7 @@ class Interpolator:
         elif near := get_close_matches(name, [*self._macros, *LAUNCH_NAMES], n=1):
             hint = f"Did you mean ${{{near[0]}}}?"
         else:
-            hint = f"Define it under macros; write ${{env:NAME}} for an environment variable, $${{{name}}} for the text."
+            hint = (
+                f"Define it under macros; write ${{env:NAME}} for an environment variable, $${{{name}}} for the text."
+            )
         return self._broken(node, f"unknown macro {written}", hint)

@@ -29,7 +29,7 @@ _NAMED: tuple[tuple[Hint, str, str], ...] = (
     (BindPort, "a port number", "Write one from 1 to 65535, or 0 to have a free one picked."),
 )
 _PLAIN: dict[Hint, str] = {
-    str: "text",
+    str: "a string",
     int: "a whole number",
     float: "a number",
     bool: "true or false",
@@ -109,7 +109,7 @@ def choices(hint: Hint) -> tuple[str, ...]:
 
 
 def noun(hint: Hint) -> str:
-    """What a value of this type is called: `a duration`, `a list of texts`, `one of stop, leave`."""
+    """What a value of this type is called: `a duration`, `a list of strings`, `one of stop, leave`."""
     return " or ".join(dict.fromkeys(_noun(part) for part in members(hint)))
 
 
@@ -136,7 +136,7 @@ def _plural(hint: Hint) -> str:
         return "sizes"
     if words := choices(hint):
         return ", ".join(words)
-    return {str: "texts", Any: "values"}.get(hint, "settings")
+    return {str: "strings", Any: "values"}.get(hint, "settings")
 
 
 def default_of(section: type, name: str) -> Any:

@@ -13,7 +13,7 @@ from roost.config.checks import CHECKS, Scene
 from roost.config.dialects import dialect_of
 from roost.config.finish import Finished, Folders, finish
 from roost.config.masking import is_secret_path
-from roost.config.tree import Node, given, lines, placed, secrets
+from roost.config.tree import Node, lines, placed, secrets
 from roost.config.validate import validate
 from roost.core.problems import ConfigPath, Problem, has_errors
 from roost.core.spec import RoostSpec
@@ -74,8 +74,7 @@ def _judge(tree: Node, problems: list[Problem], env: Mapping[str, str], folders:
     if validated.spec is None:
         return Loaded(None, _tidy(problems), lines(tree))
     finished = finish(validated.spec, folders)
-    names = tuple(tree.mapping["models"].mapping) if "models" in tree.mapping else ()
-    scene = Scene(finished.spec, lambda path: given(tree, path), names, env)
+    scene = Scene(finished.spec, tree, env)
     found = [*finished.problems, *(problem for check in (*CHECKS, budgets) for problem in check(scene))]
     problems += (_discreet(placed(problem, tree)) for problem in found)
     tidy = _tidy(problems)

@@ -144,12 +144,14 @@ def _said(root: Node, path: ConfigPath, fault: Any) -> Problem:
     if node.value is None:
         return Problem(path=path, message="has no value", hint=_for_nothing(hint))
     noun = kinds.noun(hint)
+    if fault["type"] == "value_error":  # not even a size or duration, whatever its bounds
+        noun = noun.removesuffix(" above zero")
     value = shown(node, path)
     return Problem(path=path, message=f"{value} is not {noun}", hint=_way_out(node, path, hint), value=value)
 
 
 def _for_nothing(hint: kinds.Hint) -> str:
-    empty = ' ("" for an empty text)' if str in kinds.members(hint) else ""
+    empty = ' ("" for an empty one)' if str in kinds.members(hint) else ""
     return f"Write {kinds.noun(hint)}{empty}, or remove the key."
 
 

@@ -96,9 +96,7 @@ Duration = Annotated[
 ]
 PositiveDuration = Annotated[_Positive, BeforeValidator(parse_duration), _schema("a duration above zero", "5m")]
 """For waits that would make no sense as zero."""
-MaybeDuration = Annotated[
-    _Positive | None, BeforeValidator(parse_duration), _schema("a duration, or `never`", "5m")
-]
+MaybeDuration = Annotated[_Positive | None, BeforeValidator(parse_duration), _schema("a duration, or `never`", "5m")]
 """`never` is None; zero is refused, because some programs mean "at once" by it and others "never"."""
 Count = Annotated[int, Field(ge=1)]
 """How many of something there may be: one or more."""

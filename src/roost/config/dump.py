@@ -100,7 +100,7 @@ class _Writer:
         return [escape(shlex.quote(word) if path[-1] == "args" else word, path) for word in words]
 
     def _is_hidden(self, value: Any, path: ConfigPath) -> bool:
-        if not self.style.mask or value is None or value in ("", (), {}):
+        if not self.style.mask or is_dataclass(value) or value is None or value in ("", (), {}):
             return False
         return path in self.style.hide or is_secret_path(path)
 

@@ -24,8 +24,8 @@ LAUNCH_FIELDS: Mapping[str, frozenset[str]] = {
 """Fields of a model in which a launch replaces variables, and which."""
 LAUNCH_NAMES = _LAUNCH | {"PID"}
 
-MAX_VALUES = 200_000
-MAX_CHARS = 4 * 1024 * 1024
+MAX_VALUES = 20_000
+MAX_CHARS = 1024 * 1024
 MAX_CHAIN = 16
 MAX_DEPTH = 80
 
@@ -106,7 +106,10 @@ class Interpolator:
     ) -> None:
         self.problems.append(Problem(path=path, line=line, message=message, hint=hint, value=value))
 
-    def _spend(self, chars: int) -> None:
+    def _spend(self, use: _Use, chars: int = 0) -> None:
+        """Count a value that came out of a macro; what stands in the file itself is bounded already."""
+        if not use.chain:
+            return
         self._values += 1
         self._chars += chars
         if self._values > MAX_VALUES or self._chars > MAX_CHARS:
@@ -121,7 +124,7 @@ class Interpolator:
             case tuple() as items:
                 return replace(node, value=self._list(items, use))
             case Mapping() as mapping:
-                self._spend(0)
+                self._spend(use)
                 return replace(
                     node, value={k: self._expand(below, use.into(k, below.line)) for k, below in mapping.items()}
                 )
@@ -130,7 +133,7 @@ class Interpolator:
     def _list(self, items: tuple[Node, ...], use: _Use) -> tuple[Node, ...]:
         made: list[Node] = []
         for index, item in enumerate(items):
-            self._spend(0)
+            self._spend(use)
             below = self._expand(item, use.into(index, item.line))
             spliced = isinstance(item.value, str) and isinstance(below.value, tuple)
             made.extend(below.items if spliced else (below,))
@@ -149,7 +152,7 @@ class Interpolator:
             state = replace(state, secret=state.secret or piece.secret, broken=state.broken or piece.broken)
             end = found.end()
         result = "".join((*pieces, text[end:]))
-        self._spend(len(result))
+        self._spend(use, len(result))
         return replace(state, value=result, text=result)
 
     def _piece(self, found: re.Match[str], node: Node, use: _Use) -> Node:
@@ -210,8 +213,9 @@ class Interpolator:
             self._report(node.path, node.line, f"macros use each other more than {MAX_CHAIN} deep", "Flatten them.")
             return None
         written = self._macros[name]
-        self._spend(0)
-        value = self._expand(written, _Use(use.path, use.line, (*use.chain, name)))
+        inner = _Use(use.path, use.line, (*use.chain, name))
+        self._spend(inner)
+        value = self._expand(written, inner)
         secret = node.secret or value.secret or is_secret_path(written.path)
         return replace(value, path=node.path, line=node.line, secret=secret)
 
@@ -219,9 +223,11 @@ class Interpolator:
         if frozenset(chain) in self._circles:
             return
         self._circles.add(frozenset(chain))
-        first = self._macros[chain[0]]
-        message = f"macros refer to each other in a circle: {' -> '.join(chain)}"
-        self._report(first.path, first.line, message, "Write one of them out.")
+        first = next(name for name in self._macros if name in chain)
+        start = chain.index(first)
+        turned = (*chain[start:-1], *chain[:start], first)
+        message = f"macros refer to each other in a circle: {' -> '.join(turned)}"
+        self._report(self._macros[first].path, self._macros[first].line, message, "Write one of them out.")
 
     def _unknown(self, name: str, node: Node) -> Node:
         written = f"${{{name}}}"

@@ -19,7 +19,7 @@ MAX_DEPTH = 40
 MAX_NODES = 100_000
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml reads a large file 20 times as fast
-_INT = re.compile(r"[-+]?[0-9]{1,60}|0o[0-7]{1,60}|0x[0-9a-fA-F]{1,60}")
+_INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _WORDS: dict[str, Scalar] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
@@ -85,7 +85,9 @@ def parse(text: str) -> tuple[Node | None, tuple[Problem, ...]]:
 
 
 def scalar(text: str) -> Scalar:
-    """What an unquoted word means by YAML 1.2's core rules; a number beyond 60 digits stays text."""
+    """What an unquoted word means by YAML 1.2's core rules; a number beyond 60 signs stays text."""
+    if len(text) > 60:
+        return text
     if text in _WORDS:
         return _WORDS[text]
     if _INT.fullmatch(text):

@@ -13,6 +13,7 @@ from roost.config.addresses import is_loopback, may_clash, split_url
 from roost.config.tree import Node, find, given
 from roost.core.problems import ConfigPath, Problem
 from roost.core.spec import EngineKind, ModelSpec, RoostSpec
+from roost.core.units import exact_duration
 
 _MAX_NAME = 200
 _FORBIDDEN = "?#%"
@@ -147,12 +148,10 @@ def times(scene: Scene) -> Iterator[Problem]:
         rests, ends = model.sleep_after, model.unload_after
         if rests is not None and ends is not None and rests >= ends and scene.given((*path, "sleep_after")):
             hint = "Make unload_after longer, or write sleep_after: never."
-            message = f"never sleeps: sleep_after ({rests:g} s) is not shorter than unload_after ({ends:g} s)"
+            message = f"never sleeps: sleep_after ({exact_duration(rests)}) is not below unload_after ({exact_duration(ends)})"
             yield Problem(path=(*path, "sleep_after"), message=message, hint=hint, severity="warning")
         if model.restart.backoff > model.restart.backoff_max:
-            message = (
-                f"backoff ({model.restart.backoff:g} s) is longer than backoff_max ({model.restart.backoff_max:g} s)"
-            )
+            message = f"backoff ({exact_duration(model.restart.backoff)}) is longer than backoff_max ({exact_duration(model.restart.backoff_max)})"
             yield Problem(
                 path=(*path, "restart", "backoff"), message=message, hint="Make it shorter, or backoff_max longer."
             )
@@ -203,6 +202,14 @@ def _keys(scene: Scene) -> Iterator[Problem]:
                 message = f'"{glob}" matches no model'
                 hint = f"Models are: {', '.join(sorted(known)[:8])}." if known else ""
                 yield Problem(path=(*path, "models", place), message=message, hint=hint, value=glob, severity="warning")
+
+
+def ports_written(spec: RoostSpec) -> list[Problem]:
+    """For `roost serve`, which starts nothing: every engine must have an address to be found at. A `Validator`."""
+    hint = "Write the port that the engine listens on, or its url."
+    message = "has no port, and serve starts nothing that could be given one"
+    silent = [name for name, model in spec.models.items() if model.port is None and model.url is None]
+    return [Problem(path=("models", name), message=message, hint=hint) for name in silent]
 
 
 CHECKS = (names, sources, ports, times, access)

@@ -214,7 +214,7 @@ class Interpolator:
             return None
         written = self._macros[name]
         inner = _Use(use.path, use.line, (*use.chain, name))
-        self._spend(inner)
+        self._spend(inner, len(written.text))
         value = self._expand(written, inner)
         secret = node.secret or value.secret or is_secret_path(written.path)
         return replace(value, path=node.path, line=node.line, secret=secret)

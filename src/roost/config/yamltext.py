@@ -7,6 +7,7 @@ Composes from PyYAML's events with its own stack, so that no nesting can exhaust
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from typing import Any
 
 import yaml
@@ -92,9 +93,9 @@ def scalar(text: str) -> Scalar:
         return _WORDS[text]
     if _INT.fullmatch(text):
         return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
-    if _FLOAT.fullmatch(text):
+    if _FLOAT.fullmatch(text) and isfinite(float(text)):
         return float(text)
-    return text
+    return text  # also .inf and .nan: no key takes them, and JSON has no word for them
 
 
 def _syntax(error: yaml.MarkedYAMLError) -> Problem:

@@ -42,10 +42,11 @@ def parse_duration(value: Any) -> Any:
 
 
 def exact_size(count: int) -> str:
-    """`80 GiB`, or `1000` where no binary unit fits: reads back as exactly the same number."""
-    for power, unit in ((4, "TiB"), (3, "GiB"), (2, "MiB"), (1, "KiB")):
-        if count and count % 1024**power == 0 and count < 2**53:
-            return f"{count // 1024**power} {unit}"
+    """`80 GiB`, `20 GB` or `1001`: the largest unit that leaves a whole number; reads back as exactly the same."""
+    for power, name in ((4, "T"), (3, "G"), (2, "M"), (1, "K")):
+        for step, suffix in ((1024, "iB"), (1000, "B")):
+            if 0 < count < 2**53 and count % step**power == 0:
+                return f"{count // step**power} {name}{suffix}"
     return str(count)
 
 

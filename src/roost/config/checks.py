@@ -141,17 +141,19 @@ def _reaches(url: str, host: str, port: int) -> bool:
     return engine_port == port and (engine_host == host or (is_loopback(engine_host) and may_clash(engine_host, host)))
 
 
-def times(scene: Scene) -> Iterator[Problem]:
-    """Idle times that make sense together. Only what is written is judged: the built-in sleep_after harms nobody."""
+def values(scene: Scene) -> Iterator[Problem]:
+    """Values of one model that make sense together. The built-in sleep_after harms nobody and is not judged."""
     for name, model in scene.spec.models.items():
         path: ConfigPath = ("models", name)
-        rests, ends = model.sleep_after, model.unload_after
+        rests, ends, restart = model.sleep_after, model.unload_after, model.restart
         if rests is not None and ends is not None and rests >= ends and scene.given((*path, "sleep_after")):
             hint = "Make unload_after longer, or write sleep_after: never."
-            message = f"never sleeps: sleep_after ({exact_duration(rests)}) is not below unload_after ({exact_duration(ends)})"
+            rest, end = exact_duration(rests), exact_duration(ends)
+            message = f"never sleeps: sleep_after ({rest}) is not below unload_after ({end})"
             yield Problem(path=(*path, "sleep_after"), message=message, hint=hint, severity="warning")
-        if model.restart.backoff > model.restart.backoff_max:
-            message = f"backoff ({exact_duration(model.restart.backoff)}) is longer than backoff_max ({exact_duration(model.restart.backoff_max)})"
+        if restart.backoff > restart.backoff_max:
+            first, longest = exact_duration(restart.backoff), exact_duration(restart.backoff_max)
+            message = f"backoff ({first}) is longer than backoff_max ({longest})"
             yield Problem(
                 path=(*path, "restart", "backoff"), message=message, hint="Make it shorter, or backoff_max longer."
             )
@@ -212,4 +214,4 @@ def ports_written(spec: RoostSpec) -> list[Problem]:
     return [Problem(path=("models", name), message=message, hint=hint) for name in silent]
 
 
-CHECKS = (names, sources, ports, times, access)
+CHECKS = (names, sources, ports, values, access)

@@ -170,7 +170,8 @@ class Interpolator:
         return self._unknown(name, node)
 
     def _broken(self, node: Node, message: str, hint: str) -> Node:
-        self._report(node.path, node.line, message, hint, value=None if node.secret else node.text)
+        hidden = node.secret or is_secret_path(node.path)
+        self._report(node.path, node.line, message, hint, value=None if hidden else node.text)
         return replace(node, value="", broken=True)
 
     def _launch(self, written: str, name: str, node: Node, use: _Use) -> Node:

@@ -150,6 +150,8 @@ def test_a_secret_from_the_environment_is_never_shown() -> None:
     loaded = read(text, env)
     assert len(loaded.problems) == 2 and "geheim" not in repr(loaded)
     assert "geheim" not in "".join(problems_of(text, env))
+    (problem,) = read("models: {a: {engine: simulated, api_key: 'geheim${x}'}}").problems
+    assert problem.value is None
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
-from roost.core.units import Duration, MaybeDuration, Size
+from roost.core.units import BindPort, Count, Duration, MaybeDuration, Natural, Port, PositiveDuration, Size
 
 STRICT = {"extra": "forbid", "use_attribute_docstrings": True}
 MIB = 1024 * 1024
@@ -59,7 +59,7 @@ class KeySpec:
     """False: requests with this key never load or wake a model (probes of a gateway in front)."""
     counts: bool = True
     """False: requests with this key do not count as traffic and keep no model awake."""
-    requests_per_minute: int | None = None
+    requests_per_minute: Count | None = None
     """Over it: 429 with Retry-After."""
 
 
@@ -71,19 +71,19 @@ class LimitsSpec:
 
     head_size: Size = 32 * 1024
     """Request line and headers together."""
-    head_fields: int = 100
+    head_fields: Count = 100
     """Number of header fields."""
-    head_timeout: Duration = 10.0
+    head_timeout: PositiveDuration = 10.0
     """From the first byte of a head to its last."""
     body_size: Size = 64 * MIB
     """One request's body (base64 images and audio are large)."""
-    body_idle_timeout: Duration = 30.0
+    body_idle_timeout: PositiveDuration = 30.0
     """Between two pieces of a body."""
     held_bodies: Size = 512 * MIB
     """Bodies held for all waiting requests together; over it 503 with Retry-After."""
     keep_alive: Duration = 75.0
     """An idle client connection is closed after this."""
-    connections: int = 16384
+    connections: Count = 16384
     """Open client connections; over it new ones are closed at once."""
 
 
@@ -97,7 +97,7 @@ class ServerSpec:
     """The instance's name: its state directory and tmux prefix; a hash of the config's path when left out."""
     host: str = "127.0.0.1"
     """Address to bind. Anything but loopback needs `keys`, or `open: true`."""
-    port: int = 8080
+    port: BindPort = 8080
     """Port to bind; 0 picks a free one."""
     open: bool = False
     """Allow serving without keys on an address that is not loopback."""
@@ -121,7 +121,7 @@ class TimeoutsSpec:
 
     __pydantic_config__ = STRICT
 
-    connect: Duration = 2.0
+    connect: PositiveDuration = 2.0
     """Opening a connection to the engine."""
     first_byte: MaybeDuration = None
     """From the request sent to the first byte of its answer; over it 504."""
@@ -129,11 +129,11 @@ class TimeoutsSpec:
     """Between two pieces of an answer; over it the answer is cut."""
     upstream_idle: Duration = 4.0
     """A pooled connection is not reused after this (vLLM and llama-server close theirs at 5 s)."""
-    step: Duration = 60.0
+    step: PositiveDuration = 60.0
     """One step of a sleep or wake."""
     drain: Duration = 60.0
     """How long an operator's order (sleep, unload, restart) lets running requests go on."""
-    probe_lost: Duration = 30.0
+    probe_lost: PositiveDuration = 30.0
     """A ready engine that answers no probe and sends no byte for this long is restarted."""
 
 
@@ -143,7 +143,7 @@ class QueueSpec:
 
     __pydantic_config__ = STRICT
 
-    size: int = 256
+    size: Natural = 256
     """Requests that may wait; the next one gets 429."""
     max_wait: Duration = 600.0
     """Longest wait; then 503 with Retry-After (the OpenAI SDK's own time-out is 10 minutes)."""
@@ -155,7 +155,7 @@ class RestartSpec:
 
     __pydantic_config__ = STRICT
 
-    tries: int = 5
+    tries: Count = 5
     """Failures in a row before the model is FAILED."""
     backoff: Duration = 1.0
     """Wait before the second try; doubles each time."""
@@ -183,7 +183,7 @@ class ModelSpec:
     """Base address of an engine that runs already; roost never starts or stops it."""
     host: str = "127.0.0.1"
     """Address the engine listens on."""
-    port: int | None = None
+    port: Port | None = None
     """Port the engine listens on; a free one is picked when left out."""
     args: tuple[str, ...] = ()
     """Arguments added to the engine's command line; an entry may hold several, split as a shell would."""
@@ -207,7 +207,7 @@ class ModelSpec:
     """Shown in `/v1/models` and the dashboard."""
     metadata: dict[str, Any] = field(default_factory=dict)
     """Passed through to `/v1/models`."""
-    context_length: int | None = None
+    context_length: Count | None = None
     """Tokens; learned from the engine where it tells."""
     modalities: tuple[str, ...] = ()
     """Such as text, image, audio."""
@@ -217,7 +217,7 @@ class ModelSpec:
     """Left out of `/v1/models`, yet it answers."""
     health_path: str | None = None
     """GET that answers 200 when the engine is ready; the engine's usual one when left out."""
-    start_timeout: Duration = 1200.0
+    start_timeout: PositiveDuration = 1200.0
     """From start to ready."""
     stop_grace: Duration = 15.0
     """From SIGTERM to SIGKILL."""
@@ -233,7 +233,7 @@ class ModelSpec:
     """A model is not put to sleep again before this since the start of its last sleep."""
     pin: bool = False
     """Never put to sleep, unloaded or evicted by roost itself."""
-    concurrency: int | None = None
+    concurrency: Count | None = None
     """Requests the engine gets at once; more wait in the queue."""
     queue: QueueSpec = field(default_factory=QueueSpec)
     """Bounds of the queue."""
@@ -263,7 +263,7 @@ class MemorySpec:
 
     __pydantic_config__ = STRICT
 
-    max_resident: int | None = None
+    max_resident: Count | None = None
     """Models awake at once."""
     devices: dict[str, Size] = field(default_factory=dict)
     """Budget per device: `gpu0: 80GiB`."""
@@ -281,7 +281,7 @@ class PolicySpec:
     """sleep: put the victim to sleep where its engine can and that frees enough; unload: always stop it."""
     residency: Duration = 0.0
     """A model that just became ready is not evicted before this."""
-    max_starts: int = 4
+    max_starts: Count = 4
     """Engines that may be starting or waking at once."""
 
 

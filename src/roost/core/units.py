@@ -7,9 +7,9 @@ Called by the config's types, the CLI and every message that shows a number of b
 import re
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgtp]?)(i?)b?\s*", re.IGNORECASE)
+_SIZE = re.compile(r"\s*(\d{1,18}(?:\.\d{1,18})?)\s*([kmgtp]?)(i?)b?\s*", re.IGNORECASE)
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)", re.IGNORECASE)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
@@ -33,12 +33,33 @@ def parse_duration(value: Any) -> Any:
     text = value.strip().lower()
     if text == "never":
         return None
-    if re.fullmatch(r"\d+(\.\d+)?", text):
+    if re.fullmatch(r"\d+(\.\d+)?(e[-+]?\d{1,3})?", text):
         return float(text)
     parts = _DURATION_PART.findall(text)
     if not parts or _DURATION_PART.sub("", text).strip():
         raise ValueError(f"{value!r} is not a duration; write it like 30s, 5m, 1h30m or never")
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+
+
+def exact_size(count: int) -> str:
+    """`80 GiB`, `20 GB` or `1001`: the largest unit that leaves a whole number; reads back as exactly the same."""
+    for power, name in ((4, "T"), (3, "G"), (2, "M"), (1, "K")):
+        for step, suffix in ((1024, "iB"), (1000, "B")):
+            if 0 < count < 2**53 and count % step**power == 0:
+                return f"{count // step**power} {name}{suffix}"
+    return str(count)
+
+
+def exact_duration(seconds: float | None) -> str:
+    """`5m`, `0.25`, `never`: reads back as exactly the same number of seconds."""
+    if seconds is None:
+        return "never"
+    if seconds == 0:
+        return "0s"
+    for length, unit in ((86400, "d"), (3600, "h"), (60, "m"), (1, "s")):
+        if seconds % length == 0 and seconds < 2**53:
+            return f"{int(seconds // length)}{unit}"
+    return repr(seconds)
 
 
 def format_size(count: int) -> str:
@@ -68,6 +89,19 @@ def _schema(description: str, example: str) -> WithJsonSchema:
     return WithJsonSchema({**pattern, "description": description, "examples": [example]})
 
 
-Size = Annotated[int, BeforeValidator(parse_size), _schema("a size in bytes", "80GiB")]
-Duration = Annotated[float, BeforeValidator(parse_duration), _schema("a duration", "5m")]
-MaybeDuration = Annotated[float | None, BeforeValidator(parse_duration), _schema("a duration, or `never`", "5m")]
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+Size = Annotated[int, BeforeValidator(parse_size), Field(ge=0), _schema("a size in bytes", "80GiB")]
+Duration = Annotated[
+    float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False), _schema("a duration", "5m")
+]
+PositiveDuration = Annotated[_Positive, BeforeValidator(parse_duration), _schema("a duration above zero", "5m")]
+"""For waits that would make no sense as zero."""
+MaybeDuration = Annotated[_Positive | None, BeforeValidator(parse_duration), _schema("a duration, or `never`", "5m")]
+"""`never` is None; zero is refused, because some programs mean "at once" by it and others "never"."""
+Count = Annotated[int, Field(ge=1)]
+"""How many of something there may be: one or more."""
+Natural = Annotated[int, Field(ge=0)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+BindPort = Annotated[int, Field(ge=0, le=65535)]
+"""0 lets the system pick a free one."""

@@ -1,0 +1,122 @@
+"""`roost config`: check a configuration, show what it comes to, print its schema and its reference page.
+
+Reads files, the environment and the home folder and hands them to `roost.config` as values. Starts nothing.
+The command's root adds the group made by `build_config_app`, with the validators of other rooms.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from roost.config.dump import Style, effective_yaml
+from roost.config.load import Loaded, Validator, check_further, load
+from roost.config.reference import reference_markdown
+from roost.config.schema import json_schema
+from roost.config.yamltext import MAX_CHARS
+from roost.core.problems import Problem
+
+_BROKEN = 2
+
+FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="The configuration; - reads standard input.")]
+
+
+def check_text(text: str, *, file: str, base_dir: Path, validators: Iterable[Validator] = ()) -> Loaded:
+    """Load a configuration with this process's environment and home, then ask the validators."""
+    loaded = load(text, file=file, env=os.environ, home=str(Path("~").expanduser()), base_dir=str(base_dir.absolute()))
+    return check_further(loaded, validators)
+
+
+def check_file(file: str, validators: Iterable[Validator] = ()) -> Loaded:
+    """The same for a file or, for `-`, standard input. Raises OSError where it cannot be read."""
+    path = Path(file)
+    if file == "-":
+        raw, base_dir = sys.stdin.buffer.read(4 * MAX_CHARS + 1), Path.cwd()
+    else:
+        with path.open("rb") as stream:
+            raw, base_dir = stream.read(4 * MAX_CHARS + 1), path.absolute().parent
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        return Loaded(None, (Problem(path=(), message="is not UTF-8 text", hint="Save it as UTF-8.", line=line),))
+    return check_text(text, file=named(file), base_dir=base_dir, validators=validators)
+
+
+def named(file: str) -> str:
+    """What messages call the file."""
+    return "standard input" if file == "-" else file
+
+
+def build_config_app(*validators: Validator) -> typer.Typer:
+    """The command group; `validators` are further checks of a whole spec, such as the engines' own."""
+    app = typer.Typer(no_args_is_help=True, help="Check and show configurations.")
+
+    @app.command()
+    def check(file: FileArgument) -> None:
+        """List every problem with its line; exit status 0 or 2."""
+        loaded = _loaded(file, validators)
+        if loaded.spec is None:
+            typer.echo(_counted(file, loaded.problems), err=True)
+            raise typer.Exit(_BROKEN)
+        names = ", ".join(list(loaded.spec.models)[:8]) + (", ..." if len(loaded.spec.models) > 8 else "")
+        warned = f" ({_plural(len(loaded.problems), 'warning')})" if loaded.problems else ""
+        typer.echo(f"{named(file)}: fine{warned}; {_plural(len(loaded.spec.models), 'model')}: {names}")
+
+    @app.command()
+    def show(
+        file: FileArgument,
+        everything: Annotated[bool, typer.Option("--all", help="Also what has its built-in default.")] = False,
+    ) -> None:
+        """Print the effective configuration after defaults and variables, secrets masked."""
+        loaded = _loaded(file, validators)
+        if loaded.spec is None:
+            typer.echo(_counted(file, loaded.problems), err=True)
+            raise typer.Exit(_BROKEN)
+        typer.echo(effective_yaml(loaded.spec, Style(full=everything, hide=loaded.secrets)), nl=False)
+
+    @app.command()
+    def schema() -> None:
+        """Print the JSON Schema of a configuration file."""
+        typer.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+
+    @app.command()
+    def reference() -> None:
+        """Print the reference page as Markdown."""
+        typer.echo(reference_markdown(), nl=False)
+
+    return app
+
+
+config_app = build_config_app()
+"""The group without further validators."""
+
+
+def _loaded(file: str, validators: Iterable[Validator]) -> Loaded:
+    """Load and print every problem to stderr."""
+    try:
+        loaded = check_file(file, validators)
+    except OSError as error:
+        _refuse(f"{file}: cannot be read: {(error.strerror or str(error)).lower()}")
+    for problem in loaded.problems:
+        typer.echo(problem.render(named(file)), err=True)
+    return loaded
+
+
+def _refuse(sentence: str) -> NoReturn:
+    typer.echo(sentence, err=True)
+    raise typer.Exit(_BROKEN)
+
+
+def _counted(file: str, problems: tuple[Problem, ...]) -> str:
+    errors = sum(problem.severity == "error" for problem in problems)
+    warnings = len(problems) - errors
+    return f"{named(file)}: {_plural(errors, 'error')}" + (f", {_plural(warnings, 'warning')}" if warnings else "")
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -1,0 +1,49 @@
+"""Hosts and URLs as the config writes them. Pure: looks nothing up. Called by `checks`, and by whoever connects."""
+
+import ipaddress
+from urllib.parse import urlsplit
+
+_LOOPBACK_NAMES = frozenset({"localhost", "ip6-localhost"})
+_ANY = frozenset({"0.0.0.0", "::"})
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address; a name other than localhost counts as reachable."""
+    if host.lower() in _LOOPBACK_NAMES:
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def may_clash(one: str, other: str) -> bool:
+    """Whether two servers on these hosts would fight for the same port."""
+    first, second = _normal(one), _normal(other)
+    return first == second or first in _ANY or second in _ANY
+
+
+def split_url(url: str) -> tuple[str, int]:
+    """Host and port of an engine's base address, `http://10.0.0.7:8000`.
+
+    Raises ValueError saying what to write instead; it never repeats the URL, which may hold a password.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError(f"is not an address: {str(error).lower()}; write it like http://127.0.0.1:8000") from None
+    if parts.scheme != "http" or not host:
+        raise ValueError("is not an address of an engine; write it like http://127.0.0.1:8000 (plain http)")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("holds a user or password; write the engine's key as api_key")
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ValueError("has a path; write only scheme, host and port, roost adds /v1/... itself")
+    if any(sign <= " " for sign in host):
+        raise ValueError("has a space in its host; write it like http://127.0.0.1:8000")
+    return host, port or 80
+
+
+def _normal(host: str) -> str:
+    bare = host.lower().strip("[]")
+    return "127.0.0.1" if bare in _LOOPBACK_NAMES else bare

@@ -1,0 +1,217 @@
+"""What types cannot say: names that collide, models that cannot start, budgets that cannot be met, open doors.
+
+Each check takes the effective spec and yields problems with paths of the native tree; `load` adds lines.
+Never looks at the machine: whether a file or program exists is asked when an engine starts.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
+
+from roost.config.addresses import is_loopback, may_clash, split_url
+from roost.config.tree import Node, find, given
+from roost.core.problems import ConfigPath, Problem
+from roost.core.spec import EngineKind, ModelSpec, RoostSpec
+from roost.core.units import exact_duration
+
+_MAX_NAME = 200
+_FORBIDDEN = "?#%"
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What is checked: the spec (without what was faulty), and what stands in the file, faulty or not."""
+
+    spec: RoostSpec
+    tree: Node
+    env: Mapping[str, str]
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """Every name under `models`, also of models that could not be read."""
+        models = self.tree.child("models")
+        return tuple(models.mapping) if models is not None else ()
+
+    def given(self, path: ConfigPath) -> bool:
+        """Whether something stands at the path, be it wrong or right."""
+        return given(self.tree, path)
+
+    def has_unknown_key(self, model: str) -> bool:
+        """Whether a key of the model is misspelt: then nothing is missing for sure."""
+        known = {field.name for field in fields(ModelSpec)}
+        return any(key not in known for key in find(self.tree, ("models", model))[0].mapping)
+
+
+def names(scene: Scene) -> Iterator[Problem]:
+    """Every name of a model is usable in a URL and belongs to one model only."""
+    owners: dict[str, str] = dict.fromkeys(scene.model_names, "")
+    for name in scene.model_names:
+        yield from _name(name, ("models", name))
+    for model, spec in scene.spec.models.items():
+        further = [("aliases", *item) for item in enumerate(spec.aliases)]
+        further += [("also_serves", *item) for item in enumerate(spec.also_serves)]
+        for field, index, name in further:
+            path = ("models", model, field, index)
+            yield from _name(name, path)
+            if name in owners:
+                owner = owners[name] or f'the model "{name}" itself'
+                yield Problem(
+                    path=path, message=f'"{name}" already names {owner}', hint="Choose another name.", value=name
+                )
+            owners.setdefault(name, f'something else: {field} of model "{model}"')
+
+
+def _name(name: str, path: ConfigPath) -> Iterator[Problem]:
+    fault = ""
+    if not 1 <= len(name) <= _MAX_NAME:
+        fault = f"has {len(name)} characters; a name has 1 to {_MAX_NAME}"
+    elif name == "all":
+        fault = '"all" is reserved: commands use it for every model'
+    elif bad := [sign for sign in name if sign in _FORBIDDEN or not sign.isprintable()]:
+        fault = f"holds {bad[0]!r}, which cannot stand in a URL path"
+    elif name != name.strip():
+        fault = "begins or ends with a space"
+    if fault:
+        yield Problem(path=path, message=f"the name {fault}", hint="Choose another name.", value=name[:60])
+
+
+def sources(scene: Scene) -> Iterator[Problem]:
+    """Every model has something to start or to reach, and not two things at once."""
+    if not scene.model_names and not scene.given(("models", 0)):
+        hint = 'Write "models:", below it a name, and below that its weights, command or url.'
+        yield Problem(path=("models",), message="there is no model to serve", hint=hint)
+    for name, model in scene.spec.models.items():
+        path: ConfigPath = ("models", name)
+        has = {field for field in ("weights", "command", "url", "port", "stop_command") if scene.given((*path, field))}
+        if "url" in has:
+            yield from _foreign(path, model, has)
+        elif scene.has_unknown_key(name):
+            continue
+        elif model.engine is EngineKind.COMMAND and "command" not in has:
+            hint = "Write command: PROGRAM ARGUMENTS, or url: http://HOST:PORT for one that runs already."
+            yield Problem(path=path, message="engine command needs a command", hint=hint)
+        elif not has & {"weights", "command"} and model.engine is not EngineKind.SIMULATED:
+            hint = "Write weights: FILE or hub id, or command: PROGRAM, or url: http://HOST:PORT."
+            yield Problem(path=path, message="has nothing to serve: no weights, command or url", hint=hint)
+
+
+def _foreign(path: ConfigPath, model: ModelSpec, has: set[str]) -> Iterator[Problem]:
+    for field in sorted(has - {"url"}):
+        hint = f"Remove url or {field}; write {field}: null in the model if it comes from defaults."
+        yield Problem(
+            path=(*path, field), message=f"url and {field} exclude each other: roost never starts a url", hint=hint
+        )
+    if model.url is not None:
+        try:
+            split_url(model.url)
+        except ValueError as error:
+            message, _, way_out = str(error).partition("; ")
+            yield Problem(
+                path=(*path, "url"), message=f"the address {message}", hint=f"{way_out[:1].upper()}{way_out[1:]}."
+            )
+
+
+def ports(scene: Scene) -> Iterator[Problem]:
+    """No two servers on one port, and no model that leads back to roost itself."""
+    server = scene.spec.server
+    taken = [("roost itself (server.port)", server.host, server.port)]
+    for name, model in scene.spec.models.items():
+        if model.url is not None and _reaches(model.url, server.host, server.port):
+            hint = "Write the engine's own address."
+            yield Problem(
+                path=("models", name, "url"), message=f"leads back to roost's own port {server.port}", hint=hint
+            )
+        if model.port is None or model.url is not None:
+            continue
+        for owner, host, port in taken:
+            if port == model.port and may_clash(host, model.host):
+                hint = "Choose another port, or leave it out to have a free one picked."
+                message = f"port {port} is already that of {owner}"
+                yield Problem(path=("models", name, "port"), message=message, hint=hint, value=str(port))
+                break
+        taken.append((f'model "{name}"', model.host, model.port))
+
+
+def _reaches(url: str, host: str, port: int) -> bool:
+    try:
+        engine_host, engine_port = split_url(url)
+    except ValueError:
+        return False
+    return engine_port == port and (engine_host == host or (is_loopback(engine_host) and may_clash(engine_host, host)))
+
+
+def values(scene: Scene) -> Iterator[Problem]:
+    """Values of one model that make sense together. The built-in sleep_after harms nobody and is not judged."""
+    for name, model in scene.spec.models.items():
+        path: ConfigPath = ("models", name)
+        rests, ends, restart = model.sleep_after, model.unload_after, model.restart
+        if rests is not None and ends is not None and rests >= ends and scene.given((*path, "sleep_after")):
+            hint = "Make unload_after longer, or write sleep_after: never."
+            rest, end = exact_duration(rests), exact_duration(ends)
+            message = f"never sleeps: sleep_after ({rest}) is not below unload_after ({end})"
+            yield Problem(path=(*path, "sleep_after"), message=message, hint=hint, severity="warning")
+        if restart.backoff > restart.backoff_max:
+            first, longest = exact_duration(restart.backoff), exact_duration(restart.backoff_max)
+            message = f"backoff ({first}) is longer than backoff_max ({longest})"
+            yield Problem(
+                path=(*path, "restart", "backoff"), message=message, hint="Make it shorter, or backoff_max longer."
+            )
+        if model.health_path is not None and not model.health_path.startswith("/"):
+            message = f'"{model.health_path}" is not a path'
+            yield Problem(path=(*path, "health_path"), message=message, hint='Begin it with "/", such as /health.')
+        for variable, value in model.env.items():
+            if not variable or "=" in variable or "\0" in variable + value:
+                message = "cannot be an environment variable"
+                hint = 'Its name must not be empty or hold "="; neither may hold a NUL.'
+                yield Problem(path=(*path, "env", variable), message=message, hint=hint)
+
+
+def access(scene: Scene) -> Iterator[Problem]:
+    """Nobody serves the world by accident, and every key means something."""
+    server = scene.spec.server
+    may_be_open = server.open or scene.env.get("ROOST_ALLOW_OPEN") == "1"
+    if not is_loopback(server.host) and not scene.given(("server", "keys", 0)) and not may_be_open:
+        hint = "Add server.keys, or write server.open: true if the network itself is trusted."
+        message = f'"{server.host}" can be reached from other machines, and no key protects it'
+        yield Problem(path=("server", "host"), message=message, hint=hint, value=server.host)
+    for index, origin in enumerate(server.cors_origins):
+        if "://" not in origin or origin.count("/") != 2:
+            message = f'"{origin}" is not a web origin'
+            hint = "Write scheme, host and port without a path, such as https://chat.example.com."
+            yield Problem(path=("server", "cors_origins", index), message=message, hint=hint)
+    yield from _keys(scene)
+
+
+def _keys(scene: Scene) -> Iterator[Problem]:
+    server = scene.spec.server
+    known = {*scene.model_names}
+    known.update(name for model in scene.spec.models.values() for name in (*model.aliases, *model.also_serves))
+    by_name, by_key = Counter(key.name for key in server.keys), Counter(key.key for key in server.keys)
+    for index, key in enumerate(server.keys):
+        path: ConfigPath = ("server", "keys", index)
+        if by_name[key.name] > 1:
+            message = f'"{key.name}" names {by_name[key.name]} keys'
+            yield Problem(path=(*path, "name"), message=message, hint="Give each key its own name.", value=key.name)
+        if not key.key or key.key != key.key.strip():
+            message = "the key is empty" if not key.key.strip() else "the key begins or ends with a space"
+            yield Problem(path=(*path, "key"), message=message, hint="Write ${env:NAME} and set the variable.")
+        elif by_key[key.key] > 1:
+            message = f'the key of "{key.name}" is also that of another name'
+            yield Problem(path=(*path, "key"), message=message, hint="Give each name its own key.")
+        for place, glob in enumerate(key.models or ()):
+            if not any(fnmatchcase(name, glob) for name in known):
+                message = f'"{glob}" matches no model'
+                hint = f"Models are: {', '.join(sorted(known)[:8])}." if known else ""
+                yield Problem(path=(*path, "models", place), message=message, hint=hint, value=glob, severity="warning")
+
+
+def ports_written(spec: RoostSpec) -> list[Problem]:
+    """For `roost serve`, which starts nothing: every engine must have an address to be found at. A `Validator`."""
+    hint = "Write the port that the engine listens on, or its url."
+    message = "has no port, and serve starts nothing that could be given one"
+    silent = [name for name, model in spec.models.items() if model.port is None and model.url is None]
+    return [Problem(path=("models", name), message=message, hint=hint) for name in silent]
+
+
+CHECKS = (names, sources, ports, values, access)

@@ -1,0 +1,40 @@
+"""roost's own form: macros and environment put in, then `defaults` merged into every model.
+
+Never validates values: that is the same for every dialect and happens after it. Pure; called by `load`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from roost.config.interpolate import Interpolator
+from roost.config.tree import Node, with_children
+from roost.core.problems import Problem
+
+
+def read(root: Node, env: Mapping[str, str]) -> tuple[Node, tuple[Problem, ...]]:
+    """The tree with every text interpolated and every model complete; nothing of it is checked yet."""
+    macros = root.mapping.get("macros")
+    interpolator = Interpolator(macros.mapping if macros is not None else {}, env)
+    root = interpolator.tree(root)
+    models, defaults = root.mapping.get("models"), root.mapping.get("defaults")
+    if models is not None and models.mapping and defaults is not None and defaults.mapping:
+        complete = {name: merge(defaults, model) for name, model in models.mapping.items()}
+        root = with_children(root, {**root.mapping, "models": with_children(models, complete)})
+    return root, tuple(interpolator.problems)
+
+
+def merge(defaults: Node, own: Node) -> Node:
+    """`own` over `defaults`: mappings merge key by key at every depth, anything else of `own` replaces.
+
+    What comes from `defaults` keeps its path and line. A model written as nothing at all is all defaults.
+    """
+    if not isinstance(defaults.value, Mapping) or not (isinstance(own.value, Mapping) or _is_empty_section(own)):
+        return own
+    merged = dict(own.mapping)
+    for key, default in defaults.mapping.items():
+        merged[key] = merge(default, merged[key]) if key in merged else default
+    return replace(own, value=merged)
+
+
+def _is_empty_section(node: Node) -> bool:
+    return node.value is None and not node.broken

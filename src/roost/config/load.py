@@ -1,0 +1,112 @@
+"""The one door of the room: a configuration's text in, the effective spec and every problem with its line out.
+
+Touches nothing of the world: environment, home and the file's folder are arguments. Never raises.
+Called by `app` and `cli`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from roost.config import yamltext
+from roost.config.budgets import budgets
+from roost.config.checks import CHECKS, Scene
+from roost.config.dialects import dialect_of
+from roost.config.finish import Finished, Folders, finish
+from roost.config.masking import is_secret_path
+from roost.config.tree import Node, lines, placed, secrets
+from roost.config.validate import validate
+from roost.core.problems import ConfigPath, Problem, has_errors
+from roost.core.spec import RoostSpec
+
+MAX_PROBLEMS = 200
+
+Validator = Callable[[RoostSpec], Sequence[Problem]]
+"""A further check of a whole spec, such as the engines' own; paths are those of the spec."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What came of a configuration. `spec` is None as soon as one problem is an error.
+
+    In `spec`, defaults, macros and variables are used up: each model is complete, its engine decided, its paths
+    absolute, its `args` and commands split into words. `lines` gives the line of each value by its path in `spec`.
+    """
+
+    spec: RoostSpec | None
+    problems: tuple[Problem, ...] = ()
+    lines: Mapping[ConfigPath, int] = field(default_factory=dict)
+    secrets: frozenset[ConfigPath] = frozenset()
+    """Paths in `spec` whose value came from a secret variable, besides those whose name tells."""
+
+
+def load(text: str, *, file: str, env: Mapping[str, str], home: str, base_dir: str) -> Loaded:
+    """Read a configuration. `file` is only its name in messages; `home` and `base_dir` are absolute folders."""
+    root, problems = yamltext.parse(text)
+    if root is None:
+        return Loaded(None, problems or (_no_mapping(file, "is empty"),))
+    if not isinstance(root.value, Mapping):
+        fault = "is empty" if root.value is None else "is not a mapping of keys to values"
+        return Loaded(None, (*problems, _no_mapping(file, fault)))
+    tree, said = dialect_of(root)(root, env)
+    return _judge(tree, [*problems, *said], env, Folders(base_dir, home))
+
+
+def check_further(loaded: Loaded, validators: Iterable[Validator]) -> Loaded:
+    """The same with what other rooms find in the spec; their problems get lines. Without a spec nothing is asked."""
+    if loaded.spec is None:
+        return loaded
+    found = [problem for validator in validators for problem in validator(loaded.spec)]
+    problems = _tidy([*loaded.problems, *(replace(one, line=_line(one, loaded.lines)) for one in found)])
+    return replace(loaded, spec=None if has_errors(problems) else loaded.spec, problems=problems)
+
+
+def _line(problem: Problem, known: Mapping[ConfigPath, int]) -> int | None:
+    """The line of the value, or of the nearest thing around it."""
+    if problem.line is not None:
+        return problem.line
+    above = (problem.path[:length] for length in range(len(problem.path), 0, -1))
+    return next((known[path] for path in above if path in known), None)
+
+
+def _judge(tree: Node, problems: list[Problem], env: Mapping[str, str], folders: Folders) -> Loaded:
+    validated = validate(tree)
+    problems += validated.problems
+    if validated.spec is None:
+        return Loaded(None, _tidy(problems), lines(tree))
+    finished = finish(validated.spec, folders)
+    scene = Scene(finished.spec, tree, env)
+    found = [*finished.problems, *(problem for check in (*CHECKS, budgets) for problem in check(scene))]
+    problems += (_discreet(placed(problem, tree)) for problem in found)
+    tidy = _tidy(problems)
+    known, hidden = _moved(lines(tree), finished), frozenset(_moved(dict.fromkeys(secrets(tree), 0), finished))
+    return Loaded(None if has_errors(tidy) else finished.spec, tidy, known, hidden)
+
+
+def _moved(by_path: dict[ConfigPath, int], finished: Finished) -> dict[ConfigPath, int]:
+    """Paths of the file's args to paths of the split ones."""
+    moved = {path: number for path, number in by_path.items() if not (path[2:3] == ("args",) and len(path) == 4)}
+    return moved | {path: by_path[source] for path, source in finished.sources.items() if source in by_path}
+
+
+def _discreet(problem: Problem) -> Problem:
+    return replace(problem, value=None) if is_secret_path(problem.path) else problem
+
+
+def _no_mapping(file: str, fault: str) -> Problem:
+    hint = 'The smallest one: "models:", below it "my-model:", below that "weights: ./model.gguf".'
+    return Problem(path=(), message=f"{file} {fault}", hint=hint, line=1)
+
+
+def _tidy(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Each problem once, in the order of the file, and no more of them than anyone reads."""
+    once: dict[tuple[ConfigPath, str], Problem] = {}
+    for problem in problems:
+        once.setdefault((problem.path, problem.message), problem)
+    ordered = sorted(once.values(), key=lambda problem: problem.line or 0)
+    if len(ordered) <= MAX_PROBLEMS:
+        return tuple(ordered)
+    errors = [problem for problem in ordered if problem.severity == "error"] or ordered
+    more = Problem(
+        path=(), message=f"{len(ordered) - MAX_PROBLEMS} more problems are not shown", severity=errors[0].severity
+    )
+    return (*errors[:MAX_PROBLEMS], more)

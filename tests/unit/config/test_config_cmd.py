@@ -1,0 +1,84 @@
+"""`roost config`: what it prints where, and its exit status."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from roost.cli.config_cmd import build_config_app
+from roost.core.problems import Problem
+from roost.core.spec import RoostSpec
+
+GOOD = "models:\n  a:\n    engine: simulated\n    api_key: geheim\n"
+
+
+def refuse_a(spec: RoostSpec) -> list[Problem]:
+    return (
+        [Problem(path=("models", "a", "args", 3), message="is refused", severity="error")] if "a" in spec.models else []
+    )
+
+
+def run(*words: str, stdin: str | bytes | None = None, strict: bool = False) -> Result:
+    app = build_config_app(refuse_a) if strict else build_config_app()
+    return CliRunner().invoke(app, list(words), input=stdin)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "roost.yaml"
+    path.write_text(GOOD)
+    return path
+
+
+def test_check_of_a_good_file(file: Path) -> None:
+    result = run("check", str(file))
+    assert (result.exit_code, result.stdout, result.stderr) == (0, f"{file}: fine; 1 model: a\n", "")
+
+
+def test_check_prints_every_problem_to_stderr(file: Path) -> None:
+    file.write_text("server: {prot: 1}\nmodels: {a: {engine: x, weights: y}}\n")
+    result = run("check", str(file))
+    assert (result.exit_code, result.stdout) == (2, "")
+    first, second, last = result.stderr.splitlines()
+    assert first.startswith(f"{file}:1: server.prot:") and second.startswith(f"{file}:2: models.a.engine:")
+    assert last == f"{file}: 2 errors"
+
+
+def test_warnings_are_no_failure(file: Path) -> None:
+    file.write_text("models: {a: {engine: simulated, sleep_after: 5m, unload_after: 1m}}\n")
+    result = run("check", str(file))
+    assert (result.exit_code, result.stdout) == (0, f"{file}: fine (1 warning); 1 model: a\n")
+    assert "warning: models.a.sleep_after" in result.stderr
+
+
+def test_further_validators_are_asked_and_get_lines(file: Path) -> None:
+    result = run("check", str(file), strict=True)
+    assert result.exit_code == 2
+    assert result.stderr.splitlines() == [f"{file}:2: models.a.args.3: is refused", f"{file}: 1 error"]
+
+
+def test_standard_input() -> None:
+    assert run("check", "-", stdin=GOOD).stdout == "standard input: fine; 1 model: a\n"
+    assert run("check", "-", stdin=b"a: \xff\n").stderr.startswith("standard input:1: is not UTF-8 text")
+
+
+def test_a_missing_file_is_a_sentence(tmp_path: Path) -> None:
+    result = run("check", str(tmp_path / "none.yaml"))
+    assert (result.exit_code, result.stderr) == (
+        2,
+        f"{tmp_path / 'none.yaml'}: cannot be read: no such file or directory\n",
+    )
+
+
+def test_show_masks_secrets_and_completes_paths(file: Path) -> None:
+    shown = run("show", str(file)).stdout
+    assert "geheim" not in shown and "api_key: '***'" in shown and f"cwd: {file.parent}" in shown
+    assert "sleep_after: 5m" not in shown and "sleep_after: 5m" in run("show", "--all", str(file)).stdout
+    file.write_text("models: 5")
+    assert run("show", str(file)).exit_code == 2
+
+
+def test_schema_and_reference() -> None:
+    assert json.loads(run("schema").stdout)["title"] == "roost configuration"
+    assert run("reference").stdout.startswith("# Configuration")

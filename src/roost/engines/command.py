@@ -10,7 +10,7 @@ from roost.core.problems import Problem
 from roost.core.spec import EngineKind, ModelSpec
 from roost.core.step import Probe, Step
 from roost.engines.base import Launch, Machine
-from roost.engines.common import args_problems, health_step, own_command
+from roost.engines.common import health_step, own_command
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Command:
     control_paths: Sequence[str] = ("/v1/load_lora_adapter", "/v1/unload_lora_adapter")
 
     def validate(self, name: str, spec: ModelSpec) -> Sequence[Problem]:
-        found = list(args_problems(name, spec))
+        found: list[Problem] = []
         if not spec.command and spec.url is None:
             found.append(
                 Problem(

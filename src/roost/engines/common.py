@@ -1,27 +1,26 @@
-"""What adapters share: splitting arguments, the user's own command line, the verifying request, checks.
+"""What adapters share: the user's own words, the verifying request, checks.
 
-Pure values like every adapter. Called by the adapters beside it, never by `host`.
+The config has split command lines into words already. Pure values; called by the adapters beside it.
 """
 
-import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from roost.core.problems import Problem
 from roost.core.spec import ModelSpec, Task
 from roost.core.step import Step
 
 
-def split_args(args: Iterable[str]) -> tuple[str, ...]:
-    """Each entry split as a shell would, without a shell. Raises ValueError on an open quote."""
-    return tuple(part for entry in args for part in shlex.split(entry))
+def own_args(name: str, spec: ModelSpec, port: int) -> tuple[str, ...]:
+    """`spec.args` with `${PORT}` and `${MODEL}` replaced."""
+    return tuple(fill(part, name, spec, port) for part in spec.args)
 
 
 def own_command(name: str, spec: ModelSpec, port: int) -> tuple[str, ...]:
     """`spec.command` and `args` with `${PORT}` and `${MODEL}` replaced; empty where the spec has no command."""
     if spec.command is None:
         return ()
-    parts = shlex.split(spec.command) if isinstance(spec.command, str) else spec.command
-    return tuple(fill(part, name, spec, port) for part in (*parts, *split_args(spec.args)))
+    words = (spec.command,) if isinstance(spec.command, str) else spec.command
+    return tuple(fill(part, name, spec, port) for part in words) + own_args(name, spec, port)
 
 
 def fill(text: str, name: str, spec: ModelSpec, port: int) -> str:
@@ -52,8 +51,8 @@ def openai_verify(spec: ModelSpec, served_name: str) -> Step:
 
 
 def launch_problems(name: str, spec: ModelSpec, kind: str) -> Sequence[Problem]:
-    """Faults of a model that a server program must load: no weights, a quote left open."""
-    found = list(args_problems(name, spec))
+    """Faults of a model that a server program must load: it needs weights."""
+    found: list[Problem] = []
     if spec.weights is None and spec.command is None and spec.url is None:
         found.append(
             Problem(
@@ -63,21 +62,3 @@ def launch_problems(name: str, spec: ModelSpec, kind: str) -> Sequence[Problem]:
             )
         )
     return found
-
-
-def args_problems(name: str, spec: ModelSpec) -> Sequence[Problem]:
-    """One problem per `args` entry, `command` or `stop_command` that a shell could not split."""
-    found = [_quote_problem(("models", name, "args", at), entry) for at, entry in enumerate(spec.args)]
-    for key, value in (("command", spec.command), ("stop_command", spec.stop_command)):
-        if isinstance(value, str):
-            found.append(_quote_problem(("models", name, key), value))
-    return [problem for problem in found if problem is not None]
-
-
-def _quote_problem(path: tuple[str | int, ...], text: str) -> Problem | None:
-    try:
-        shlex.split(text)
-    except ValueError as error:
-        hint = 'Close the quote, or write a literal one as \\"'
-        return Problem(path=path, message=f"cannot be split into arguments ({error})", value=text, hint=hint)
-    return None

@@ -13,7 +13,7 @@ from roost.core.problems import Problem
 from roost.core.spec import EngineKind, ModelSpec
 from roost.core.step import Probe, Step
 from roost.engines.base import Launch, Machine
-from roost.engines.common import launch_problems, openai_verify, own_command, split_args
+from roost.engines.common import launch_problems, openai_verify, own_args, own_command
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Sglang:
                 argv.append("--enable-weights-cpu-backup")
         if spec.api_key:
             argv += ["--api-key", spec.api_key]
-        return Launch(argv=(*argv, *split_args(spec.args)), env=env)
+        return Launch(argv=(*argv, *own_args(name, spec, port)), env=env)
 
     def probe(self, spec: ModelSpec) -> Probe:
         """`/ready` would be better but only new versions have it: `health_path: /ready` where yours does."""

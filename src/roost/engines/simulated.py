@@ -3,7 +3,6 @@
 Values only. Called by the registry of adapters and by `roost up --simulate`.
 """
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -11,15 +10,11 @@ from roost.core.problems import Problem
 from roost.core.spec import EngineKind, ModelSpec, RoostSpec, Task
 from roost.core.step import Probe, Step
 from roost.engines.base import Launch, Machine
+from roost.engines.common import own_args
 
 _OWN_IDLE = "llamacpp-idle"
 _VERIFY_TIMEOUT_S = 30.0
 _QUERY_TIMEOUT_S = 5.0
-
-
-def _split(spec: ModelSpec) -> list[str]:
-    """The arguments as a shell would split them. ValueError on an unclosed quote."""
-    return [word for entry in spec.args for word in shlex.split(entry)]
 
 
 def _sleeps_by_itself(spec: ModelSpec) -> bool:
@@ -48,14 +43,8 @@ class SimulatedAdapter:
     )
 
     def validate(self, name: str, spec: ModelSpec) -> Sequence[Problem]:
-        """Quotes that do not close, and a command, which it would never run."""
+        """A command, which it would never run."""
         problems: list[Problem] = []
-        for index, entry in enumerate(spec.args):
-            try:
-                shlex.split(entry)
-            except ValueError as error:
-                path = ("models", name, "args", index)
-                problems.append(Problem(path=path, message=f"{entry!r} cannot be split: {error}", value=entry))
         if spec.command is not None:
             problems.append(
                 Problem(
@@ -76,7 +65,7 @@ class SimulatedAdapter:
             argv.append(f"--api-key={spec.api_key}")
         if spec.context_length is not None:
             argv += ["--max-model-len", str(spec.context_length)]
-        return Launch(argv=(*argv, *_split(spec)), env=dict(spec.env))
+        return Launch(argv=(*argv, *own_args(name, spec, port)))
 
     def probe(self, spec: ModelSpec) -> Probe:
         """GET /health, which never wakes it."""

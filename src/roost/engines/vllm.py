@@ -13,7 +13,7 @@ from roost.core.problems import Problem
 from roost.core.spec import EngineKind, ModelSpec
 from roost.core.step import Probe, Step
 from roost.engines.base import Launch, Machine
-from roost.engines.common import launch_problems, openai_verify, own_command, split_args
+from roost.engines.common import launch_problems, openai_verify, own_args, own_command
 
 _ALL_LEVELS = (1, 2)
 
@@ -78,7 +78,7 @@ class Vllm:
         argv += ["--host", spec.host, "--port", str(port), "--served-model-name", spec.served_name or name]
         if machine.has_gpu:  # refused at start on a CPU
             argv.append("--enable-sleep-mode")
-        return Launch(argv=(*argv, *split_args(spec.args)), env=env)
+        return Launch(argv=(*argv, *own_args(name, spec, port)), env=env)
 
     def probe(self, spec: ModelSpec) -> Probe:
         return Probe(path=spec.health_path or "/health")

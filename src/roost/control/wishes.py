@@ -16,6 +16,7 @@ from roost.core.view import Goal, Wish
 
 _DOWN = frozenset({State.COLD, State.FAILED})
 _BROKEN = frozenset({State.BACKOFF, State.FAILED})
+_NOTHING_RUNS = _DOWN | _BROKEN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +81,8 @@ class Wishes:
             message = f'Model "{model}" is {wish.goal} already.'
             done.set_result(OrderResult(success=True, changed=False, state=self.state(model), message=message))
             return done
+        if wish.goal is Goal.RESTARTED and all(o.state in _NOTHING_RUNS for o in self._owners[model]):
+            wish = replace(wish, restart_began=True)
         self._standing[model] = _Standing(wish, done)
         return done
 
@@ -94,7 +97,7 @@ class Wishes:
         if standing is None:
             return
         goal = standing.wish.goal
-        if goal is Goal.RESTARTED and not standing.wish.restart_began and change.after in (*_DOWN, State.BACKOFF):
+        if goal is Goal.RESTARTED and not standing.wish.restart_began and change.after in _NOTHING_RUNS:
             standing.wish = replace(standing.wish, restart_began=True)
         elif self._met(change.model, standing.wish):
             self._end(change.model, True, 200, f'Model "{change.model}" is {change.after}.')

@@ -1,7 +1,6 @@
 """Who yields: the least recently used first, only as many as needed, only who frees what is lacking.
 
-Never a pinned model, one inside `policy.residency`, one with an order standing, or one whose own waiters are
-older. Sleep where the engine can and that frees enough, else stop. Pure; called by `rise`.
+Never a pinned model, one inside `policy.residency`, one with an order standing, or one whose turn it is. Sleep where the engine can and that frees enough, else stop. Pure; called by `rise`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -78,8 +77,7 @@ def choose(draft: Draft, model: ModelView, need: Amounts, since: float) -> list[
 
 def _candidates(draft: Draft, model: ModelView, since: float) -> Iterator[tuple[ModelView, ReplicaView]]:
     for other in draft.view.models:
-        older_waits = other.waiting and (other.oldest_wait_at is None or other.oldest_wait_at <= since)
-        if other.name == model.name or other.pinned or other.wish is not None or older_waits:
+        if other.name == model.name or other.pinned or other.wish is not None or _has_its_turn(other, since):
             continue
         for replica in other.replicas:
             if draft.free(replica) and replica.state in (State.READY, State.ASLEEP):
@@ -88,6 +86,15 @@ def _candidates(draft: Draft, model: ModelView, since: float) -> Iterator[tuple[
                     yield other, replica
                 else:
                     draft.at(stays_until)
+
+
+def _has_its_turn(model: ModelView, since: float) -> bool:
+    """Its own waiters are older, or came before it was ready: a turn serves all who waited as it began. By age
+    alone two crowded models would swap after every few requests."""
+    if not model.waiting or model.oldest_wait_at is None:
+        return model.waiting > 0
+    ready = (r.became_ready_at for r in model.replicas if r.state is State.READY)
+    return model.oldest_wait_at <= max([since, *(moment for moment in ready if moment is not None)])
 
 
 def _stays_until(draft: Draft, replica: ReplicaView) -> float:

@@ -212,6 +212,8 @@ class Client:
     model: str
     hold_s: float
     came_at: float
+    counts: bool = True
+    may_wake: bool = True
     lease: LeaseLike | None = None
     ticket: object = None
     refusal: Refusal | None = None
@@ -265,6 +267,7 @@ class Bench:
         }
         self.control = Controller(spec, list(self.owners.values()), policy)
         self.clients: list[Client] = []
+        self.sweep_every_s = 0.25
 
     async def __aenter__(self) -> "Bench":
         self.control.start()
@@ -279,7 +282,7 @@ class Bench:
 
     async def _sweep(self) -> None:
         while True:
-            await pause(0.25)
+            await pause(self.sweep_every_s)
             self.control.gate.sweep(clock.now())
 
     def ask(self, model: str, hold_s: float = 1.0, *, method: str = "POST", key: KeySpec | None = None) -> Client:
@@ -287,9 +290,9 @@ class Bench:
         route = self.control.gate.resolve(model)
         assert route is not None
         now = clock.now()
-        client = Client(len(self.clients), model, hold_s, now)
+        request = Request(id=f"r{len(self.clients)}", received_at=now, method=method, key=key, route=route)
+        client = Client(len(self.clients), model, hold_s, now, request.counts, request.may_wake)
         self.clients.append(client)
-        request = Request(id=f"r{client.number}", received_at=now, method=method, key=key, route=route)
         answer = self.control.gate.enter(request, route, client, now)
         if isinstance(answer, Refusal):
             client.refused(answer)
@@ -304,6 +307,12 @@ class Bench:
         if client.outcome == "open" and client.lease is None and client.ticket is not None:
             client.gone = True
             client.ticket.leave()  # type: ignore[attr-defined]
+
+    async def rest(self, limit_s: float, step_s: float = 20.0) -> None:
+        """Until every client has its answer, for at most `limit_s`."""
+        until = clock.now() + limit_s
+        while clock.now() < until and any(client.outcome == "open" for client in self.clients):
+            await pause(step_s)
 
     def states(self) -> dict[str, str]:
         """Model -> state."""
@@ -326,7 +335,7 @@ async def settle() -> None:
 def fleet(*names: str, base: ModelSpec | None = None, **changes: object) -> dict[str, ModelSpec]:
     """Models of one make."""
     spec = replace(base or ModelSpec(command="engine"), **changes)  # type: ignore[arg-type]
-    return {name: spec for name in names}
+    return dict.fromkeys(names, spec)
 
 
 def evictions(owner: FakeOwner) -> int:

@@ -132,7 +132,9 @@ class Controller:
         for model, blocked in made.blocked.items():
             if blocked.final:
                 self.gate.refuse_all(model, refusal_for(blocked))
-        self._wishes.deny(made.denied)
+        if made.denied:
+            self._wishes.deny(made.denied)
+            self._loop.nudge()
         return made
 
     def _publish(self, made: Plan) -> None:

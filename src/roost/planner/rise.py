@@ -44,7 +44,8 @@ def wants(draft: Draft) -> list[Want]:
 
 
 def _want(draft: Draft, model: ModelView) -> Want | None:
-    wish, waiting_since = model.wish, draft.now if model.oldest_wait_at is None else model.oldest_wait_at
+    wish = None if model.name in draft.denied else model.wish
+    waiting_since = draft.now if model.oldest_wait_at is None else model.oldest_wait_at
     if wish is not None:
         if any(goes_down(wish, replica) for replica in model.replicas):
             return None

@@ -1,6 +1,7 @@
 """Who yields: the least recently used first, only as many as needed, only who frees what is lacking.
 
-Never a pinned model, one inside `policy.residency`, one with an order standing, or one whose turn it is. Sleep where the engine can and that frees enough, else stop. Pure; called by `rise`.
+Never a pinned model, one inside `policy.residency`, one with an order standing, or one whose turn it is.
+Sleep where the engine can and that frees enough, else stop. Pure; called by `rise`.
 """
 
 from collections.abc import Iterable, Iterator

@@ -362,9 +362,7 @@ def test_pin_keeps_it_and_the_newcomer_is_told() -> None:
 
 def test_residency_keeps_a_fresh_model() -> None:
     async def main() -> None:
-        spec = RoostSpec(
-            models=fleet("a", "b"), memory=MemorySpec(max_resident=1), policy=PolicySpec(residency=100.0)
-        )
+        spec = RoostSpec(models=fleet("a", "b"), memory=MemorySpec(max_resident=1), policy=PolicySpec(residency=100.0))
         async with Bench(spec) as bench:
             await bench.ask("a").settled.wait()
             client = bench.ask("b")

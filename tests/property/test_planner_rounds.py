@@ -270,7 +270,7 @@ def answered_once(clients: list[Client]) -> bool:
     return all(client.calls <= 1 for client in clients)
 
 
-@settings(BOUNDED, max_examples=300)
+@settings(BOUNDED, max_examples=220)
 @given(scripts(rough=True))
 def test_safety_holds_whatever_happens(script: Script) -> None:
     """Never over budget; no lease cut before its deadline; pinned means pinned; no eviction inside residency;
@@ -281,7 +281,7 @@ def test_safety_holds_whatever_happens(script: Script) -> None:
     assert [client for client in bench.clients if client.outcome == "open"] == []
 
 
-@settings(BOUNDED, max_examples=200)
+@settings(BOUNDED, max_examples=140)
 @given(scripts(rough=False))
 def test_with_engines_that_succeed_everybody_is_served(script: Script) -> None:
     """Liveness: who can ever fit is served, however many contend."""
@@ -317,7 +317,7 @@ def test_the_scripts_reach_what_they_are_about() -> None:
     """The properties would be idle talk if scripts never evicted, slept, failed or ordered."""
     seen: Counter[str] = Counter()
 
-    @settings(BOUNDED, max_examples=150)
+    @settings(BOUNDED, max_examples=80)
     @given(scripts(rough=True))
     def look(script: Script) -> None:
         bench, witness = play(script, rest_s=200.0)

@@ -1,4 +1,7 @@
-"""What the control plane needs of a replica's owner; `host/replica.py` has it, tests bring a fake with manners."""
+"""What the control plane needs of others, as protocols: a replica's owner (`host/replica.py` has it, tests bring a
+fake with manners), and who waits for a lease. The latter two have the form that `proxy/ports.py` gives them: the
+rooms do not import each other.
+"""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -6,9 +9,30 @@ from typing import Protocol
 from roost.core.events import Changed
 from roost.core.lifecycle import State
 from roost.core.plan import Action
-from roost.core.request import Address
+from roost.core.request import Address, Refusal
 from roost.core.spec import ModelSpec
 from roost.core.view import Goal
+
+
+class LeaseLike(Protocol):
+    """Leave for one request to use one replica, as whoever holds it sees it."""
+
+    @property
+    def replica(self) -> str: ...
+    @property
+    def address(self) -> Address: ...
+    def release(self, now: float) -> None: ...
+    def refused_connect(self) -> None: ...
+
+
+class Waiter(Protocol):
+    """Who waits in a queue; called back at most once with either."""
+
+    def granted(self, lease: LeaseLike) -> bool:
+        """Take the lease: True if it is really used. In-flight rises only then."""
+        ...
+
+    def refused(self, refusal: Refusal) -> None: ...
 
 
 class Owner(Protocol):

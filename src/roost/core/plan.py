@@ -152,8 +152,10 @@ class Blocked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to do now. Empty actions and empty blocked: nothing to do until `next_check_at`."""
+    """What to do now. Empty actions, blocked and denied: nothing to do until `next_check_at`."""
 
     actions: tuple[Action, ...] = ()
     blocked: Mapping[str, Blocked] = field(default_factory=dict)
+    denied: Mapping[str, Blocked] = field(default_factory=dict)
+    """Model -> why its operator's wish cannot be met; the wish ends, waiting requests are not touched."""
     next_check_at: float | None = None

@@ -6,9 +6,13 @@ Pure. Built by `control/observe`, read by `planner`. Times are monotonic seconds
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from roost.core.lifecycle import State
 from roost.core.spec import MemorySpec, ModelSpec, PolicySpec
+
+if TYPE_CHECKING:
+    from roost.core.plan import Reason
 
 
 class Goal(StrEnum):
@@ -65,6 +69,8 @@ class ReplicaView:
     """In DRAINING: what the drain is for."""
     drain_idle: bool = False
     """In DRAINING: its reason was idleness, so a new request may undrain it."""
+    drain_reason: "Reason | None" = None
+    """In DRAINING: why it was ordered, so that the sleep or stop that ends it says the same; None if unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

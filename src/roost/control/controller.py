@@ -1,0 +1,150 @@
+"""The control plane in one object: gate, wishes, observation, planner and loop, wired together for `app`.
+
+Owns no policy of its own. Everything happens on the event loop; owners' changes reach the gate first, so that a
+ready replica serves its queue before the next plan looks.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from roost import clock
+from roost.control.execute import Executor, phrase
+from roost.control.gate import Gate, refusal_for
+from roost.control.loop import Loop
+from roost.control.observe import Sources, observe
+from roost.control.ports import Owner
+from roost.control.wishes import OrderResult, Wishes
+from roost.core.events import Changed
+from roost.core.plan import Blocked, Plan
+from roost.core.spec import RoostSpec
+from roost.core.view import FleetView, Goal, Policy, Wish
+from roost.logs import log
+from roost.planner.plan import plan
+
+
+class Controller:
+    """Who is awake. `gate` is the data plane's `Fleet`; `order` and `pin` are the operators' doors."""
+
+    def __init__(self, spec: RoostSpec, owners: Sequence[Owner], policy: Policy | None = None) -> None:
+        self._policy = policy or Policy(spec=spec.policy)
+        by_model: dict[str, list[Owner]] = {name: [] for name in spec.models}
+        for owner in owners:
+            by_model[owner.model].append(owner)
+        self._loop = Loop(self._round)
+        self._executor = Executor(owners)
+        self._wishes = Wishes(by_model, {name: model.pin for name, model in spec.models.items()})
+        self.gate = Gate(spec, owners, self._loop.nudge)
+        self._sources = Sources(
+            spec=spec, owners=by_model, gate=self.gate, wishes=self._wishes, executor=self._executor
+        )
+        self._started_at = 0.0
+        self._hearers: list[Callable[[Plan], None]] = []
+        self.last_plan: Plan | None = None
+        """None until the first round has run: roost is not ready before."""
+        for owner in owners:
+            owner.subscribe(self._changed)
+
+    def start(self) -> None:
+        """Begin to plan; the first round comes at once. Owners must exist before (preload looks at that)."""
+        self._started_at = clock.now()
+        self._loop.start()
+
+    def stop(self) -> None:
+        """Plan no more; end standing orders. Queues are emptied by `gate.close()`, which comes first."""
+        self._loop.stop()
+        self._wishes.close()
+
+    def nudge(self) -> None:
+        """Look soon."""
+        self._loop.nudge()
+
+    def on_plan(self, hear: Callable[[Plan], None]) -> None:
+        """`hear` gets every plan that does or refuses something, before it is carried out. Must be quick."""
+        self._hearers.append(hear)
+
+    def view(self) -> FleetView:
+        """The fleet now."""
+        return observe(self._sources, clock.now(), self._started_at)
+
+    def dry_plan(self) -> Plan:
+        """What the next round would do; nothing is done."""
+        return plan(self.view(), self._policy)
+
+    def blocked(self, model: str) -> Blocked | None:
+        """Why the model could not move at the last look."""
+        return None if self.last_plan is None else self.last_plan.blocked.get(model)
+
+    def pinned(self, model: str) -> bool:
+        """By the config or by an operator."""
+        return self._wishes.pinned(model)
+
+    def wish(self, model: str) -> Wish | None:
+        """The operator's standing order."""
+        return self._wishes.wish(model)
+
+    def pin(self, name: str, pinned: bool, *, by: str) -> OrderResult:
+        """Pin or unpin a model until roost ends; overrides the config."""
+        route = self.gate.resolve(name)
+        if route is None:
+            return _unknown(name)
+        changed = self._wishes.pin(route.name, pinned)
+        log.info("%s %s by %s", "pinned" if pinned else "unpinned", route.name, by)
+        self.nudge()
+        message = f'Model "{route.name}" is {"pinned" if pinned else "not pinned"}.'
+        return OrderResult(success=True, changed=changed, state=self._wishes.state(route.name), message=message)
+
+    async def order(
+        self, name: str, goal: Goal, *, by: str, level: int | None = None, wait_s: float = 0.0, force: bool = False
+    ) -> OrderResult:
+        """Wish a state for a model and wait up to `wait_s` for it; the order stands on after that (202).
+        `force` lets running requests not hold it up; else they may until the model's `timeouts.drain`."""
+        route = self.gate.resolve(name)
+        if route is None:
+            return _unknown(name)
+        now = clock.now()
+        force_at = now if force else now + route.spec.timeouts.drain
+        wish = Wish(goal=goal, by=by, asked_at=now, force_at=force_at, level=level)
+        log.info("%s asks for %s to be %s", by, route.name, goal)
+        done = self._wishes.place(route.name, wish)
+        self.nudge()
+        finished, _ = await asyncio.wait([done], timeout=max(0.0, wait_s))
+        return done.result() if finished else self._not_yet(route.name, goal)
+
+    def _not_yet(self, model: str, goal: Goal) -> OrderResult:
+        blocked, state = self.blocked(model), self._wishes.state(model)
+        why = f" {blocked.sentence}" if blocked is not None else ""
+        message = f'Model "{model}" is {state}, not yet {goal}; the order stands.{why}'
+        return OrderResult(success=True, changed=True, state=state, message=message, status=202)
+
+    def _changed(self, change: Changed) -> None:
+        self._executor.replica_changed(change)
+        self.gate.replica_changed(change)
+        self._wishes.replica_changed(change)
+        self._loop.nudge()
+
+    def _round(self, now: float) -> Plan:
+        made = plan(observe(self._sources, now, self._started_at), self._policy)
+        if made.actions or made.denied or any(blocked.final for blocked in made.blocked.values()):
+            self._publish(made)
+        self.last_plan = made
+        self._executor.perform(made.actions, now)
+        self.gate.note_blocked(dict(made.blocked))
+        for model, blocked in made.blocked.items():
+            if blocked.final:
+                self.gate.refuse_all(model, refusal_for(blocked))
+        if made.denied:
+            self._wishes.deny(made.denied)
+            self._loop.nudge()
+        return made
+
+    def _publish(self, made: Plan) -> None:
+        for hear in self._hearers:
+            try:
+                hear(made)
+            except Exception:
+                log.exception("a listener to plans failed on: %s", "; ".join(map(phrase, made.actions)))
+
+
+def _unknown(name: str) -> OrderResult:
+    message = f'There is no model "{name}". GET /v1/models lists them.'
+    return OrderResult(success=False, changed=False, state="unknown", message=message, status=404)

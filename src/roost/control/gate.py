@@ -1,0 +1,225 @@
+"""Who may use which replica now: routes, leases, queues and the one in-flight count. Implements `proxy.ports.Fleet`.
+
+It decides by `planner.admission` alone, never starts, wakes or stops anything, and makes no task, future or timer:
+it nudges the control loop where a request must wait or a drain has come to its end. Called by the data plane,
+by the owners' changes, by the loop (final sentences) and by `app` (sweep, close).
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+
+from roost.control.lane import Entry, Lane, Lease, Seat
+from roost.control.ports import LeaseLike, Owner, Waiter
+from roost.control.routes import Routes
+from roost.core.events import Changed
+from roost.core.lifecycle import State
+from roost.core.plan import Blocked
+from roost.core.request import Fault, Refusal, Request, Route
+from roost.core.spec import RoostSpec
+from roost.core.units import format_duration
+from roost.logs import log
+from roost.planner.admission import ENQUEUE, admit, bounded_retry, coming, not_awake, pick
+
+_RISING = frozenset({State.STARTING, State.WAKING})
+
+
+class Gate:
+    """The one admission decision and all leases. `nudge` is called when the planner should look."""
+
+    def __init__(self, spec: RoostSpec, owners: Sequence[Owner], nudge: Callable[[], None]) -> None:
+        self._routes = Routes(spec.models)
+        self._nudge = nudge
+        self._closed: Refusal | None = None
+        self._lanes = {name: Lane(name, model) for name, model in spec.models.items()}
+        self._seats: dict[str, Seat] = {}
+        self.refusals: Counter[tuple[str, str]] = Counter()
+        """Requests refused, by model and code; only ever rises."""
+        for lane in self._lanes.values():
+            lane.on_release = self._released
+            lane.on_emptied = nudge
+        for owner in owners:
+            seat = Seat(self._lanes[owner.model], owner)
+            self._seats[owner.id] = seat
+            seat.lane.seats.append(seat)
+
+    def resolve(self, name: str) -> Route | None:
+        return self._routes.resolve(name)
+
+    def match_prefix(self, path: str) -> tuple[Route, str] | None:
+        return self._routes.match_prefix(path)
+
+    def enter(self, request: Request, route: Route, waiter: Waiter, now: float) -> Lease | Entry | Refusal:
+        """See `proxy.ports.Fleet`. Lease: counts already. Entry: the waiter will be called. Refusal: the answer."""
+        lane = self._lanes[route.name]
+        if self._closed is not None:
+            return self._count(lane, self._closed)
+        answer = admit(lane, request)
+        if isinstance(answer, Seat):
+            return Lease(answer, request.counts, now)
+        if answer is not ENQUEUE:
+            assert isinstance(answer, Refusal)
+            return self._count(lane, answer)
+        entry = Entry(lane, request, waiter, now)
+        if entry.deadline_at <= now:
+            return self._count(lane, _too_late(entry, now))
+        lane.add(entry)
+        self._nudge()
+        return entry
+
+    def another(self, lease: LeaseLike, now: float) -> Lease | None:
+        """See `proxy.ports.Fleet`: a lease on another ready replica; the first one is given back with it."""
+        assert isinstance(lease, Lease)
+        lane = lease.seat.lane
+        others = [seat for seat in lane.seats if seat is not lease.seat]
+        seat = pick(others, lane.spec.concurrency)
+        if seat is None or self._closed is not None or not lease.is_out:
+            return None
+        second = Lease(seat, lease.counts, now)
+        lease.release(now)
+        return second
+
+    def replica_changed(self, change: Changed) -> None:
+        """Hear of an owner's change: serve the queue when ready; tell those who may not wake it when it went down."""
+        seat = self._seats[change.replica]
+        lane = seat.lane
+        if change.after is State.READY:
+            if change.before in _RISING and change.took_s is not None:
+                lane.last_rise_s = change.took_s
+            lane.blocked = None
+            self._serve(lane, change.at)
+        elif lane.queue and not coming(lane):
+            self._refuse_idle_waiters(lane)
+
+    def refuse_all(self, model: str, refusal: Refusal) -> None:
+        """Everybody who waits for the model gets this answer now."""
+        lane = self._lanes[model]
+        self._refuse(lane, list(lane.queue), refusal)
+
+    def note_blocked(self, blocked: dict[str, Blocked]) -> None:
+        """What the last plan said about each model, for the sentence of those whose time runs out."""
+        for name, lane in self._lanes.items():
+            lane.blocked = blocked.get(name)
+
+    def sweep(self, now: float) -> None:
+        """Refuse those whose time is over. Coarse: `app` calls it about four times a second."""
+        for lane in self._lanes.values():
+            if not lane.queue:
+                continue
+            for entry in [entry for entry in lane.queue if entry.deadline_at <= now]:
+                self._refuse(lane, [entry], _too_late(entry, now))
+            if lane.queue and not coming(lane):
+                self._refuse_idle_waiters(lane)
+
+    def close(self) -> None:
+        """roost shuts down: nobody enters any more, and those who wait are refused. Leases run on."""
+        self._closed = Refusal(
+            status=503,
+            code="shutting_down",
+            message="roost is shutting down. Try again in a few seconds.",
+            fault=Fault.GATEWAY,
+            retry_after_s=5.0,
+            close=True,
+        )
+        for lane in self._lanes.values():
+            self._refuse(lane, list(lane.queue), self._closed)
+
+    def lane(self, model: str) -> Lane:
+        """The queue and seats of a model, to read."""
+        return self._lanes[model]
+
+    def seat(self, replica: str) -> Seat:
+        """In-flight and last use of a replica, to read."""
+        return self._seats[replica]
+
+    @property
+    def in_flight(self) -> int:
+        """Leases out, all models."""
+        return sum(seat.in_flight for seat in self._seats.values())
+
+    @property
+    def queue_depth(self) -> int:
+        """Requests without a lease, all models."""
+        return sum(lane.depth for lane in self._lanes.values())
+
+    def _released(self, seat: Seat, now: float) -> None:
+        state = seat.owner.state
+        if state is State.READY:
+            if seat.lane.queue:
+                self._serve(seat.lane, now)
+        elif state is State.DRAINING and seat.in_flight == 0:
+            self._nudge()
+
+    def _serve(self, lane: Lane, now: float) -> None:
+        """Hand leases out in order while there is room. A waiter may give its lease back, or enter, within its
+        call; the flag keeps that from growing the stack."""
+        if lane.serving or not lane.queue:
+            return
+        lane.serving = True
+        try:
+            while lane.queue and (seat := pick(lane.seats, lane.spec.concurrency)) is not None:
+                self._offer(lane.take_first(), seat, now)
+        finally:
+            lane.serving = False
+        self._nudge()  # who waits for this model's room may go on when its own waiters are served
+
+    def _offer(self, entry: Entry, seat: Seat, now: float) -> None:
+        used_before = seat.last_granted
+        lease = Lease(seat, entry.counts, now)
+        try:
+            taken = entry.waiter.granted(lease)
+        except Exception:
+            log.exception("a waiting request for %s failed as it got its lease", seat.owner.id)
+            taken = False
+        if not taken:
+            lease.revoke()
+            seat.last_granted = used_before
+
+    def _refuse(self, lane: Lane, entries: Iterable[Entry], refusal: Refusal) -> None:
+        told = False
+        for entry in entries:
+            if not lane.drop(entry):
+                continue  # left while an earlier one was told
+            told = True
+            self._count(lane, refusal)
+            try:
+                entry.waiter.refused(refusal)
+            except Exception:
+                log.exception("a waiting request for model %r failed as it was refused", lane.name)
+        if told:
+            self._nudge()
+
+    def _refuse_idle_waiters(self, lane: Lane) -> None:
+        self._refuse(lane, [entry for entry in lane.queue if not entry.may_wake], not_awake(lane))
+
+    def _count(self, lane: Lane, refusal: Refusal) -> Refusal:
+        self.refusals[lane.name, refusal.code] += 1
+        return refusal
+
+
+def refusal_for(blocked: Blocked) -> Refusal:
+    """The answer to those who wait for what cannot come."""
+    return Refusal(
+        status=503,
+        code=blocked.code,
+        message=blocked.sentence,
+        fault=Fault.ENGINE if blocked.code == "model_failed" else Fault.GATEWAY,
+        retry_after_s=None if blocked.retry_after_s is None else bounded_retry(blocked.retry_after_s),
+    )
+
+
+def _too_late(entry: Entry, now: float) -> Refusal:
+    lane = entry.lane
+    why = lane.blocked.sentence if lane.blocked is not None else _plight(lane)
+    retry = bounded_retry(lane.expected_wait_s)
+    return Refusal(
+        status=503,
+        code="waited_too_long",
+        message=f"No replica was free within {format_duration(now - entry.queued_at)}. {why}",
+        fault=Fault.GATEWAY,
+        retry_after_s=retry,
+    )
+
+
+def _plight(lane: Lane) -> str:
+    states = ", ".join(f"{seat.owner.id} is {seat.state} with {seat.in_flight} in flight" for seat in lane.seats)
+    return f'Model "{lane.name}": {states or "no replica"}; {lane.depth} wait.'

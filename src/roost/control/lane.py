@@ -1,0 +1,203 @@
+"""The gate's memory of one model: its seats with the one in-flight count, its queue, and what leases hold.
+
+Only `control/gate.py` changes it. A seat is one replica; a lease is one request's leave to use it; an entry is
+one request that waits.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+from roost.control.ports import Owner, Waiter
+from roost.core.lifecycle import State
+from roost.core.plan import Blocked
+from roost.core.request import Address, Request
+from roost.core.spec import ModelSpec
+from roost.logs import log
+
+_SMOOTH = 0.1
+"""Weight of the newest lease in the mean of how long leases last."""
+_RISE_GUESS_S = 10.0
+"""Retry-After while nothing is known of how long this model takes to come up."""
+
+
+class Seat:
+    """One replica: who owns it and how many requests it has."""
+
+    __slots__ = ("counting", "in_flight", "lane", "last_done", "last_granted", "owner")
+
+    def __init__(self, lane: "Lane", owner: Owner) -> None:
+        self.lane = lane
+        self.owner = owner
+        self.in_flight = 0
+        self.counting = 0
+        """Those of them that count as traffic."""
+        self.last_granted: float | None = None
+        self.last_done: float | None = None
+
+    @property
+    def state(self) -> State:
+        return self.owner.state
+
+
+class Lease:
+    """Leave for one request to use one replica; given back exactly once."""
+
+    __slots__ = ("_counts", "_given_back", "_seat", "_taken_at", "replica")
+
+    def __init__(self, seat: Seat, counts: bool, now: float) -> None:
+        self.replica = seat.owner.id
+        self._seat = seat
+        self._counts = counts
+        self._taken_at = now
+        self._given_back = False
+        seat.in_flight += 1
+        if counts:
+            seat.counting += 1
+            seat.last_granted = now
+
+    @property
+    def address(self) -> Address:
+        return self._seat.owner.address
+
+    @property
+    def seat(self) -> Seat:
+        """The seat it is for."""
+        return self._seat
+
+    @property
+    def counts(self) -> bool:
+        """Whether it counts as traffic."""
+        return self._counts
+
+    @property
+    def is_out(self) -> bool:
+        """Not given back yet."""
+        return not self._given_back
+
+    def release(self, now: float) -> None:
+        """Give it back. A second time changes nothing and is logged: it is a bug of the caller."""
+        if self._given_back:
+            log.error("a lease on %s was released twice; the second release was ignored", self.replica)
+            return
+        self._given_back = True
+        seat = self._seat
+        lane = seat.lane
+        seat.in_flight -= 1
+        if self._counts:
+            seat.counting -= 1
+            seat.last_done = now
+        lane.mean_hold_s += _SMOOTH * (now - self._taken_at - lane.mean_hold_s)
+        if lane.queue or seat.in_flight == 0:
+            lane.on_release(seat, now)
+
+    def revoke(self) -> None:
+        """The waiter did not take it: as if it had never been given."""
+        if self._given_back:
+            return
+        self._given_back = True
+        self._seat.in_flight -= 1
+        if self._counts:
+            self._seat.counting -= 1
+
+    def refused_connect(self) -> None:
+        self._seat.owner.suspect()
+
+
+class Entry:
+    """One waiting request: the ticket its session holds."""
+
+    __slots__ = ("counts", "deadline_at", "lane", "may_wake", "queued_at", "request", "waiter")
+
+    def __init__(self, lane: "Lane", request: Request, waiter: Waiter, now: float) -> None:
+        self.lane = lane
+        self.request = request
+        self.waiter = waiter
+        self.queued_at = now
+        self.may_wake = request.may_wake
+        self.counts = request.counts
+        limit = now + lane.spec.queue.max_wait
+        self.deadline_at = limit if request.deadline_at is None else min(limit, request.deadline_at)
+
+    def leave(self) -> None:
+        """Give the place up. Idempotent."""
+        if self.lane.drop(self) and not self.lane.queue:
+            self.lane.on_emptied()
+
+    @property
+    def position(self) -> int | None:
+        """1 for the next one; None if it no longer waits. Counts through the queue: for status, not per request."""
+        return next((place for place, entry in enumerate(self.lane.queue, 1) if entry is self), None)
+
+
+class Lane:
+    """One model: its seats and its queue."""
+
+    __slots__ = (
+        "blocked",
+        "last_rise_s",
+        "mean_hold_s",
+        "name",
+        "on_emptied",
+        "on_release",
+        "queue",
+        "seats",
+        "serving",
+        "spec",
+        "wakers",
+    )
+
+    def __init__(self, name: str, spec: ModelSpec) -> None:
+        self.name = name
+        self.spec = spec
+        self.seats: list[Seat] = []
+        self.queue: OrderedDict[Entry, None] = OrderedDict()
+        self.wakers = 0
+        """Entries that may wake the model."""
+        self.serving = False
+        """Grants are being handed out further up the stack."""
+        self.blocked: Blocked | None = None
+        self.mean_hold_s = 1.0
+        self.last_rise_s: float | None = None
+        """How long it last took to become ready."""
+        self.on_release: Callable[[Seat, float], None] = _unset
+        self.on_emptied: Callable[[], None] = _unset
+
+    @property
+    def depth(self) -> int:
+        return len(self.queue)
+
+    @property
+    def oldest_wait_at(self) -> float | None:
+        """When the longest waiting request that may wake it came; None if there is none."""
+        return next((entry.queued_at for entry in self.queue if entry.may_wake), None)
+
+    @property
+    def expected_wait_s(self) -> float:
+        """One turn of the queue while it is served, else the last time to become ready; a guess for Retry-After."""
+        ready = sum(seat.state is State.READY for seat in self.seats)
+        if not ready:
+            return _RISE_GUESS_S if self.last_rise_s is None else self.last_rise_s
+        return self.mean_hold_s / (ready * (self.spec.concurrency or 1))
+
+    def add(self, entry: Entry) -> None:
+        """At the end of the queue."""
+        self.queue[entry] = None
+        self.wakers += entry.may_wake
+
+    def take_first(self) -> Entry:
+        """Out of the front of the queue."""
+        entry, _ = self.queue.popitem(last=False)
+        self.wakers -= entry.may_wake
+        return entry
+
+    def drop(self, entry: Entry) -> bool:
+        """Out of the queue wherever it stands, at O(1); False if it no longer waited."""
+        if entry not in self.queue:
+            return False
+        del self.queue[entry]
+        self.wakers -= entry.may_wake
+        return True
+
+
+def _unset(*_: object) -> None:
+    raise AssertionError("a lane was used before the gate took it over")

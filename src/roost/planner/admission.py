@@ -1,0 +1,129 @@
+"""Whether a request gets a replica now, waits, or is refused: one pure function over what the gate knows.
+
+Keeps nothing, reads no clock. Called by `control/gate.py` for each request; the path to a ready replica makes
+no object at all.
+"""
+
+from collections.abc import Sequence
+from enum import Enum, auto
+from typing import Protocol, TypeVar
+
+from roost.core.lifecycle import State
+from roost.core.request import Fault, Refusal
+from roost.core.spec import ModelSpec
+
+RETRY_AFTER_MAX_S = 120.0
+"""The OpenAI client ignores a Retry-After above it."""
+COMING = frozenset({State.READY, State.STARTING, State.WAKING, State.DRAINING, State.SUSPENDING})
+"""States in which even a request that may not wake the model waits."""
+
+
+class Enqueue(Enum):
+    """The request waits its turn."""
+
+    ENQUEUE = auto()
+
+
+ENQUEUE = Enqueue.ENQUEUE
+
+
+class Seat(Protocol):
+    """One replica as admission sees it."""
+
+    @property
+    def state(self) -> State: ...
+    @property
+    def in_flight(self) -> int: ...
+
+
+S = TypeVar("S", bound=Seat)
+S_co = TypeVar("S_co", bound=Seat, covariant=True)
+
+
+class Lane(Protocol[S_co]):
+    """One model as admission sees it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def spec(self) -> ModelSpec: ...
+    @property
+    def seats(self) -> Sequence[S_co]: ...
+    @property
+    def depth(self) -> int:
+        """Requests that wait."""
+        ...
+
+    @property
+    def wakers(self) -> int:
+        """Those of them that may wake the model."""
+        ...
+
+    @property
+    def expected_wait_s(self) -> float:
+        """When a place in a full queue is likely to be free."""
+        ...
+
+
+class Asking(Protocol):
+    """What of a request matters here."""
+
+    @property
+    def may_wake(self) -> bool: ...
+
+
+def pick(seats: Sequence[S], concurrency: int | None) -> S | None:
+    """The ready replica below its limit with the fewest requests, the first of equals; None if there is none."""
+    best: S | None = None
+    for seat in seats:
+        if (
+            seat.state is State.READY
+            and (concurrency is None or seat.in_flight < concurrency)
+            and (best is None or seat.in_flight < best.in_flight)
+        ):
+            best = seat
+    return best
+
+
+def admit(lane: Lane[S], request: Asking) -> S | Enqueue | Refusal:
+    """The replica to use, ENQUEUE, or why not. Who already waits goes first."""
+    depth = lane.depth
+    if depth == 0:
+        seat = pick(lane.seats, lane.spec.concurrency)
+        if seat is not None:
+            return seat
+    if depth >= lane.spec.queue.size:
+        return queue_full(lane)
+    if not request.may_wake and not coming(lane):
+        return not_awake(lane)
+    return ENQUEUE
+
+
+def coming(lane: Lane[Seat]) -> bool:
+    """The model is up or on its way, or somebody waits who will bring it up."""
+    return lane.wakers > 0 or any(seat.state in COMING for seat in lane.seats)
+
+
+def queue_full(lane: Lane[Seat]) -> Refusal:
+    """429 with a computed Retry-After."""
+    retry = bounded_retry(lane.expected_wait_s)
+    message = (
+        f'The queue of model "{lane.name}" is full: {lane.depth} requests wait (queue.size {lane.spec.queue.size}). '
+        f"Try again in {retry:.0f} s."
+    )
+    return Refusal(status=429, code="queue_full", message=message, fault=Fault.GATEWAY, retry_after_s=retry)
+
+
+def not_awake(lane: Lane[Seat]) -> Refusal:
+    """503 without Retry-After: trying again would not help."""
+    state = lane.seats[0].state if lane.seats else State.COLD
+    message = (
+        f'Model "{lane.name}" is {state}, and this request may not wake it. Send a POST with a key that may, '
+        f"or POST /api/v1/models/{lane.name}/wake."
+    )
+    return Refusal(status=503, code="model_asleep", message=message, fault=Fault.GATEWAY)
+
+
+def bounded_retry(seconds: float) -> float:
+    """Whole seconds between 1 and what clients heed."""
+    return float(min(max(1, -int(-seconds // 1)), int(RETRY_AFTER_MAX_S)))

@@ -1,0 +1,79 @@
+"""One plan in the making: orders given so far, sentences, the next due moment and the room ledger.
+
+At most one order per replica and round. Pure; made and finished by `plan`, filled by the other modules here.
+"""
+
+from roost.core.lifecycle import State
+from roost.core.plan import Action, Blocked, Plan
+from roost.core.view import FleetView, ModelView, Policy, ReplicaView
+from roost.planner.room import Room, destination
+
+_STARTS = frozenset({State.STARTING, State.WAKING})
+
+
+class Draft:
+    """What the round has decided so far."""
+
+    def __init__(self, view: FleetView, policy: Policy) -> None:
+        self.view = view
+        self.now = view.now
+        self.policy = policy
+        self.room = Room(view)
+        self.actions: dict[str, Action] = {}
+        self.blocked: dict[str, Blocked] = {}
+        self.denied: dict[str, Blocked] = {}
+        self.due: float | None = None
+        self.starts = sum(
+            replica.state in _STARTS or view.pending.get(replica.id) in ("load", "wake")
+            for model in view.models
+            for replica in model.replicas
+        )
+
+    def free(self, replica: ReplicaView) -> bool:
+        """No order of this round or of an earlier one is still open for it."""
+        return replica.id not in self.actions and replica.id not in self.view.pending
+
+    def do(self, action: Action) -> None:
+        """Order it."""
+        self.actions[action.replica] = action
+
+    def at(self, moment: float | None) -> None:
+        """Look again then, if it lies ahead."""
+        if moment is not None and moment > self.now:
+            self.due = moment if self.due is None else min(self.due, moment)
+
+    def block(self, blocked: Blocked) -> None:
+        """Tell those who wait why; a final one ends an operator's wish too."""
+        self.blocked[blocked.model] = blocked
+        if blocked.final:
+            self.deny(blocked)
+
+    def deny(self, blocked: Blocked) -> None:
+        """Tell the operator why; those who wait are not touched."""
+        self.denied[blocked.model] = blocked
+
+    def count_falling(self) -> None:
+        """Enter what is on its way down into the ledger, the orders of this round included."""
+        for model in self.view.models:
+            for replica in model.replicas:
+                after = self.destination(replica)
+                if after is not None:
+                    self.room.expect(self.room.frees(model, replica, after))
+
+    def destination(self, replica: ReplicaView) -> State | None:
+        """Where it comes to rest if it is on its way down, else None."""
+        return destination(replica, self.actions.get(replica.id), self.view.pending.get(replica.id))
+
+    def falling(self) -> list[ModelView]:
+        """The models on their way down."""
+        return [m for m in self.view.models if any(self.destination(r) is not None for r in m.replicas)]
+
+    def finish(self) -> Plan:
+        """The plan; sentences about wishes only where there is a wish."""
+        wished = {model.name for model in self.view.models if model.wish is not None}
+        return Plan(
+            actions=tuple(self.actions.values()),
+            blocked=self.blocked,
+            denied={name: blocked for name, blocked in self.denied.items() if name in wished},
+            next_check_at=self.due,
+        )

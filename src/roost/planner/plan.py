@@ -1,0 +1,26 @@
+"""The only door of the planner: a view of the fleet and a policy in, a plan out.
+
+Total, deterministic, silent: the same view gives the same plan, and nothing here reads a clock, logs or raises.
+A plan holds only what may start now; chains (drain, sleep, wake) come out of successive rounds.
+Called by `control/loop.py` and by whoever wants to show what would be done.
+"""
+
+from roost.core.plan import Plan
+from roost.core.view import FleetView, Policy
+from roost.planner.draft import Draft
+from roost.planner.idle import ladder
+from roost.planner.lower import lower
+from roost.planner.rise import rise, wants
+
+
+def plan(view: FleetView, policy: Policy) -> Plan:
+    """What to do at `view.now`, what is blocked and why, and when to look again at the latest."""
+    draft = Draft(view, policy)
+    for model in view.models:
+        lower(draft, model)
+    draft.count_falling()
+    for want in wants(draft):
+        rise(draft, want)
+    for model in view.models:
+        ladder(draft, model)
+    return draft.finish()

@@ -1,0 +1,330 @@
+"""The planner's safety sentences, held over generated fleets and scripts of events run in simulated rounds.
+
+Owners take virtual time and sometimes fail. Every order is checked at the moment it is given, the clients at the
+end: a plan that was right only on paper does not pass.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from unittest import mock
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from roost import clock
+from roost.core.lifecycle import Fact, State
+from roost.core.plan import Action, Drain, Evict, Idle, Load, Sleep, Stop, Wake
+from roost.core.spec import KeySpec, MemorySpec, ModelSpec, PolicySpec, QueueSpec, RestartSpec, RoostSpec, TimeoutsSpec
+from roost.core.view import Goal
+from roost.planner.room import devices_of
+from roost.tasks import spawn
+from tests.support.fleet import Bench, Client, FakeOwner, pause
+from tests.support.virtual import run
+
+GIB = 2**30
+BOUNDED = settings(
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happening:
+    """One line of a script: after `wait_s`, `what` happens to the model numbered `who`."""
+
+    wait_s: float
+    who: int
+    what: str
+    hold_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Script:
+    spec: RoostSpec
+    sleepers: tuple[bool, ...]
+    happenings: tuple[Happening, ...]
+
+
+QUIET = KeySpec(name="probe", key="k", counts=False)
+CALM = ("ask", "ask", "ask", "ask", "leave", "pin", "unpin")
+ROUGH = (
+    *CALM,
+    "get",
+    "quiet ask",
+    "crash",
+    "fail start",
+    "fail wake",
+    "fail sleep",
+    "sleep",
+    "stop",
+    "ready",
+    "restart",
+    "sleep now",
+)
+
+
+@st.composite
+def models(draw: st.DrawFn, count: int, *, rough: bool) -> dict[str, ModelSpec]:
+    return {
+        f"m{number}": ModelSpec(
+            command="engine",
+            concurrency=draw(st.sampled_from([None, 1, 2])),
+            sleep_after=draw(st.sampled_from([None, 5.0, 40.0])),
+            unload_after=draw(st.sampled_from([None, 60.0])),
+            min_sleep_duration=draw(st.sampled_from([0.0, 20.0])),
+            preload=draw(st.booleans()),
+            pin=rough and draw(st.integers(0, 5)) == 0,
+            footprint=draw(st.sampled_from([None, 10 * GIB, 20 * GIB, 30 * GIB])),
+            footprint_asleep=draw(st.sampled_from([0, GIB])),
+            devices=draw(st.sampled_from([(), ("gpu0",), ("gpu1",), ("gpu0", "gpu1")])),
+            queue=QueueSpec(size=64, max_wait=120.0 if rough else 100_000.0),
+            restart=RestartSpec(tries=3, backoff=1.0, retry_failed_after=20.0),
+            timeouts=TimeoutsSpec(drain=15.0),
+        )
+        for number in range(count)
+    }
+
+
+@st.composite
+def scripts(draw: st.DrawFn, *, rough: bool) -> Script:
+    count = draw(st.integers(2, 4))
+    words = ROUGH if rough else ("ask", "ask", "ask", "leave")
+    spec = RoostSpec(
+        models=draw(models(count, rough=rough)),
+        memory=MemorySpec(
+            max_resident=draw(st.sampled_from([None, 1, 1, 2])),
+            devices=draw(st.sampled_from([{}, {"gpu0": 40 * GIB, "gpu1": 40 * GIB}])),
+            reserve=draw(st.sampled_from([0, 2 * GIB])),
+        ),
+        policy=PolicySpec(
+            evict_by=draw(st.sampled_from(["sleep", "unload"])),
+            residency=draw(st.sampled_from([0.0, 0.0, 8.0])),
+            max_starts=draw(st.sampled_from([1, 4])),
+        ),
+    )
+    happening = st.builds(
+        Happening,
+        wait_s=st.sampled_from([0.0, 0.0, 0.3, 2.0, 9.0, 45.0]),
+        who=st.integers(0, count - 1),
+        what=st.sampled_from(words),
+        hold_s=st.sampled_from([0.0, 0.2, 3.0, 30.0]),
+    )
+    happenings = draw(st.lists(happening, min_size=6, max_size=30))
+    sleepers = draw(st.lists(st.sampled_from([True, True, False]), min_size=count, max_size=count))
+    return Script(spec=spec, sleepers=tuple(sleepers), happenings=tuple(happenings))
+
+
+@dataclass(slots=True)
+class Witness:
+    """Sees every order as it is given and holds it against the sentences."""
+
+    bench: Bench
+    broken: list[str] = field(default_factory=list)
+    orders: Counter[str] = field(default_factory=Counter)
+
+    def attach(self) -> None:
+        for owner in self.bench.owners.values():
+            owner.watch = self.see
+
+    def see(self, owner: FakeOwner, action: Action) -> None:
+        self.orders[type(action).__name__] += 1
+        match action:
+            case Load() | Wake():
+                self._fits(owner, action)
+            case Sleep() | Stop():
+                self._no_leases(owner, action)
+                self._pinned(owner, action)
+            case Drain():
+                self._pinned(owner, action)
+                self._residency(owner, action)
+            case _:
+                pass
+
+    def _say(self, sentence: str, action: Action) -> None:
+        self.broken.append(f"{clock.now():.2f}: {sentence}: {action} ({action.reason})")
+
+    def _fits(self, owner: FakeOwner, action: Action) -> None:
+        memory = self.bench.spec.memory
+        up = [o for o in self.bench.owners.values() if o.awake or o is owner]
+        if memory.max_resident is not None and len(up) > memory.max_resident:
+            self._say("over max_resident", action)
+        for device, size in memory.devices.items():
+            held = sum(
+                self._held(o, o in up) for o in self.bench.owners.values() if device in devices_of(o.spec, memory)
+            )
+            if held > size - memory.reserve:
+                self._say(f"over the budget of {device}", action)
+        starting = sum(o.state in (State.STARTING, State.WAKING) for o in self.bench.owners.values())
+        if starting >= self.bench.spec.policy.max_starts:
+            self._say("over max_starts", action)
+
+    def _held(self, owner: FakeOwner, up: bool) -> int:
+        if up:
+            return max(owner.spec.footprint or 0, owner.spec.footprint_asleep)
+        asleep = owner.state in (State.ASLEEP, State.STOPPING)
+        return owner.spec.footprint_asleep if asleep else 0
+
+    def _no_leases(self, owner: FakeOwner, action: Action) -> None:
+        wish = self.bench.control.wish(owner.model)
+        forced = wish is not None and wish.force_at is not None and wish.force_at <= clock.now()
+        if self.bench.control.gate.seat(owner.id).in_flight and not forced:
+            self._say("leases were out before the drain deadline", action)
+
+    def _pinned(self, owner: FakeOwner, action: Action) -> None:
+        if self.bench.control.pinned(owner.model) and isinstance(action.reason, Idle | Evict):
+            self._say("it is pinned", action)
+
+    def _residency(self, owner: FakeOwner, action: Action) -> None:
+        stay = self.bench.spec.policy.residency
+        fresh = owner.became_ready_at is not None and clock.now() < owner.became_ready_at + stay
+        if fresh and isinstance(action.reason, Evict):
+            self._say("it is inside its residency", action)
+
+
+def unplanned(bench: Bench) -> list[str]:
+    """Models that requests wait for and that nothing is said or done about, right after a round."""
+    bench.control._loop._run()
+    silent = []
+    for model in bench.control.view().models:
+        on_its_way = any(
+            r.state in (State.STARTING, State.WAKING, State.READY, State.DRAINING, State.SUSPENDING, State.STOPPING)
+            for r in model.replicas
+        )
+        if model.waiting and not on_its_way and bench.control.blocked(model.name) is None:
+            silent.append(f"{clock.now():.2f}: {model.name} waits and nobody says why: {bench.control.last_plan}")
+    return silent
+
+
+def happen(bench: Bench, event: Happening) -> None:
+    name = f"m{event.who}"
+    owner, control = bench.owners[name], bench.control
+    goals = {"sleep": Goal.ASLEEP, "sleep now": Goal.ASLEEP, "stop": Goal.STOPPED, "ready": Goal.READY}
+    match event.what:
+        case "ask":
+            bench.ask(name, event.hold_s)
+        case "get":
+            bench.ask(name, event.hold_s, method="GET")
+        case "quiet ask":
+            bench.ask(name, event.hold_s, key=QUIET)
+        case "leave":
+            for client in bench.clients[-3:]:
+                bench.leave(client)
+        case "pin" | "unpin":
+            control.pin(name, event.what == "pin", by="test")
+        case "crash":
+            if owner.state in (State.STARTING, State.READY, State.DRAINING, State.SUSPENDING, State.WAKING):
+                owner.see(Fact.GONE, "killed")
+        case "fail start" | "fail wake" | "fail sleep":
+            owner.fail_next.append(event.what.removeprefix("fail "))
+        case _:
+            goal = goals.get(event.what, Goal.RESTARTED)
+            spawn(control.order(name, goal, by="test", wait_s=30.0, force=event.what == "sleep now"), "order")
+
+
+def play(script: Script, rest_s: float, look_on: bool = True) -> tuple[Bench, Witness]:
+    """Run a script and on until all have their answer or `rest_s` is over. `look_on` runs a round after each line,
+    to hear what it says; without it the loop has only its own nudges and timers, and no heartbeat."""
+
+    async def main() -> tuple[Bench, Witness]:
+        kinds = {
+            f"m{number}": {"sleep_levels": (1, 2) if sleeps else ()} for number, sleeps in enumerate(script.sleepers)
+        }
+        bench = Bench(script.spec, **kinds)  # type: ignore[arg-type]
+        witness = Witness(bench)
+        witness.attach()
+        bench.sweep_every_s = 5.0
+        async with bench:
+            for event in script.happenings:
+                happen(bench, event)
+                if look_on:
+                    witness.broken += unplanned(bench)
+                witness.broken += counts_agree(bench)
+                await pause(event.wait_s)
+            await pause(50.0)
+            await bench.rest(rest_s)
+            witness.broken += counts_agree(bench)
+        return bench, witness
+
+    with mock.patch("roost.control.loop._LONGEST_REST_S", 30.0 if look_on else 1e9):
+        return run(main(), limit_s=1_000_000.0)
+
+
+def counts_agree(bench: Bench) -> list[str]:
+    """In flight is exactly the leases out, never below zero; queued is exactly who still waits."""
+    wrong = []
+    for name, owner in bench.owners.items():
+        mine = [client for client in bench.clients if client.model == name]
+        out = [client for client in mine if client.lease is not None and client.done_at is None]
+        waiting = [client for client in mine if client.outcome == "open" and client.lease is None]
+        seat, lane = bench.control.gate.seat(owner.id), bench.control.gate.lane(name)
+        counted = (seat.in_flight, seat.counting, lane.depth, lane.wakers)
+        true = (len(out), sum(c.counts for c in out), len(waiting), sum(c.may_wake for c in waiting))
+        if counted != true:
+            wrong.append(f"{name}: counted {counted}, true {true} (in flight, counting, queued, may wake)")
+    return wrong
+
+
+def answered_once(clients: list[Client]) -> bool:
+    return all(client.calls <= 1 for client in clients)
+
+
+@settings(BOUNDED, max_examples=220)
+@given(scripts(rough=True))
+def test_safety_holds_whatever_happens(script: Script) -> None:
+    """Never over budget; no lease cut before its deadline; pinned means pinned; no eviction inside residency;
+    who waits is served, planned for or told why; each lease returned once; every wait ends."""
+    bench, witness = play(script, rest_s=2000.0)
+    assert witness.broken == []
+    assert answered_once(bench.clients)
+    assert [client for client in bench.clients if client.outcome == "open"] == []
+
+
+@settings(BOUNDED, max_examples=140)
+@given(scripts(rough=False))
+def test_with_engines_that_succeed_everybody_is_served(script: Script) -> None:
+    """Liveness: who can ever fit is served, however many contend."""
+    bench, witness = play(script, rest_s=5000.0, look_on=False)
+    assert witness.broken == []
+    outcomes = Counter(client.outcome for client in bench.clients)
+    assert set(outcomes) <= {"served", "gone"}, outcomes
+
+
+@settings(BOUNDED, max_examples=25)
+@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from([0.0, 0.2, 1.0, 4.0])), min_size=10, max_size=60))
+def test_three_models_share_one_place_fairly(stream: list[tuple[int, float]]) -> None:
+    """No request waits longer than the turns of the others that were due before it."""
+    names = [f"m{number}" for number in range(3)]
+    spec = RoostSpec(
+        models={name: ModelSpec(command="engine", queue=QueueSpec(size=64, max_wait=100_000.0)) for name in names},
+        memory=MemorySpec(max_resident=1),
+    )
+    calm = Script(
+        spec=spec,
+        sleepers=(True, True, True),
+        happenings=tuple(Happening(wait_s=wait, who=who, what="ask", hold_s=1.0) for who, wait in stream),
+    )
+    bench, witness = play(calm, rest_s=300.0, look_on=False)
+    assert witness.broken == []
+    waits = [client.done_at - client.came_at for client in bench.clients if client.done_at is not None]
+    assert len(waits) == len(bench.clients)
+    # Two other turns (drain a second's request, sleep, load, answer), then its own, and one for rounding.
+    assert max(waits) <= 4 * (1.0 + 0.5 + 5.0 + 1.0)
+
+
+def test_the_scripts_reach_what_they_are_about() -> None:
+    """The properties would be idle talk if scripts never evicted, slept, failed or ordered."""
+    seen: Counter[str] = Counter()
+
+    @settings(BOUNDED, max_examples=80)
+    @given(scripts(rough=True))
+    def look(script: Script) -> None:
+        bench, witness = play(script, rest_s=200.0)
+        seen.update(witness.orders)
+        seen.update(client.outcome for client in bench.clients)
+        seen.update(type(order.reason).__name__ for owner in bench.owners.values() for order in owner.orders)
+
+    look()
+    wanted = {"Load", "Wake", "Sleep", "Stop", "Drain", "Undrain", "served", "refused", "gone"}
+    assert wanted | {"Demand", "Evict", "Idle", "Ordered", "Preload"} <= set(seen), seen

@@ -1,0 +1,227 @@
+"""The planner as a function: any view at all, one plan. Views need not be reachable; the plan must still be sound."""
+
+from collections import Counter
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from roost.core.lifecycle import RESIDENT, Order, State, advance
+from roost.core.plan import Action, Drain, Evict, Load, Ordered, Sleep, Stop, Undrain, Wake
+from roost.core.spec import MemorySpec, ModelSpec, PolicySpec
+from roost.core.view import FleetView, Goal, ModelView, Policy, ReplicaView, Wish
+from roost.planner.plan import plan
+from roost.planner.room import Room, devices_of
+
+NOW = 1000.0
+GIB = 2**30
+times = st.sampled_from([None, 900.0, 950.0, 990.0, 1005.0])
+past = st.sampled_from([900.0, 950.0, 990.0, 1000.0])
+ORDERS = {
+    Load: Order.LOAD,
+    Wake: Order.WAKE,
+    Drain: Order.DRAIN,
+    Undrain: Order.UNDRAIN,
+    Sleep: Order.SLEEP,
+    Stop: Order.STOP,
+}
+
+
+@st.composite
+def replicas(draw: st.DrawFn, model: str, number: int) -> ReplicaView:
+    state = draw(st.sampled_from(list(State)))
+    draining = state is State.DRAINING
+    busy = state in (State.READY, State.DRAINING)
+    goal = draw(st.sampled_from([Goal.ASLEEP, Goal.STOPPED])) if draining else None
+    return ReplicaView(
+        id=f"{model}/{number}",
+        model=model,
+        state=state,
+        since=draw(past),
+        owned=draw(st.sampled_from([True, True, True, False])),
+        sleep_levels=draw(st.sampled_from([(), (1,), (1, 2)])),
+        level=1 if state is State.ASLEEP else None,
+        in_flight=draw(st.integers(0, 2)) if busy else 0,
+        became_ready_at=draw(times),
+        idle_since=draw(times) if state is State.READY else None,
+        last_used_at=draw(times),
+        last_sleep_at=draw(times),
+        retry_at=draw(times),
+        failures=draw(st.integers(0, 5)),
+        drain_goal=goal,
+        drain_idle=draining and draw(st.booleans()),
+        drain_reason=Ordered(goal=goal, by="x") if goal is not None and draw(st.booleans()) else None,
+    )
+
+
+wishes = st.builds(
+    Wish,
+    goal=st.sampled_from(Goal),
+    by=st.just("cli"),
+    asked_at=past,
+    force_at=st.sampled_from([None, 900.0, 1000.0, 1060.0]),
+    level=st.sampled_from([None, None, 1, 2]),
+    restart_began=st.booleans(),
+)
+
+
+@st.composite
+def views(draw: st.DrawFn) -> tuple[FleetView, Policy]:
+    found = []
+    for number in range(draw(st.integers(1, 5))):
+        name = f"m{number}"
+        waiting = draw(st.integers(0, 2))
+        spec = ModelSpec(
+            command="engine",
+            preload=draw(st.booleans()),
+            sleep_after=draw(st.sampled_from([None, 30.0, 300.0])),
+            unload_after=draw(st.sampled_from([None, 60.0])),
+            footprint=draw(st.sampled_from([None, 10 * GIB, 30 * GIB, 90 * GIB])),
+            footprint_asleep=draw(st.sampled_from([0, GIB, 12 * GIB])),
+            devices=draw(st.sampled_from([(), ("gpu1",), ("gpu0", "gpu1")])),
+        )
+        found.append(
+            ModelView(
+                name=name,
+                spec=spec,
+                replicas=tuple(draw(replicas(name, n)) for n in range(draw(st.sampled_from([1, 1, 1, 2])))),
+                waiting=waiting,
+                oldest_wait_at=draw(past) if waiting else None,
+                pinned=draw(st.integers(0, 4)) == 0,
+                wish=draw(st.one_of(st.none(), st.none(), wishes)),
+            )
+        )
+    pending = {f"m{draw(st.integers(0, 4))}/0": "load"} if draw(st.integers(0, 4)) == 0 else {}
+    memory = MemorySpec(
+        max_resident=draw(st.sampled_from([None, 0, 1, 2, 3])),
+        devices=draw(st.sampled_from([{}, {"gpu0": 40 * GIB, "gpu1": 60 * GIB}])),
+    )
+    policy = PolicySpec(
+        evict_by=draw(st.sampled_from(["sleep", "unload"])),
+        residency=draw(st.sampled_from([0.0, 20.0])),
+        max_starts=draw(st.integers(1, 3)),
+    )
+    view = FleetView(now=NOW, models=tuple(found), memory=memory, pending=pending, started_at=draw(past))
+    return view, Policy(spec=policy, auto=draw(st.booleans()))
+
+
+QUICK = settings(derandomize=True, deadline=None, database=None, max_examples=250)
+
+
+def by_id(view: FleetView) -> dict[str, tuple[ModelView, ReplicaView]]:
+    return {replica.id: (model, replica) for model in view.models for replica in model.replicas}
+
+
+@QUICK
+@given(views())
+def test_a_plan_is_legal_repeatable_and_orders_once(given_view: tuple[FleetView, Policy]) -> None:
+    """Same view, same plan; each order is one its state takes; one per replica; nothing for what is pending."""
+    view, policy = given_view
+    made = plan(view, policy)
+    assert made == plan(view, policy)
+    known = by_id(view)
+    counted = Counter(action.replica for action in made.actions)
+    assert set(counted.values()) <= {1}
+    assert not set(counted) & set(view.pending)
+    for action in made.actions:
+        advance(known[action.replica][1].state, ORDERS[type(action)])
+    assert made.next_check_at is None or made.next_check_at > view.now
+
+
+@QUICK
+@given(views())
+def test_what_roost_does_not_own_is_never_started_or_stopped(given_view: tuple[FleetView, Policy]) -> None:
+    known = by_id(given_view[0])
+    for action in plan(*given_view).actions:
+        assert known[action.replica][1].owned or isinstance(action, Wake | Sleep | Drain | Undrain)
+
+
+@QUICK
+@given(views())
+def test_whoever_waits_is_served_planned_for_or_told_why(given_view: tuple[FleetView, Policy]) -> None:
+    view, policy = given_view
+    made = plan(view, policy)
+    acted = {action.replica for action in made.actions} | set(view.pending)
+    settled = {State.COLD, State.ASLEEP, State.BACKOFF, State.FAILED, State.STUCK}
+    for model in view.models:
+        moving = any(replica.id in acted or replica.state not in settled for replica in model.replicas)
+        if model.waiting and not moving:
+            # A standing order to go down that has nothing left to do ends before the next round plans for them.
+            assert model.name in made.blocked or model.wish is not None, model
+
+
+@QUICK
+@given(views())
+def test_ups_fit_beside_everything_that_is_still_up(given_view: tuple[FleetView, Policy]) -> None:
+    """Never over budget, counted here afresh: what the plan brings up fits before anything it takes down is gone."""
+    view, policy = given_view
+    ups = {action.replica for action in plan(view, policy).actions if isinstance(action, Load | Wake)}
+    if not ups:
+        return
+    everything = by_id(view).values()
+    rising = [pair for pair in everything if pair[1].id in ups]
+    up = [(m, r) for m, r in everything if r.id in ups or r.state in RESIDENT or view.pending.get(r.id) == "load"]
+    if view.memory.max_resident is not None and any(r.owned or r.sleep_levels for _, r in rising):
+        assert sum(r.owned or bool(r.sleep_levels) for _, r in up) <= view.memory.max_resident
+    for device, size in view.memory.devices.items():
+        takers = [m for m, r in rising if device in devices_of(m.spec, view.memory)]
+        held = sum(
+            max(m.spec.footprint or 0, m.spec.footprint_asleep)
+            if (m, r) in up
+            else (m.spec.footprint_asleep if r.state is State.ASLEEP else 0)
+            for m, r in everything
+            if device in devices_of(m.spec, view.memory)
+        )
+        if any((m.spec.footprint or 0) > m.spec.footprint_asleep for m in takers):
+            assert held <= size
+
+
+@QUICK
+@given(views())
+def test_victims_are_allowed_needed_and_enough(given_view: tuple[FleetView, Policy]) -> None:
+    """Not pinned, not inside residency, no order standing; and with one victim fewer the newcomer would not fit."""
+    view, policy = given_view
+    made, known = plan(view, policy), by_id(view)
+    evictions = [
+        action for action in made.actions if isinstance(action, Drain | Stop) and is_new_eviction(action, known)
+    ]
+    for action in evictions:
+        model, replica = known[action.replica]
+        assert not model.pinned
+        assert model.wish is None
+        if replica.state is State.READY and replica.became_ready_at is not None:
+            assert view.now >= replica.became_ready_at + policy.spec.residency
+    wanted_by = {action.reason.for_model for action in evictions if isinstance(action.reason, Evict)}
+    if len(wanted_by) == 1:
+        needed(view, made.actions, evictions, wanted_by.pop())
+
+
+def is_new_eviction(action: Action, known: dict[str, tuple[ModelView, ReplicaView]]) -> bool:
+    return isinstance(action.reason, Evict) and known[action.replica][1].state is not State.DRAINING
+
+
+def needed(view: FleetView, actions: tuple[Action, ...], evictions: list[Drain | Stop], name: str) -> None:
+    """Checked where the newcomer is the only one who wants anything, so that nobody else's claims mix in."""
+    known, room = by_id(view), Room(view)
+    newcomer = next(model for model in view.models if model.name == name)
+    alone = sum(bool(model.waiting or model.wish) for model in view.models) == 1
+    if not alone or len(newcomer.replicas) != 1 or len(actions) != len(evictions):
+        return
+    going = {State.STOPPING: State.COLD, State.SUSPENDING: State.ASLEEP}
+    for model, replica in known.values():
+        goal = State.ASLEEP if replica.drain_goal is Goal.ASLEEP else State.COLD
+        after = goal if replica.state is State.DRAINING else going.get(replica.state)
+        if after is not None:
+            room.expect(room.frees(model, replica, after))
+    need = room.need(newcomer, newcomer.replicas[0])
+
+    def fits(some: list[Drain | Stop]) -> bool:
+        freed = dict(room.soon)
+        for action in some:
+            model, replica = known[action.replica]
+            asleep = isinstance(action, Drain) and action.goal is Goal.ASLEEP
+            for key, amount in room.frees(model, replica, State.ASLEEP if asleep else State.COLD).items():
+                freed[key] += amount
+        return not room.lack(need, freed)
+
+    assert fits(evictions)
+    assert not any(fits([other for other in evictions if other is not one]) for one in evictions)

@@ -17,7 +17,7 @@ def test_the_command_line_is_one_that_the_engine_reads() -> None:
         also_serves=("lora",),
         api_key="k",
         context_length=512,
-        args=("--token-delay 5ms", "--refuse-wake"),
+        args=("--token-delay", "5ms", "--refuse-wake"),
     )
     launch = SIMULATED.launch("a", spec, 8123, MACHINE)
     assert launch.argv[:3] == (MACHINE.python, "-m", "roost.sim")

@@ -77,6 +77,8 @@ class Replica:
         self.reason_kind = "fact"
         self.history: deque[Changed] = deque(maxlen=HISTORY)
         self.steps: deque[StepRecord] = deque(maxlen=HISTORY)
+        self.context_length: int | None = None
+        """Learned from the engine."""
         self.lost_since: float | None = None
         self._hearers: list[Callable[[Changed], None]] = []
         self._work: asyncio.Task[None] | None = None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from roost import clock
 from roost.core.errors import StartError, StepError
 from roost.core.lifecycle import Fact, Order, State
+from roost.core.step import Step
 from roost.core.units import format_duration
 from roost.engines.base import Launch
 from roost.host.keepers.base import Start
@@ -63,8 +64,21 @@ async def _until_ready(replica: "Replica") -> None:
         why = f"started, yet the verifying request failed: {error}"
         _stop_failed(replica, Fact.TIMED_OUT, why)
         return
+    await _learn(replica)
     replica.fact(Fact.READY)
     remember(replica)
+
+
+async def _learn(replica: "Replica") -> None:
+    """The context length, where the engine's model list tells it (vLLM and llama-server do)."""
+    answer = await replica.caller.ask(Step(method="GET", path="/v1/models", timeout_s=2.0))
+    listed = answer[1].get("data") if answer is not None and isinstance(answer[1], dict) else None
+    for entry in listed if isinstance(listed, list) else ():
+        meta = entry.get("meta") or {}
+        length = entry.get("max_model_len") or meta.get("n_ctx") or meta.get("n_ctx_train")
+        if isinstance(length, int):
+            replica.context_length = length
+            return
 
 
 async def _verify(replica: "Replica") -> None:
@@ -164,6 +178,7 @@ async def _take_up(replica: "Replica", record: dict[str, Any]) -> None:
     if asleep or (asleep is None and record.get("asleep")):
         replica.fell_asleep(level if isinstance(level, int) else None, "adopted asleep")
     elif await replica.caller.answers(replica.setup.adapter.probe(replica.spec)):
+        await _learn(replica)
         replica.fact(Fact.READY, "adopted ready")
         remember(replica)
     else:

@@ -171,6 +171,10 @@ class ProcessKeeper:
         self._pid = None
         return True
 
+    def kill(self) -> None:
+        """SIGKILL to the group, now: for an operator who will not wait."""
+        self._signal(signal.SIGKILL)
+
     async def _ask_to_stop(self, pid: int, grace_s: float) -> None:
         if self._stop_command is None:
             self._signal(signal.SIGTERM)

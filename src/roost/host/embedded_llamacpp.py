@@ -245,7 +245,7 @@ def main(argv: list[str]) -> int:
     try:
         server = xllamacpp.Server(params(xllamacpp, values))
     except RuntimeError as error:
-        sys.stderr.write(f"{PROGRAM}: llama.cpp did not start ({error}); its lines above say why\n")
+        sys.stderr.write(f"{PROGRAM}: llama.cpp did not start ({error}); its own lines beside this one say why\n")
         return 1
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)

@@ -52,13 +52,14 @@ class Tour:
         self._models()
         self._head("A question, streamed token by token")
         self._ask(CHAT)
+        awake = self._memory(CHAT)  # taken at once: on a slow machine it may sleep before the next steps are done
         self._head("The same question to another engine; this request loads it")
         self._ask(TINY)
         self._head("Embeddings, from a third engine, loaded by this request")
         self._embed()
         self._head("Now")
-        before = self._states()
-        self._until_asleep(before)
+        self._states()
+        self._until_asleep(awake)
         self._head("One more question: the request itself wakes the model")
         answer = self._ask(CHAT)
         self.console.print(f"  from asleep to the first token in [bold]{_ms(answer.first_s)}[/bold]")
@@ -74,7 +75,8 @@ class Tour:
         self._plain("  python -c 'from openai import OpenAI")
         self._plain(f'  c = OpenAI(base_url="{address}/v1", api_key="none")')
         self._plain(f'  print(c.embeddings.create(model="{EMBED}", input="hello").data[0].embedding[:4])\'')
-        self._plain("  roost status --name demo      roost logs smol --name demo")
+        if staying:
+            self._plain(f"  roost status        roost logs -f {CHAT}        roost unload {TINY}")
         self._plain(f"\n  The config behind it: {config}")
         if staying:
             self.console.print("\nServing until Ctrl-C.")
@@ -135,40 +137,40 @@ class Tour:
             likeness = _cosine(vectors[0], vectors[at])
             self.console.print(f"  {likeness:.2f}  {SENTENCES[0]} ~ {SENTENCES[at]}")
 
-    def _states(self) -> dict[str, int]:
-        """Print what every model is and takes; bytes in RAM by model."""
+    def _states(self) -> None:
+        """Print what every model is and takes."""
         table = Table("model", "state", "pid", "memory", box=None, pad_edge=True, header_style="dim")
-        used: dict[str, int] = {}
         for model in self._view():
             name, state, pid = model["name"], model["state"], model.get("pid")
-            used[name] = _rss(pid)
+            used = _rss(pid)
             style = STYLES.get(state, "yellow")
-            size = format_size(used[name]) if used[name] else "-"
+            size = format_size(used) if used else "-"
             table.add_row(f" {name}", f"[{style}]{state}[/{style}]", str(pid or "-"), size)
         self.console.print(table)
-        return used
 
     def _view(self) -> list[dict[str, Any]]:
         models: list[dict[str, Any]] = _ok(self.client.get("/api/v1/models"))["models"]
         return models
 
-    def _until_asleep(self, before: dict[str, int]) -> None:
+    def _until_asleep(self, awake: int) -> None:
         self._head(f"{CHAT} has nothing to do: it goes to sleep by itself and gives its memory back")
         began = clock.now()
         with self.console.status("waiting for it to sleep"):
-            while self._state(CHAT) != "asleep":
+            while self._model(CHAT)["state"] != "asleep":
                 if clock.now() - began > SLEEP_LIMIT_S:
                     raise UpstreamTrouble(f"{CHAT} did not go to sleep within {SLEEP_LIMIT_S:.0f} s")
                 self.wait(POLL_S)
-        after = self._states()
-        freed = before[CHAT] - after[CHAT]
-        self.console.print(
-            f"  {CHAT}: {format_size(before[CHAT])} awake, {format_size(after[CHAT])} asleep, "
-            f"[bold]{format_size(max(freed, 0))}[/bold] free for others"
-        )
+        self._states()
+        asleep = self._memory(CHAT)
+        freed = format_size(max(awake - asleep, 0))
+        sizes = f"{format_size(awake)} awake, {format_size(asleep)} asleep"
+        self.console.print(f"  {CHAT}: {sizes}, [bold]{freed}[/bold] free for others")
 
-    def _state(self, name: str) -> str:
-        return str(next(model["state"] for model in self._view() if model["name"] == name))
+    def _model(self, name: str) -> dict[str, Any]:
+        return next(model for model in self._view() if model["name"] == name)
+
+    def _memory(self, name: str) -> int:
+        return _rss(self._model(name).get("pid"))
 
 
 def _ms(seconds: float) -> str:

@@ -20,7 +20,9 @@ HELLO = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 8, "t
 
 
 def spec(weights: Path, *args: str, task: Task = Task.GENERATE, api_key: str | None = None) -> ModelSpec:
-    return ModelSpec(weights=str(weights), args=("--ctx-size 512", *args), task=task, sleep_after=None, api_key=api_key)
+    return ModelSpec(
+        weights=str(weights), args=("--ctx-size 512 --threads 1", *args), task=task, sleep_after=None, api_key=api_key
+    )
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +98,9 @@ def test_a_prompt_over_the_context_is_refused(engine: LlamaProcess) -> None:
 
 
 def test_slots_share_the_whole_context(tiny_models: Mapping[str, Path], tmp_path: Path) -> None:
-    wide = ModelSpec(weights=str(tiny_models["tiny-a"]), args=("--ctx-size 512",), concurrency=4, sleep_after=None)
+    wide = ModelSpec(
+        weights=str(tiny_models["tiny-a"]), args=("--ctx-size 512 --threads 1",), concurrency=4, sleep_after=None
+    )
     with llama(wide, tmp_path / "log") as engine:
         assert engine.client.get("/props").json()["total_slots"] == 4
         chat(engine, messages=[{"role": "user", "content": "river " * 300}])

@@ -5,6 +5,7 @@ Owns the demo's files (models, config, log) and the roost it starts as a child w
 """
 
 import importlib.util
+import os
 import shutil
 import signal
 import socket
@@ -100,6 +101,7 @@ def write_demo(folder: Path, port: int, model: Path | None, report: Any) -> Path
 
 def demo_config(port: int, weights: Path, tiny: Path, *, own: bool) -> dict[str, Any]:
     """The config as data. `own`: the chat model is the user's, so its own chat template is left alone."""
+    threads = f"--threads {_threads()}"
     template = [] if own else ["--chat-template chatml"]  # the file's own adds a system prompt that confuses it
     return {
         "server": {"name": "demo", "port": port},
@@ -107,24 +109,30 @@ def demo_config(port: int, weights: Path, tiny: Path, *, own: bool) -> dict[str,
         "models": {
             CHAT: {
                 "weights": str(weights),
-                "args": ["--ctx-size 2048", *template],
+                "args": ["--ctx-size 2048", threads, *template],
                 "sleep_after": "4s",
                 "preload": True,
                 "description": "chat: the large one of the three; sleeps after 4 s without a request",
             },
             TINY: {
                 "weights": str(tiny),
-                "args": ["--ctx-size 1024"],
+                "args": ["--ctx-size 1024", threads],
                 "description": "chat: random weights, fast and meaningless",
             },
             EMBED: {
                 "weights": str(weights),
                 "task": "embed",
-                "args": ["--ctx-size 1024"],
+                "args": ["--ctx-size 1024", threads],
                 "description": "embeddings: the chat model's file once more, with mean pooling",
             },
         },
     }
+
+
+def _threads() -> int:
+    """Half the cores, at most four: llama.cpp's threads wait for each other by spinning, so on a machine whose cores
+    are all taken one thread too many makes an answer a hundred times slower."""
+    return max(1, min(4, (os.cpu_count() or 2) // 2))
 
 
 def _command(config: Path) -> Sequence[str]:

@@ -317,7 +317,7 @@ def test_the_scripts_reach_what_they_are_about() -> None:
     """The properties would be idle talk if scripts never evicted, slept, failed or ordered."""
     seen: Counter[str] = Counter()
 
-    @settings(BOUNDED, max_examples=80)
+    @settings(BOUNDED, max_examples=150)
     @given(scripts(rough=True))
     def look(script: Script) -> None:
         bench, witness = play(script, rest_s=200.0)

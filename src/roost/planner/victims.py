@@ -42,11 +42,13 @@ def make_room(draft: Draft, model: ModelView, replica: ReplicaView, since: float
         for victim in choose(draft, model, need, since):
             _evict(draft, model, need, victim)
     missing = room.lack(need, room.soon)
+    if missing:
+        sentence = _waits_for_others(draft, model, missing)
+    else:
+        names = ", ".join(f'"{other.name}"' for other in draft.falling() if other.name != model.name)
+        sentence = f'Model "{model.name}" waits until {names or "an older request"} made room.'
     room.promise(need)
-    names = ", ".join(f'"{other.name}"' for other in draft.falling() if other.name != model.name)
-    if not missing:
-        return Blocked(model=model.name, sentence=f'Model "{model.name}" waits until {names} made room.')
-    return Blocked(model=model.name, sentence=_waits_for_others(draft, model, missing))
+    return Blocked(model=model.name, sentence=sentence)
 
 
 def choose(draft: Draft, model: ModelView, need: Amounts, since: float) -> list[Victim]:

@@ -28,7 +28,7 @@ ORDERS = {
 
 @st.composite
 def replicas(draw: st.DrawFn, model: str, number: int) -> ReplicaView:
-    state = draw(st.sampled_from(list(State)))
+    state = draw(st.sampled_from([*State, *[State.READY] * 6, *[State.COLD] * 4, State.ASLEEP]))
     draining = state is State.DRAINING
     busy = state in (State.READY, State.DRAINING)
     goal = draw(st.sampled_from([Goal.ASLEEP, Goal.STOPPED])) if draining else None

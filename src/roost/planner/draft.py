@@ -54,19 +54,18 @@ class Draft:
 
     def count_falling(self) -> None:
         """Enter what is on its way down into the ledger, the orders of this round included."""
-        for model in self.view.models:
-            for replica in model.replicas:
-                after = self.destination(replica)
-                if after is not None:
-                    self.room.expect(self.room.frees(model, replica, after))
+        for model, replica in self.room.holders:
+            after = self.destination(replica)
+            if after is not None:
+                self.room.expect(self.room.frees(model, replica, after))
 
     def destination(self, replica: ReplicaView) -> State | None:
         """Where it comes to rest if it is on its way down, else None."""
         return destination(replica, self.actions.get(replica.id), self.view.pending.get(replica.id))
 
     def falling(self) -> list[ModelView]:
-        """The models on their way down."""
-        return [m for m in self.view.models if any(self.destination(r) is not None for r in m.replicas)]
+        """The models on their way down that will give something back."""
+        return [model for model, replica in self.room.holders if self.destination(replica) is not None]
 
     def finish(self) -> Plan:
         """The plan; sentences about wishes only where there is a wish."""

@@ -64,10 +64,15 @@ class Room:
         self.held = dict.fromkeys(self.budget, 0)
         self.soon = dict.fromkeys(self.budget, 0)
         self.promised = dict.fromkeys(self.budget, 0)
+        self.holders: list[tuple[ModelView, ReplicaView]] = []
+        """Who holds anything at all, in config order."""
         for model in view.models:
             for replica in model.replicas:
                 state = _RISING.get(view.pending.get(replica.id, ""), replica.state)
-                _add(self.held, self.weight(model, replica, state))
+                amounts = self.weight(model, replica, state)
+                _add(self.held, amounts)
+                if any(amounts.values()):
+                    self.holders.append((model, replica))
 
     def weight(self, model: ModelView, replica: ReplicaView, state: State) -> dict[str, int]:
         """What the replica counts for in that state. An engine that runs elsewhere and cannot be put to sleep

@@ -42,11 +42,13 @@ def make_room(draft: Draft, model: ModelView, replica: ReplicaView, since: float
         for victim in choose(draft, model, need, since):
             _evict(draft, model, need, victim)
     missing = room.lack(need, room.soon)
+    if missing:
+        sentence = _waits_for_others(draft, model, missing)
+    else:
+        names = ", ".join(f'"{other.name}"' for other in draft.falling() if other.name != model.name)
+        sentence = f'Model "{model.name}" waits until {names or "an older request"} made room.'
     room.promise(need)
-    names = ", ".join(f'"{other.name}"' for other in draft.falling() if other.name != model.name)
-    if not missing:
-        return Blocked(model=model.name, sentence=f'Model "{model.name}" waits until {names} made room.')
-    return Blocked(model=model.name, sentence=_waits_for_others(draft, model, missing))
+    return Blocked(model=model.name, sentence=sentence)
 
 
 def choose(draft: Draft, model: ModelView, need: Amounts, since: float) -> list[Victim]:
@@ -77,16 +79,15 @@ def choose(draft: Draft, model: ModelView, need: Amounts, since: float) -> list[
 
 
 def _candidates(draft: Draft, model: ModelView, since: float) -> Iterator[tuple[ModelView, ReplicaView]]:
-    for other in draft.view.models:
+    for other, replica in draft.room.holders:
         if other.name == model.name or other.pinned or other.wish is not None or _has_its_turn(other, since):
             continue
-        for replica in other.replicas:
-            if draft.free(replica) and replica.state in (State.READY, State.ASLEEP):
-                stays_until = _stays_until(draft, replica)
-                if stays_until <= draft.now:
-                    yield other, replica
-                else:
-                    draft.at(stays_until)
+        if draft.free(replica) and replica.state in (State.READY, State.ASLEEP):
+            stays_until = _stays_until(draft, replica)
+            if stays_until <= draft.now:
+                yield other, replica
+            else:
+                draft.at(stays_until)
 
 
 def _has_its_turn(model: ModelView, since: float) -> bool:
@@ -171,13 +172,14 @@ def _held_fast(draft: Draft, model: ModelView, replica: ReplicaView) -> Blocked 
     whole = room.weight(model, replica, State.READY)
     fast = {key: 0 for key, amount in whole.items() if amount > 0}
     holders: dict[str, list[str]] = {key: [] for key in fast}
-    for other in draft.view.models:
-        for held in other.replicas:
-            cause = _firm(draft, other, held)
-            for key, amount in room.weight(other, held, held.state).items() if cause and other is not model else ():
-                if amount and key in fast:
-                    fast[key] += amount
-                    holders[key].append(f'"{other.name}" ({cause})')
+    for other, held in room.holders:
+        cause = _firm(draft, other, held) if other is not model else ""
+        if not cause:
+            continue
+        for key, amount in room.weight(other, held, held.state).items():
+            if amount and key in fast:
+                fast[key] += amount
+                holders[key].append(f'"{other.name}" ({cause})')
     for key, amount in fast.items():
         if holders[key] and whole[key] + amount > room.budget[key]:
             what = "a place" if key == PLACES else f"{format_size(whole[key])} on {key}"
@@ -203,8 +205,7 @@ def _firm(draft: Draft, model: ModelView, replica: ReplicaView) -> str:
 def _waits_for_others(draft: Draft, model: ModelView, missing: Amounts) -> str:
     held = [
         f'"{other.name}" ({_plight(draft, other, replica)})'
-        for other in draft.view.models
-        for replica in other.replicas
+        for other, replica in draft.room.holders
         if other.name != model.name and any(draft.room.weight(other, replica, replica.state).get(k) for k in missing)
     ]
     what = "a place" if PLACES in missing else ", ".join(f"{format_size(n)} more on {k}" for k, n in missing.items())

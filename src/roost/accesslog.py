@@ -108,7 +108,9 @@ def summary(request: Request, now: float) -> dict[str, Any]:
         "age_s": round((ended or now) - request.received_at, 4),
         "received_at": clock.iso(clock.to_wall(request.received_at)),
         "ttft_s": _since(request, request.first_token_at or request.first_byte_at),
-        "queue_s": None if request.queued_at is None else round((request.leased_at or ended or now) - request.queued_at, 4),
+        "queue_s": None
+        if request.queued_at is None
+        else round((request.leased_at or ended or now) - request.queued_at, 4),
         "bytes_in": request.bytes_in,
         "bytes_out": request.bytes_out,
         "events": request.events,

@@ -152,7 +152,9 @@ class Console:
     ) -> dict[str, Any]:
         controller = self._parts.controller
         result = await controller.order(name, goal, by=by, level=level, wait_s=wait_s, force=force)
-        self._parts.hub.publish({"type": "order", "model": name, "goal": str(goal), "by": by, "message": result.message})
+        self._parts.hub.publish(
+            {"type": "order", "model": name, "goal": str(goal), "by": by, "message": result.message}
+        )
         return asdict(result)
 
     def pin(self, name: str, pinned: bool, *, by: str) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def test_a_venv_names_where_its_llama_server_is() -> None:
 
 
 def test_a_command_of_the_users_own_is_taken_whole() -> None:
-    spec = ModelSpec(command="box run --port ${PORT} ${MODEL}", args=("-c 512",), served_name="inner")
+    spec = ModelSpec(command=("box", "run", "--port", "${PORT}", "${MODEL}"), args=("-c", "512"), served_name="inner")
     assert argv(spec) == ("box", "run", "--port", "9001", "inner", "-c", "512")
 
 

@@ -1,0 +1,150 @@
+"""The process keeper with real children: starts, ends, groups, adoption."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from roost.core.errors import StartError
+from roost.core.request import Address
+from roost.host.keepers.base import Start
+from roost.host.keepers.identity import group_members
+from roost.host.keepers.process import ProcessKeeper
+from roost.host.output import Output
+from roost.host.ports import PortPicker, is_free
+from tests.support.live import live
+
+CHILD = str(Path(__file__).parents[2] / "support" / "child.py")
+
+
+def start(port: int, *args: str, env: dict[str, str] | None = None) -> Start:
+    argv = (sys.executable, CHILD, str(port), *args)
+    return Start(argv=argv, env=env or {}, address=Address("127.0.0.1", port), header="test child")
+
+
+class Kept:
+    """A keeper, its file and what it heard."""
+
+    def __init__(self, folder: Path, replica: str = "a/0", stop: tuple[str, ...] | None = None) -> None:
+        self.output = Output(folder / "a.log")
+        self.keeper = ProcessKeeper(replica, self.output, stop)
+        self.port = PortPicker().pick("127.0.0.1")
+        self.notes: list[str] = []
+        self.heard = asyncio.Event()
+        self.keeper.on_gone(self._gone)
+
+    def _gone(self, note: str) -> None:
+        self.notes.append(note)
+        self.heard.set()
+
+    async def until_gone(self) -> str:
+        async with asyncio.timeout(10):
+            await self.heard.wait()
+        return self.notes[0]
+
+    async def until_line(self, begin: str) -> str:
+        async with asyncio.timeout(10):
+            while True:
+                for line in self.output.tail(50):
+                    if line.startswith(begin):
+                        return line
+                await asyncio.sleep(0)
+
+
+@live
+async def test_early_exit_is_seen_at_once_with_status_and_last_lines(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    await kept.keeper.start(start(kept.port, "--say", "weights not found: x.gguf", "--exit", "3"))
+    note = await kept.until_gone()
+    assert "exit status 3" in note
+    assert "weights not found: x.gguf" in note
+    assert not kept.keeper.running
+
+
+@live
+async def test_stop_ends_the_whole_group_and_frees_the_port(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    await kept.keeper.start(start(kept.port, "--grandchild"))
+    await kept.until_line("grandchild")
+    pid = kept.keeper.pid
+    assert pid is not None
+    assert len(group_members(pid)) == 2
+    assert await kept.keeper.stop(5)
+    assert group_members(pid) == []
+    assert is_free("127.0.0.1", kept.port)
+
+
+@live
+async def test_child_that_ignores_sigterm_is_killed_after_its_grace(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    await kept.keeper.start(start(kept.port, "--ignore-term", "--say", "up"))
+    await kept.until_line("up")
+    assert await kept.keeper.stop(0.2)
+    assert "SIGKILL" in await kept.until_gone()
+
+
+@live
+async def test_stop_command_is_used_with_pid_and_port(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    kept = Kept(tmp_path, stop=("sh", "-c", f"echo ${{PORT}} > {mark}; kill -USR1 ${{PID}}"))
+    await kept.keeper.start(start(kept.port, "--say", "up"))
+    await kept.until_line("up")
+    assert await kept.keeper.stop(5)
+    assert mark.read_text().strip() == str(kept.port)
+    assert "SIGUSR1" in await kept.until_gone()
+
+
+@live
+async def test_missing_program_taken_port_and_missing_folder_say_so(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    with pytest.raises(StartError, match="no-such-program.*PATH"):
+        await kept.keeper.start(Start(argv=("no-such-program",), address=Address("127.0.0.1", kept.port)))
+    with pytest.raises(StartError, match="does not exist"):
+        await kept.keeper.start(Start(argv=("/no/such/file",), address=Address("127.0.0.1", kept.port)))
+    missing = Start(argv=("sh",), cwd="/no/such/folder", address=Address("127.0.0.1", kept.port))
+    with pytest.raises(StartError, match="/no/such/folder"):
+        await kept.keeper.start(missing)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(StartError, match=rf"Port {port} is taken by pid {os.getpid()}"):
+            await kept.keeper.start(start(port))
+
+
+@live
+async def test_orphan_is_adopted_by_its_identity_and_only_by_it(tmp_path: Path) -> None:
+    first = Kept(tmp_path)
+    await first.keeper.start(start(first.port, "--say", "up"))
+    await first.until_line("up")
+    identity = first.keeper.identity()
+    second, stranger = Kept(tmp_path), Kept(tmp_path, replica="b/0")
+    assert not stranger.keeper.adopt(identity)
+    assert not second.keeper.adopt({**identity, "start_time": 1.0})
+    assert not second.keeper.adopt({**identity, "boot_id": "another"})
+    assert not second.keeper.adopt({**identity, "pid": os.getpid()})
+    assert second.keeper.adopt(identity)
+    assert (second.keeper.memory_bytes() or 0) > 1 << 20
+    os.kill(int(identity["pid"]), signal.SIGKILL)
+    assert "not our child" in await second.until_gone()
+    assert await second.keeper.stop(1)
+    await first.until_gone()
+
+
+@live
+async def test_environment_reaches_the_engine_and_its_log_grows_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = Kept(tmp_path)
+    await kept.keeper.start(start(kept.port, "--say", "x" * 1000, env={"GREETING": "hi"}))
+    await kept.until_line("xxx")
+    environ = Path(f"/proc/{kept.keeper.pid}/environ").read_bytes()
+    assert b"ROOST_REPLICA=a/0\x00" in environ
+    assert b"GREETING=hi\x00" in environ
+    monkeypatch.setattr("roost.host.output.MAX_BYTES", 500)
+    kept.output.bound()
+    assert kept.output.tail(5) == []
+    assert (tmp_path / "a.log.1").read_text().startswith("--- test child\n")
+    assert await kept.keeper.stop(5)

@@ -1,6 +1,6 @@
 """A child that misbehaves on command, for the process keeper: run as a script, never imported.
 
-    child.py PORT [--ignore-term] [--exit N] [--say TEXT] [--grandchild] [--no-listen]
+child.py PORT [--ignore-term] [--exit N] [--say TEXT] [--grandchild] [--no-listen]
 """
 
 import argparse

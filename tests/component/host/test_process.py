@@ -136,7 +136,9 @@ async def test_orphan_is_adopted_by_its_identity_and_only_by_it(tmp_path: Path) 
 
 
 @live
-async def test_environment_reaches_the_engine_and_its_log_grows_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_environment_reaches_the_engine_and_its_log_grows_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kept = Kept(tmp_path)
     await kept.keeper.start(start(kept.port, "--say", "x" * 1000, env={"GREETING": "hi"}))
     await kept.until_line("xxx")

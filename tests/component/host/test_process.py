@@ -101,9 +101,9 @@ async def test_stop_command_is_used_with_pid_and_port(tmp_path: Path) -> None:
 @live
 async def test_missing_program_taken_port_and_missing_folder_say_so(tmp_path: Path) -> None:
     kept = Kept(tmp_path)
-    with pytest.raises(StartError, match="no-such-program.*PATH"):
+    with pytest.raises(StartError, match=r"no-such-program.*PATH"):
         await kept.keeper.start(Start(argv=("no-such-program",), address=Address("127.0.0.1", kept.port)))
-    with pytest.raises(StartError, match="does not exist"):
+    with pytest.raises(StartError, match=r"does not exist"):
         await kept.keeper.start(Start(argv=("/no/such/file",), address=Address("127.0.0.1", kept.port)))
     missing = Start(argv=("sh",), cwd="/no/such/folder", address=Address("127.0.0.1", kept.port))
     with pytest.raises(StartError, match="/no/such/folder"):

@@ -1,0 +1,138 @@
+"""Talks to a running roost: by its admin socket on this machine, or by URL and key.
+
+Finds local ones through `server.json` in their state directories. Every error that a user can cause ends in one
+sentence on stderr and exit status 1 (refused) or 2 (nobody there).
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import httpx
+import psutil
+import typer
+
+from roost.host.store import state_home
+
+ORDER_LIMIT_S = 1260.0
+START_SLACK_S = 10.0
+
+InstanceOpt = Annotated[str | None, typer.Option("--instance", "-i", help="Which roost, if several run here.")]
+UrlOpt = Annotated[str | None, typer.Option(envvar="ROOST_URL", help="A roost elsewhere: http://host:port.")]
+KeyOpt = Annotated[str | None, typer.Option(envvar="ROOST_API_KEY", help="API key for --url.")]
+StateOpt = Annotated[Path | None, typer.Option("--state-dir", help="The instance's state directory.")]
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """One sentence on stderr, and out."""
+    typer.echo(message, err=True)
+    raise typer.Exit(code)
+
+
+def read_server(state_dir: Path) -> dict[str, Any] | None:
+    """The facts a running roost wrote down, if it is alive."""
+    try:
+        facts = json.loads((state_dir / "server.json").read_text())
+        return facts if is_roost(int(facts["pid"]), float(facts["started_at"])) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def is_roost(pid: int, started_at: float) -> bool:
+    """True if this pid is still the process that wrote `started_at`: pids are reused."""
+    try:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= started_at + START_SLACK_S
+    except psutil.Error:
+        return False
+
+
+def running() -> dict[str, dict[str, Any]]:
+    """All running instances of this user, by name, with their `state_dir`."""
+    found = {}
+    home = state_home(os.environ)
+    for folder in sorted(home.iterdir()) if home.is_dir() else ():
+        facts = read_server(folder)
+        if facts is not None:
+            found[folder.name] = {**facts, "state_dir": str(folder)}
+    return found
+
+
+def choose(instance: str | None, state_dir: Path | None) -> dict[str, Any]:
+    """The one that is meant; ends the program with a list or a hint where that is not clear."""
+    if state_dir is not None:
+        facts = read_server(state_dir)
+        if facts is None:
+            fail(f"No roost runs on {state_dir}.", 2)
+        return {**facts, "state_dir": str(state_dir)}
+    found = running()
+    if instance is not None:
+        if instance not in found:
+            fail(f"No roost called {instance!r} runs here. Running: {', '.join(found) or 'none'}.", 2)
+        return found[instance]
+    if not found:
+        fail("No roost runs here. Start one with `roost up CONFIG`, or name one elsewhere with --url.", 2)
+    if len(found) > 1:
+        rows = "\n".join(f"  {name}  {facts['address']}  {facts['config']}" for name, facts in found.items())
+        fail(f"Several run here; say which with --instance:\n{rows}", 2)
+    return next(iter(found.values()))
+
+
+class Api:
+    """The REST API of one roost."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self._client = client
+
+    def get(self, path: str, **query: Any) -> Any:
+        """The decoded answer; ends the program with the server's sentence if it refuses."""
+        return self._answer(self._client.get(path, params=query)).json()
+
+    def send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
+        """(status, decoded answer) of an order; refusals come back to be shown."""
+        answer = self._client.request(method, path, json=body, timeout=ORDER_LIMIT_S)
+        try:
+            return answer.status_code, dict(answer.json())
+        except ValueError:
+            return answer.status_code, {"message": answer.text}
+
+    def lines(self, path: str, **query: Any) -> Iterator[str]:
+        """A text stream, line by line."""
+        with self._client.stream("GET", path, params=query, timeout=httpx.Timeout(10.0, read=None)) as answer:
+            if answer.status_code >= 400:
+                answer.read()
+                self._answer(answer)
+            yield from answer.iter_lines()
+
+    def _answer(self, answer: httpx.Response) -> httpx.Response:
+        if answer.status_code >= 400:
+            fail(sentence(answer), 1)
+        return answer
+
+
+def sentence(answer: httpx.Response) -> str:
+    """The message of an error answer."""
+    try:
+        return str(answer.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"The server answered {answer.status_code}: {answer.text[:300]}"
+
+
+@contextmanager
+def connect(instance: str | None, state_dir: Path | None, url: str | None, key: str | None) -> Iterator[Api]:
+    """The API of the roost that is meant. Ends the program where it cannot be reached."""
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    if url is not None:
+        client = httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=30.0)
+    else:
+        facts = choose(instance, state_dir)
+        transport = httpx.HTTPTransport(uds=facts["admin_socket"])
+        client = httpx.Client(transport=transport, base_url="http://localhost", timeout=30.0)
+    try:
+        with client:
+            yield Api(client)
+    except httpx.HTTPError as error:
+        fail(f"The roost at {url or 'the admin socket'} cannot be reached: {error}.", 2)

@@ -1,0 +1,127 @@
+"""Looking at a running roost: status, logs, plan, requests, events. Changes nothing."""
+
+import json
+import threading
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from roost.cli.client import InstanceOpt, KeyOpt, StateOpt, UrlOpt, connect
+from roost.cli.render import requests_table, status_table
+
+JsonOpt = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
+WATCH_S = 1.0
+
+
+def status(
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Refresh until Ctrl-C.")] = False,
+    as_json: JsonOpt = False,
+    instance: InstanceOpt = None,
+    state_dir: StateOpt = None,
+    url: UrlOpt = None,
+    api_key: KeyOpt = None,
+) -> None:
+    """Who is awake, who sleeps, who waits, and why."""
+    with connect(instance, state_dir, url, api_key) as api:
+        facts = api.get("/api/v1/status")
+        if as_json:
+            typer.echo(json.dumps(facts, indent=1))
+        elif not watch:
+            Console().print(status_table(facts))
+        else:
+            with Live(status_table(facts), console=Console(), auto_refresh=False) as live:
+                try:
+                    while not threading.Event().wait(WATCH_S):
+                        live.update(status_table(api.get("/api/v1/status")), refresh=True)
+                except KeyboardInterrupt:
+                    return
+
+
+def logs(
+    model: Annotated[str, typer.Argument(help="The model's name or alias.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines until Ctrl-C.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", help="How many of the last lines.", min=0)] = 50,
+    instance: InstanceOpt = None,
+    state_dir: StateOpt = None,
+    url: UrlOpt = None,
+    api_key: KeyOpt = None,
+) -> None:
+    """What the model's engine printed."""
+    with connect(instance, state_dir, url, api_key) as api:
+        try:
+            for line in api.lines(f"/api/v1/models/{quote(model)}/logs", lines=lines, follow=int(follow)):
+                typer.echo(line)
+        except KeyboardInterrupt:
+            return
+
+
+def plan(
+    as_json: JsonOpt = False,
+    instance: InstanceOpt = None,
+    state_dir: StateOpt = None,
+    url: UrlOpt = None,
+    api_key: KeyOpt = None,
+) -> None:
+    """What the running roost would do now, what it cannot do, and why."""
+    with connect(instance, state_dir, url, api_key) as api:
+        facts = api.get("/api/v1/plan")
+    if as_json:
+        typer.echo(json.dumps(facts, indent=1))
+        return
+    for action in facts["actions"]:
+        typer.echo(f"{action['action']} {action['replica']}: {action['reason']}")
+    for blocked in facts["blocked"]:
+        typer.echo(f"blocked {blocked['model']}: {blocked['sentence']}")
+    if not facts["actions"] and not facts["blocked"]:
+        typer.echo("Nothing to do now.")
+    if facts["next_check_in_s"] is not None:
+        typer.echo(f"Next look in {facts['next_check_in_s']:.1f} s.")
+
+
+def requests(
+    recent: Annotated[bool, typer.Option("--recent", help="The last settled ones instead.")] = False,
+    as_json: JsonOpt = False,
+    instance: InstanceOpt = None,
+    state_dir: StateOpt = None,
+    url: UrlOpt = None,
+    api_key: KeyOpt = None,
+) -> None:
+    """Requests in flight, or the recent ones."""
+    with connect(instance, state_dir, url, api_key) as api:
+        rows = api.get("/api/v1/requests/recent" if recent else "/api/v1/requests")["requests"]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+    elif rows:
+        table: Table = requests_table(rows)
+        Console().print(table)
+    else:
+        typer.echo("None.")
+
+
+def events(
+    instance: InstanceOpt = None, state_dir: StateOpt = None, url: UrlOpt = None, api_key: KeyOpt = None
+) -> None:
+    """What happens, as it happens, one line each, until Ctrl-C."""
+    with connect(instance, state_dir, url, api_key) as api:
+        try:
+            for line in api.lines("/api/v1/events"):
+                if line.startswith("data:"):
+                    typer.echo(_event_line(json.loads(line[5:])))
+        except KeyboardInterrupt:
+            return
+
+
+def _event_line(event: dict[str, Any]) -> str:
+    match event.get("type"):
+        case "state":
+            return f"{event['replica']}: {event['before']} -> {event['after']} ({event['reason']})"
+        case "plan":
+            parts = [f"{action['action']} {action['replica']}: {action['reason']}" for action in event["actions"]]
+            parts += [f"blocked {blocked['model']}: {blocked['sentence']}" for blocked in event["blocked"]]
+            return "plan: " + "; ".join(parts)
+        case _:
+            return json.dumps(event)

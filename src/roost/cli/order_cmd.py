@@ -1,0 +1,139 @@
+"""Orders to a running roost: load, wake, sleep, unload, restart, pin, unpin, cancel."""
+
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from roost.cli.client import Api, InstanceOpt, KeyOpt, StateOpt, UrlOpt, connect, fail
+
+ModelArg = Annotated[str, typer.Argument(help="The model's name or alias.")]
+WaitOpt = Annotated[float, typer.Option("--wait", help="Seconds to wait for it; 0 returns at once.", min=0)]
+ForceOpt = Annotated[bool, typer.Option("--force", help="Do not wait for running requests.")]
+WAIT_S = 600.0
+
+
+def order(api: Api, model: str, action: str, **body: Any) -> None:
+    """Send an order and say what came of it; ends the program with status 1 if it was refused."""
+    status, answer = api.send("POST", f"/api/v1/models/{quote(model)}/{action}", body)
+    message = answer.get("message") or (answer.get("error") or {}).get("message") or f"The server answered {status}."
+    if status >= 400:
+        fail(str(message), 1)
+    typer.echo(message)
+
+
+def load(
+    model: ModelArg,
+    wait: WaitOpt = WAIT_S,
+    instance: InstanceOpt = None,
+    state_dir: StateOpt = None,
+    url: UrlOpt = None,
+    api_key: KeyOpt = None,
+) -> None:
+    """Start a model, or wake it if it sleeps."""
+    with connect(instance, state_dir, url, api_key) as api:
+        order(api, model, "load", wait=wait)
+
+
+def wake(
+    model: ModelArg,
+    wait: WaitOpt = WAIT_S,
+    instance: InstanceOpt = None,
+    state_dir: StateOpt = None,
+    url: UrlOpt = None,
+    api_key: KeyOpt = None,
+) -> None:
+    """Wake a sleeping model (and start one that is not loaded)."""
+    with connect(instance, state_dir, url, api_key) as api:
+        order(api, model, "wake", wait=wait)
+
+
+def sleep(
+    model: ModelArg,
+    level: Annotated[int | None, typer.Option(help="1 keeps the weights in host memory, 2 keeps nothing.")] = None,
+    wait: WaitOpt = WAIT_S,
+    force: ForceOpt = False,
+    instance: InstanceOpt = None,
+    state_dir: StateOpt = None,
+    url: UrlOpt = None,
+    api_key: KeyOpt = None,
+) -> None:
+    """Put a model to sleep, once its running requests have ended."""
+    with connect(instance, state_dir, url, api_key) as api:
+        order(api, model, "sleep", wait=wait, force=force, level=level)
+
+
+def unload(
+    model: Annotated[str | None, typer.Argument(help="The model's name or alias.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All models.")] = False,
+    wait: WaitOpt = WAIT_S,
+    force: ForceOpt = False,
+    instance: InstanceOpt = None,
+    state_dir: StateOpt = None,
+    url: UrlOpt = None,
+    api_key: KeyOpt = None,
+) -> None:
+    """Stop a model's engine, once its running requests have ended."""
+    if (model is None) != everything:
+        fail("Name one model, or say --all.", 2)
+    with connect(instance, state_dir, url, api_key) as api:
+        if model is not None:
+            order(api, model, "unload", wait=wait, force=force)
+            return
+        names = [row["name"] for row in api.get("/api/v1/models")["models"] if row["owned"]]
+        for name in names:
+            order(api, name, "unload", wait=0, force=force)
+
+
+def restart(
+    model: ModelArg,
+    wait: WaitOpt = WAIT_S,
+    force: ForceOpt = False,
+    instance: InstanceOpt = None,
+    state_dir: StateOpt = None,
+    url: UrlOpt = None,
+    api_key: KeyOpt = None,
+) -> None:
+    """Stop a model's engine and start it again; new requests wait meanwhile."""
+    with connect(instance, state_dir, url, api_key) as api:
+        order(api, model, "restart", wait=wait, force=force)
+
+
+def pin(
+    model: ModelArg,
+    instance: InstanceOpt = None,
+    state_dir: StateOpt = None,
+    url: UrlOpt = None,
+    api_key: KeyOpt = None,
+) -> None:
+    """Keep a model from being put to sleep, unloaded or evicted, until roost ends or `unpin`."""
+    with connect(instance, state_dir, url, api_key) as api:
+        order(api, model, "pin")
+
+
+def unpin(
+    model: ModelArg,
+    instance: InstanceOpt = None,
+    state_dir: StateOpt = None,
+    url: UrlOpt = None,
+    api_key: KeyOpt = None,
+) -> None:
+    """Take a pin back."""
+    with connect(instance, state_dir, url, api_key) as api:
+        order(api, model, "unpin")
+
+
+def cancel(
+    request_id: Annotated[str, typer.Argument(help="As `roost requests` shows it.")],
+    instance: InstanceOpt = None,
+    state_dir: Path | None = None,
+    url: UrlOpt = None,
+    api_key: KeyOpt = None,
+) -> None:
+    """Cut a request in flight."""
+    with connect(instance, state_dir, url, api_key) as api:
+        status, answer = api.send("DELETE", f"/api/v1/requests/{quote(request_id, safe='')}")
+        if status >= 400:
+            fail(str((answer.get("error") or {}).get("message") or answer), 1)
+        typer.echo(f"Cancelled {request_id}.")

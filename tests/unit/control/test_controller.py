@@ -467,3 +467,20 @@ def test_plans_reach_listeners_and_a_dry_plan_does_nothing() -> None:
             assert [type(a) for made in heard for a in made.actions] == [Load]
 
     run(main())
+
+
+def test_a_waiter_that_leaves_lets_the_idle_clock_be_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While somebody waits nobody looks at idleness, and an answer's end nudges nothing."""
+    monkeypatch.setattr("roost.control.loop._LONGEST_REST_S", 1e9)
+
+    async def main() -> None:
+        async with Bench(RoostSpec(models=fleet("a", concurrency=1, sleep_after=60.0))) as bench:
+            await bench.ask("a").settled.wait()
+            bench.ask("a", 30.0)
+            waits = bench.ask("a")
+            await pause(1.0)
+            bench.leave(waits)
+            await pause(100.0)
+            assert bench.states()["a"] == "asleep"
+
+    run(main())

@@ -6,13 +6,14 @@ Called by `cli/up_cmd.py`, tests and the demo.
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from roost import clock
+from roost import __version__, clock
 from roost.accesslog import Watch
 from roost.admin.api import build
 from roost.admin.events import Hub
@@ -42,10 +43,11 @@ from roost.logs import log
 from roost.proxy.listener import Listener, bind
 from roost.proxy.plane import Outside, Plane
 from roost.tasks import spawn
-from roost.telemetry.metrics import ModelGauges
+from roost.telemetry.counts import ModelGauges
 from roost.telemetry.recorder import Recorder
 
 TICK_S = 0.25
+TROUBLE = frozenset({State.BACKOFF, State.FAILED, State.STUCK})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +112,7 @@ class App:
 
     def _make(self) -> None:
         spec, options = self.spec, self.options
-        self.recorder = Recorder(self._gauges)
+        self.recorder = Recorder(self._gauges, __version__)
         self.watch = Watch(self.recorder, options.write_access_log if spec.server.request_log else None)
         self.hub = Hub()
         self.replicas = self._make_replicas()
@@ -202,7 +204,8 @@ class App:
         self.recorder.changed(change)
         self.hub.publish(change_event(change))
         took = f" after {change.took_s:.1f} s" if change.took_s is not None else ""
-        log.info("%s: %s -> %s%s (%s)", change.replica, change.before, change.after, took, change.reason)
+        level = logging.WARNING if change.after in TROUBLE else logging.INFO
+        log.log(level, "%s: %s -> %s%s (%s)", change.replica, change.before, change.after, took, change.reason)
 
     def _planned(self, plan: Plan) -> None:
         self.hub.publish({"type": "plan", **plan_facts(plan, clock.now())})

@@ -4,7 +4,6 @@ import importlib
 import sys
 from typing import Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -35,8 +34,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 """Name -> module, function in it, line for the overview."""
 
 
-def load_command(name: str) -> click.Command:
-    """The command's click object; imports its module."""
+def load_command(name: str) -> Any:
+    """The command as typer compiles it (its click types moved between versions, hence Any); imports its module."""
     module_name, function, _ = COMMANDS[name]
     module = importlib.import_module(module_name)
     if name == "config":
@@ -51,20 +50,20 @@ def load_command(name: str) -> click.Command:
 class LazyGroup(TyperGroup):
     """A group that knows its commands' names and imports them one at a time."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         return load_command(cmd_name) if cmd_name in COMMANDS else None
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        click.echo(f"roost {__version__}")
+        typer.echo(f"roost {__version__}")
         raise typer.Exit
 
 

@@ -84,7 +84,7 @@ class Replica:
         self._work: asyncio.Task[None] | None = None
         self._monitor: asyncio.Task[None] | None = None
         self._look = asyncio.Event()
-        self._gone_note = ""
+        self._closing = False
         setup.keeper.on_gone(self._keeper_gone)
 
     @property
@@ -185,8 +185,8 @@ class Replica:
 
     def fell_asleep(self, level: int | None, why: str = "") -> None:
         """It sleeps now, at this level (None: by itself)."""
+        self.level = level  # first: who hears of the change reads it
         self.fact(Fact.FELL_ASLEEP, why)
-        self.level = level
         work.remember(self)
 
     def failed(self, event: Fact, why: str, *, permanent: bool = False) -> None:
@@ -205,13 +205,11 @@ class Replica:
 
     def _keeper_gone(self, note: str) -> None:
         """The engine ended; while we are stopping it, that is what was wanted."""
-        self._gone_note = note
         self.setup.store.forget(self.id)
-        if self.state is State.STOPPING:
+        if self._closing or self.state is State.STOPPING:
             return
         if self._work is not None:
             self._work.cancel()
-        log.warning("%s: %s", self.id, note)
         if self.state is State.ASLEEP:
             self.last_error = note
             self.fact(Fact.GONE, note)
@@ -227,6 +225,7 @@ class Replica:
 
     async def close(self, *, leave: bool) -> None:
         """roost ends: leave the engine for the next one, or end it."""
+        self._closing = True
         for task in (self._monitor, self._work):
             if task is not None:
                 task.cancel()

@@ -88,7 +88,6 @@ async def _verify(replica: "Replica") -> None:
 
 
 def _stop_failed(replica: "Replica", event: Fact, why: str) -> None:
-    log.warning("%s: %s", replica.id, why)
     replica.last_error = why
     replica.fact(event, why)
     replica.begin(stop(replica, after_failure=True), "stop")
@@ -241,7 +240,6 @@ async def sleep(replica: "Replica", level: int) -> None:
 
 def _stop_broken(replica: "Replica", why: str) -> None:
     """A step failed: stop it now, without back-off, so that a fresh start may serve the waiters."""
-    log.warning("%s: %s", replica.id, why)
     replica.last_error = why
     replica.fact(Fact.STEP_FAILED, why)
     replica.begin(stop(replica, after_failure=False), "stop")

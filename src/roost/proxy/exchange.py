@@ -33,6 +33,7 @@ class Exchange:
         "path",
         "plane",
         "query",
+        "reentries",
         "request",
         "session",
         "settled",
@@ -60,6 +61,7 @@ class Exchange:
         self.upstream: Upstream | None = None
         self.deadline_at = math.inf
         self.held = 0
+        self.reentries = 0
         self.answer_started = False
         self.settled = False
         self.streams_body = False

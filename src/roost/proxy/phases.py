@@ -5,6 +5,7 @@ the pool and returns: a request that meets a ready replica and a pooled connecti
 Called by the session (accepted, identified), the gate (leased) and the relay (engine_lost, complete).
 """
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from typing_extensions import TypeIs
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from roost.proxy.exchange import Exchange
     from roost.proxy.relay import Upstream
     from roost.proxy.session import Session
+
+
+REENTER_S = (0.05, 0.2, 0.75)
+"""Waits before a request whose engine refused the connection enters again; then 502."""
 
 
 # accepted: what the head alone decides
@@ -176,8 +181,29 @@ def _refused_connect(x: "Exchange", lease: Lease, error: str) -> None:
         x.lease = other
         leased(x)
         return
+    if x.reentries < len(REENTER_S) and not x.to_admin and not x.streams_body:
+        _enter_again(x)
+        return
     message = f"The engine of {_who(request)} does not answer: {error}."
     x.refuse(Refusal(status=502, code="engine_unreachable", message=message, fault=Fault.ENGINE, retry_after_s=2.0))
+
+
+def _enter_again(x: "Exchange") -> None:
+    """Nothing of the request was sent and its engine seems to be gone: give its owner a moment to see that, then
+    enter like a new request, which waits for the engine that comes back."""
+    lease, x.lease = x.lease, None
+    if lease is not None:
+        lease.release(clock.now())
+    wait_s = REENTER_S[x.reentries]
+    x.reentries += 1
+    x.request.phase = Phase.ENTERED
+    asyncio.get_running_loop().call_later(wait_s, _entered_again, x)
+
+
+def _entered_again(x: "Exchange") -> None:
+    route = x.request.route
+    if not x.settled and route is not None:
+        entered(x, route)
 
 
 def connected(x: "Exchange", upstream: "Upstream", now: float) -> None:

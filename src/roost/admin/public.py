@@ -1,0 +1,84 @@
+"""Handlers that load balancers, clients and Prometheus ask: hello, health, readiness, the OpenAI list, metrics.
+
+They read the console and change nothing; asking never wakes a model.
+"""
+
+from typing import Any
+
+from starlette.responses import Response
+
+from roost import __version__
+from roost.admin.answers import answer_json
+from roost.admin.ask import Ask
+from roost.core.lifecycle import State
+
+_BROKEN = frozenset({State.FAILED, State.STUCK})
+_LINKS = {
+    "models": "/v1/models",
+    "health": "/health",
+    "ready": "/ready",
+    "metrics": "/metrics",
+    "api": "/api/v1/status",
+    "openapi": "/api/v1/openapi.json",
+}
+
+
+async def hello(ask: Ask) -> Response:
+    return answer_json({"name": "roost", "version": __version__, "links": _LINKS})
+
+
+async def health(ask: Ask) -> Response:
+    """Reasons name models: only who may know of all of them reads why."""
+    healthy, reasons = ask.console.health()
+    body: dict[str, Any] = {"status": "healthy" if healthy else "degraded"}
+    if not healthy:
+        body["reasons"] = reasons if ask.caller.sees_all else ["Ask with a key that may use all models to read why."]
+    return answer_json(body)
+
+
+async def health_all(ask: Ask) -> Response:
+    models = [_health_of(model) for model in ask.caller.only(ask.console.models())]
+    healthy = all(model["status"] == "healthy" for model in models)
+    return answer_json({"status": "healthy" if healthy else "degraded", "models": models})
+
+
+async def health_model(ask: Ask) -> Response:
+    return answer_json(_health_of(ask.model()))
+
+
+async def ready(ask: Ask) -> Response:
+    is_ready = ask.console.ready()
+    return answer_json({"ready": is_ready}, 200 if is_ready else 503)
+
+
+async def metrics(ask: Ask) -> Response:
+    ask.caller.must_see_all("/metrics")
+    return Response(ask.console.metrics(), media_type="text/plain; version=0.0.4")
+
+
+async def list_models(ask: Ask) -> Response:
+    shown = [model for model in ask.caller.only(ask.console.models()) if model.get("listed", True)]
+    return answer_json({"object": "list", "data": [_openai(model, ask.started) for model in shown]})
+
+
+async def openai_model(ask: Ask) -> Response:
+    """Also for a model that is not listed: who knows its name may ask."""
+    return answer_json(_openai(ask.model(), ask.started))
+
+
+def _health_of(model: dict[str, Any]) -> dict[str, Any]:
+    broken = model["state"] in _BROKEN
+    body = {"name": model["name"], "status": "unhealthy" if broken else "healthy", "state": model["state"]}
+    return body | ({"last_error": model.get("last_error")} if broken else {})
+
+
+def _openai(model: dict[str, Any], created: int) -> dict[str, Any]:
+    known = ("context_length", "modalities", "tools", "description", "metadata")
+    return {
+        "id": model["name"],
+        "object": "model",
+        "created": created,
+        "owned_by": "roost",
+        "status": {"value": model["state"]},
+        "aliases": list(model.get("aliases") or ()),
+    } | {key: model.get(key) for key in known}

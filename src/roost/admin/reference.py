@@ -1,0 +1,72 @@
+"""`docs/api.md`, made from the table of routes. `python -m roost.admin.reference` prints it; a test compares."""
+
+from collections.abc import Sequence
+
+from roost.admin.openapi import NEEDS, OPTIONS
+from roost.admin.routes import ROWS, Row
+
+_INTRO = """\
+# API
+
+This page is generated from the table of routes in `src/roost/admin/routes.py`; do not edit it.
+The same table makes the router and the OpenAPI document (`GET /api/v1/openapi.json`).
+
+All routes are on the one port, beside inference. Locally the private socket in the state directory serves them too,
+without a key. HEAD works wherever GET does. Asking never wakes a model. Fields are only ever added.
+
+A key limited to some models sees only those: others answer 404, in the same words as a model that does not exist.
+Errors are `{"error": {"message", "type", "code", ...}}`; the message says what to do next.
+`{name}` is a model's name or alias; its slashes may be written raw or as `%2F`.
+"""
+_OPTIONS = """
+## Options
+
+In the query; orders (POST) take them in a JSON body too, which wins over the query.
+"""
+_ORDERS = """
+## Answers of orders
+
+`{"success", "changed", "state", "message"}`. 200: done. 202: not there when the wait was over; it goes on.
+409: cannot be obeyed now. 503: the engine refused or failed. From 400 on there is an `error` beside it.
+
+## Events
+
+`GET /api/v1/events` is a stream of server-sent events: one JSON object each, with a comment every 15 s while
+nothing happens. A reader that falls too far behind is let go; connect again and read the present state first.
+"""
+
+
+def page(rows: Sequence[Row] = ROWS) -> str:
+    """The whole page as Markdown."""
+    return _INTRO + "\n## Routes\n\n" + _routes(rows) + _OPTIONS + "\n" + _options() + _ORDERS
+
+
+def _routes(rows: Sequence[Row]) -> str:
+    lines = ["| Route | Needs | Options | What |", "|---|---|---|---|"]
+    for row in rows:
+        options = ", ".join(f"`{name}`" for name in row.options)
+        lines.append(f"| `{row.method} {row.plain_path}` | {NEEDS[row.need]} | {options} | {row.summary} |")
+    return "\n".join(lines) + "\n"
+
+
+def _options() -> str:
+    lines = ["| Option | Values | Default | What |", "|---|---|---|---|"]
+    for name, (schema, text) in OPTIONS.items():
+        default = str(schema.get("default", "")).lower()
+        lines.append(f"| `{name}` | {_values(schema)} | {default} | {text} |")
+    return "\n".join(lines) + "\n"
+
+
+def _values(schema: dict[str, object]) -> str:
+    choices = schema.get("enum")
+    if isinstance(choices, list):
+        return " or ".join(str(choice) for choice in choices)
+    if "maximum" in schema:
+        return f"{schema['minimum']} to {schema['maximum']}"
+    return "true or false"
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(page())

@@ -1,0 +1,136 @@
+"""The one table of routes: the router, the OpenAPI document and `docs/api.md` are all made from it.
+
+Order matters: the first row whose path fits is served. A model name may hold slashes, raw or as %2F.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from starlette.responses import Response
+
+from roost.admin import manage, openapi, public, streams
+from roost.admin.ask import Ask
+from roost.admin.caller import Need
+
+Handler = Callable[[Ask], Awaitable[Response]]
+_ORDER = ("wait", "force")
+_ORDER_STATUSES = (200, 202, 400, 404, 409, 503)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One method on one path."""
+
+    method: str
+    path: str
+    """With Starlette's placeholders; `{name:path}` is a model name."""
+    handler: Handler
+    need: Need
+    summary: str
+    answer: str
+    """A name of `schemas.SCHEMAS`, or a media type for what is no JSON."""
+    options: tuple[str, ...] = ()
+    """Names of `openapi.OPTIONS`: query parameters of a GET; of a POST also fields of its JSON body."""
+    statuses: tuple[int, ...] = (200,)
+
+    @property
+    def plain_path(self) -> str:
+        """The path as documents write it."""
+        return self.path.replace(":path}", "}")
+
+
+def _get(path: str, handler: Handler, need: Need, summary: str, answer: str) -> Row:
+    statuses = (200, 404) if "{" in path else (200,)
+    return Row(method="GET", path=path, handler=handler, need=need, summary=summary, answer=answer, statuses=statuses)
+
+
+def _post(action: str, handler: Handler, summary: str, options: tuple[str, ...]) -> Row:
+    return Row(
+        method="POST",
+        path=f"/api/v1/models/{{name:path}}/{action}",
+        handler=handler,
+        need=Need.ADMIN,
+        summary=summary,
+        answer="Order",
+        options=options,
+        statuses=_ORDER_STATUSES if options else (200, 400, 404),
+    )
+
+
+async def _document(ask: Ask) -> Response:
+    return openapi.served(ROWS)
+
+
+_PUBLIC = (
+    _get("/", public.hello, Need.NOTHING, "Name, version and links.", "Hello"),
+    _get("/health", public.health, Need.NOTHING, "Healthy or degraded; 200 either way.", "Health"),
+    _get("/health/all", public.health_all, Need.ANY, "Health and state of every model.", "HealthAll"),
+    _get(
+        "/health/{name:path}",
+        public.health_model,
+        Need.ANY,
+        "Health and state of one model; 200 also while it sleeps.",
+        "ModelHealth",
+    ),
+    Row(
+        method="GET",
+        path="/ready",
+        handler=public.ready,
+        need=Need.NOTHING,
+        summary="200 once the listener and the first plan stand, 503 before.",
+        answer="Ready",
+        statuses=(200, 503),
+    ),
+    _get("/v1/models", public.list_models, Need.ANY, "OpenAI's list of the models.", "OpenAIModels"),
+    _get("/v1/models/{name:path}", public.openai_model, Need.ANY, "One model, also an unlisted one.", "OpenAIModel"),
+    _get("/metrics", public.metrics, Need.READ, "Prometheus text.", "text/plain"),
+)
+_SHOW = (
+    _get("/api/v1/status", manage.status, Need.READ, "The running roost and its models.", "Status"),
+    _get("/api/v1/models", manage.models, Need.READ, "Every model with its state.", "Models"),
+    Row(
+        method="GET",
+        path="/api/v1/models/{name:path}/logs",
+        handler=streams.logs,
+        need=Need.READ,
+        summary="The engine's last log lines; with follow=1 the stream goes on.",
+        answer="text/plain",
+        options=("lines", "follow"),
+        statuses=(200, 400, 404),
+    ),
+    _get("/api/v1/models/{name:path}", manage.model, Need.READ, "One model with its last changes and steps.", "Model"),
+    _get("/api/v1/plan", manage.plan, Need.READ, "What the planner would do now, and why.", "Plan"),
+    _get("/api/v1/requests", manage.requests, Need.READ, "Requests in flight.", "Requests"),
+    _get("/api/v1/requests/recent", manage.recent, Need.READ, "The last settled requests, newest first.", "Requests"),
+    _get("/api/v1/events", streams.events, Need.READ, "Changes, plans and orders as SSE.", "text/event-stream"),
+    _get("/api/v1/openapi.json", _document, Need.READ, "The OpenAPI document.", "Document"),
+)
+_ORDERS = (
+    _post("load", manage.load, "Make it ready: start it, or wake it if it sleeps.", _ORDER),
+    _post("wake", manage.load, "Make it ready: wake it, or start it if it is cold.", _ORDER),
+    _post("sleep", manage.sleep, "Put it to sleep once its requests are done.", (*_ORDER, "level")),
+    _post("unload", manage.unload, "Stop it once its requests are done.", _ORDER),
+    _post("restart", manage.restart, "Stop it and start it again.", _ORDER),
+    _post("pin", manage.pin, "Never evict it.", ()),
+    _post("unpin", manage.unpin, "Let it be evicted again.", ()),
+    Row(
+        method="POST",
+        path="/api/v1/unload-all",
+        handler=manage.unload_all,
+        need=Need.ADMIN,
+        summary="Stop every model that the key may use.",
+        answer="Orders",
+        options=_ORDER,
+        statuses=(200, 202, 400, 409, 503),
+    ),
+    Row(
+        method="DELETE",
+        path="/api/v1/requests/{id}",
+        handler=manage.cancel,
+        need=Need.ADMIN,
+        summary="Cancel a request in flight.",
+        answer="Cancelled",
+        statuses=(200, 404),
+    ),
+)
+ROWS: tuple[Row, ...] = (*_PUBLIC, *_SHOW, *_ORDERS)

@@ -11,7 +11,6 @@ from roost.proxy.listener import Listener, bind
 from roost.proxy.plane import Outside, Plane
 from roost.proxy.ports import Lease, Ticket, Waiter
 
-
 PLAIN = ModelSpec(engine=EngineKind.COMMAND)
 
 

@@ -1,14 +1,14 @@
 """Handlers whose answers do not end by themselves: followed logs, and events as SSE.
 
-Each holds one reader of the console's and closes it when the client leaves. A heartbeat shows that the line lives.
+Each holds one reader of the console's, and lets it go however the answer ends. A heartbeat shows that the line lives.
 """
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
-from typing import Any, TypeVar
+from typing import Any
 
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from roost import tasks
 from roost.admin.answers import answer_json, encode
@@ -18,7 +18,52 @@ from roost.admin.caller import Caller
 HEARTBEAT_S = 15.0
 LINES, MOST_LINES = 100, 10_000
 _NO_CACHE = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-T = TypeVar("T")
+_NOTHING = object()
+_END = object()
+
+
+class _Source:
+    """Reads an iterator in tasks of its own: a wait for it can time out, and it can be closed after the answer
+    was cancelled (inside a cancelled scope of anyio every further await is cancelled again)."""
+
+    def __init__(self, items: AsyncIterator[Any]) -> None:
+        self._items = items
+        self._next: asyncio.Task[Any] | None = None
+
+    async def next(self, timeout_s: float | None = None) -> Any:
+        """The next item, `_END`, or `_NOTHING` when none came in time."""
+        if self._next is None:
+            self._next = tasks.spawn(self._one(), "admin stream: next")
+        await asyncio.wait({self._next}, timeout=timeout_s)
+        if not self._next.done():
+            return _NOTHING
+        done, self._next = self._next, None
+        return done.result()
+
+    async def close(self) -> None:
+        if self._next is not None:
+            self._next.cancel()
+            await asyncio.wait({self._next})
+        aclose = getattr(self._items, "aclose", None)  # an iterator need not have it; those that hold something do
+        if aclose is not None:
+            await aclose()
+
+    async def _one(self) -> Any:
+        return await anext(self._items, _END)
+
+
+class _Held(StreamingResponse):
+    """A stream that lets its source go when it ends, is cut off, or never began."""
+
+    def __init__(self, pieces: AsyncIterator[bytes], source: _Source, media_type: str) -> None:
+        super().__init__(pieces, media_type=media_type, headers=_NO_CACHE)
+        self._source = source
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            tasks.spawn(self._source.close(), "admin stream: close")
 
 
 async def logs(ask: Ask) -> Response:
@@ -33,68 +78,30 @@ async def logs(ask: Ask) -> Response:
     text = "".join(line + "\n" for line in tail)
     if follower is None:
         return Response(text, media_type="text/plain")
-    return StreamingResponse(_followed(text, follower), media_type="text/plain", headers=_NO_CACHE)
+    source = _Source(follower)
+    return _Held(_followed(text, source), source, "text/plain")
 
 
 async def events(ask: Ask) -> Response:
     if ask.request.method == "HEAD":
         return Response(media_type="text/event-stream", headers=_NO_CACHE)
-    pieces = _sse(ask.console.events(), ask.caller)
-    return StreamingResponse(pieces, media_type="text/event-stream", headers=_NO_CACHE)
+    source = _Source(ask.console.events())
+    return _Held(_sse(source, ask.caller), source, "text/event-stream")
 
 
-async def _followed(text: str, follower: AsyncIterator[str]) -> AsyncIterator[str]:
-    try:
-        if text:
-            yield text
-        async for line in follower:
-            yield line + "\n"
-    finally:
-        await _close(follower)
+async def _followed(text: str, source: _Source) -> AsyncIterator[bytes]:
+    if text:
+        yield text.encode()
+    while (line := await source.next()) is not _END:
+        yield line.encode() + b"\n"
 
 
-async def _sse(source: AsyncIterator[Any], caller: Caller) -> AsyncIterator[bytes]:
+async def _sse(source: _Source, caller: Caller) -> AsyncIterator[bytes]:
     yield b": roost events\n\n"
-    async with contextlib.aclosing(_or_heartbeat(source)) as beats:
-        async for event in beats:
-            if event is None:
-                yield b": heartbeat\n\n"
-            elif caller.models is None or caller.sees(str(event.get("model") or "")):
-                kind = str(event.get("type", "message"))
-                yield b"event: " + kind.encode() + b"\ndata: " + encode(event) + b"\n\n"
+    while (event := await source.next(HEARTBEAT_S)) is not _END:
+        if event is _NOTHING:
+            yield b": heartbeat\n\n"
+        elif caller.models is None or caller.sees(str(event.get("model") or "")):
+            kind = str(event.get("type", "message"))
+            yield b"event: " + kind.encode() + b"\ndata: " + encode(event) + b"\n\n"
     yield b": the end: roost stops, or this reader was too slow\n\n"
-
-
-async def _or_heartbeat(source: AsyncIterator[T]) -> AsyncIterator[T | None]:
-    """What the source gives, and None each time it gave nothing for `HEARTBEAT_S`."""
-    next_one: asyncio.Task[T | None] | None = None
-    try:
-        while True:
-            if next_one is None:
-                next_one = tasks.spawn(_next(source), "next event")
-            await asyncio.wait({next_one}, timeout=HEARTBEAT_S)
-            if not next_one.done():
-                yield None
-                continue
-            event = next_one.result()
-            next_one = None
-            if event is None:
-                return
-            yield event
-    finally:
-        if next_one is not None:
-            next_one.cancel()
-            await asyncio.wait({next_one})
-        await _close(source)
-
-
-async def _next(source: AsyncIterator[T]) -> T | None:
-    """The next one; None at the end (a task may not raise StopAsyncIteration)."""
-    return await anext(source, None)
-
-
-async def _close(source: AsyncIterator[Any]) -> None:
-    """An iterator need not have `aclose`; those that hold something do."""
-    aclose = getattr(source, "aclose", None)
-    if aclose is not None:
-        await aclose()

@@ -80,6 +80,7 @@ global
 defaults
   mode http
   option http-no-delay
+  option abortonclose
   http-reuse always
   timeout connect 2s
   timeout client 600s

@@ -72,8 +72,8 @@ class Options:
 async def options_of(ask: Ask, allowed: tuple[str, ...]) -> Options:
     """The options of an order from query and JSON body; 400 for an unknown one or a value out of bounds."""
     given: dict[str, Any] = dict(ask.request.query_params) | await _body(ask.request)
-    for key in given:
-        if key not in allowed:
+    for key, value in given.items():
+        if key not in allowed and value is not None:
             refuse(400, "bad_option", f"Unknown option {key[:40]!r}; this order takes: {', '.join(allowed) or 'none'}.")
     return Options(
         wait_s=_seconds(given.get("wait", DEFAULT_WAIT_S)),

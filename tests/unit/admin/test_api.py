@@ -177,7 +177,7 @@ def test_only_sleep_takes_a_level() -> None:
     answer = ask(FakeConsole(), "POST", "/api/v1/models/a/load?level=1")
     assert answer.status_code == 400
     assert "wait, force" in error(answer)["message"]
-    assert ask(FakeConsole(), "POST", "/api/v1/models/a/load", json={"level": None}).status_code == 200
+    assert ask(FakeConsole(), "POST", "/api/v1/models/a/load", json={"level": None, "wait": None}).status_code == 200
 
 
 def test_pin_and_unpin() -> None:

@@ -65,7 +65,7 @@ class FakeConsole:
         return {"actions": [], "blocked": {}, "next_check_in_s": None}
 
     def requests(self) -> list[dict[str, Any]]:
-        return [{"id": "r1", "model": "a"}, {"id": "r2", "model": "team/b"}, {"id": "r3", "model": None}]
+        return [{"id": "r1", "model": "a"}, {"id": "r2", "model": "team/b"}, {"id": "own/id", "model": None}]
 
     def recent(self) -> list[dict[str, Any]]:
         return [{"id": "r0", "model": "a"}]

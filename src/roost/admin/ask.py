@@ -70,8 +70,10 @@ class Options:
 
 
 async def options_of(ask: Ask, allowed: tuple[str, ...]) -> Options:
-    """The options of an order from query and JSON body; 400 for an unknown one or a value out of bounds."""
-    given: dict[str, Any] = dict(ask.request.query_params) | await _body(ask.request)
+    """The options of an order from query and JSON body; 400 for an unknown one or a value out of bounds.
+    Null is the same as left out."""
+    body = {key: value for key, value in (await _body(ask.request)).items() if value is not None}
+    given: dict[str, Any] = dict(ask.request.query_params) | body
     for key in given:
         if key not in allowed:
             refuse(400, "bad_option", f"Unknown option {key[:40]!r}; this order takes: {', '.join(allowed) or 'none'}.")

@@ -23,7 +23,8 @@ class Row:
 
     method: str
     path: str
-    """With Starlette's placeholders; `{name:path}` is a model name."""
+    """With Starlette's placeholders; `{name:path}` is a model name, `{id:path}` a client's own id:
+    both may hold slashes."""
     handler: Handler
     need: Need
     summary: str
@@ -125,7 +126,7 @@ _ORDERS = (
     ),
     Row(
         method="DELETE",
-        path="/api/v1/requests/{id}",
+        path="/api/v1/requests/{id:path}",
         handler=manage.cancel,
         need=Need.ADMIN,
         summary="Cancel a request in flight.",

@@ -44,13 +44,3 @@ class Histogram:
             running += count
             pairs.append(("+Inf" if bound is None else str(bound), float(running)))
         return pairs
-
-    def quantile(self, share: float) -> float | None:
-        """The upper bound of the bucket that holds this share (0 to 1) of all; None without any, or above all
-        bounds: a figure that is never too small, as exact as the buckets are."""
-        wanted, running = share * self.count, 0
-        for bound, count in zip(self.bounds, self.counts, strict=False):
-            running += count
-            if running and running >= wanted:
-                return bound
-        return None

@@ -5,17 +5,26 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 import uvloop
 
+from roost import tasks
 from roost.admin import api, streams
 from roost.admin.events import Hub
 from roost.admin.server import AdminServer
+from roost.core.request import Address
+from roost.core.spec import KeySpec, Scope, ServerSpec
 from tests.support.console import FakeConsole
+from tests.support.plane import FixedFleet, running_plane
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+
+def over(path: Path) -> dict[str, Any]:
+    return {"transport": httpx.AsyncHTTPTransport(uds=os.fspath(path)), "base_url": "http://roost", "timeout": 5}
 
 
 @contextlib.asynccontextmanager
@@ -26,8 +35,7 @@ async def serving(path: Path, console: FakeConsole) -> AsyncIterator[httpx.Async
     server = AdminServer(api.build(console), sock)
     await server.start()
     try:
-        transport = httpx.AsyncHTTPTransport(uds=os.fspath(path))
-        async with httpx.AsyncClient(transport=transport, base_url="http://roost", timeout=5) as client:
+        async with httpx.AsyncClient(**over(path)) as client:
             yield client
     finally:
         await server.stop()
@@ -123,18 +131,57 @@ def test_logs_are_followed_after_the_tail(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_stop_ends_an_open_stream_within_its_grace(tmp_path: Path) -> None:
-    async def main() -> None:
-        console = FakeConsole()
-        async with asyncio.timeout(10):
+def test_stop_cuts_a_stream_that_is_still_read(tmp_path: Path) -> None:
+    console = FakeConsole()
+
+    async def read(client: httpx.AsyncClient, started: asyncio.Event) -> str:
+        async with client.stream("GET", "/api/v1/events") as answer:
+            started.set()
             with contextlib.suppress(httpx.RemoteProtocolError):
-                async with serving(tmp_path / "api.sock", console) as client:
-                    request = client.build_request("GET", "/api/v1/events")
-                    answer = await client.send(request, stream=True)
-                    lines = answer.aiter_lines()
-                    await anext(lines)
-                    await until_read(console.hub, 1)
+                await first(answer.aiter_lines(), "never sent")
+            return "cut"
+
+    async def main() -> None:
+        async with asyncio.timeout(10), httpx.AsyncClient(**over(tmp_path / "api.sock")) as client:
+            async with serving(tmp_path / "api.sock", console):
+                started = asyncio.Event()
+                reading = tasks.spawn(read(client, started), "reading")
+                await started.wait()
+                await until_read(console.hub, 1)
+                assert not reading.done()
+            assert await reading == "cut"
             await until_read(console.hub, 0)
+
+    asyncio.run(main())
+
+
+@contextlib.asynccontextmanager
+async def one_port(path: Path, key: KeySpec) -> AsyncIterator[httpx.AsyncClient]:
+    """The data plane before the API, as clients meet it."""
+    async with serving(path, FakeConsole()):
+        server, admin = ServerSpec(keys=(key,)), Address("", 0, os.fspath(path))
+        async with (
+            running_plane(FixedFleet(), server, admin) as plane,
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{plane.port}") as client,
+        ):
+            yield client
+
+
+def test_through_the_one_port_a_key_sees_its_models_and_makes_up_no_scopes(tmp_path: Path) -> None:
+    key = KeySpec(name="team", key="s3cret", scopes=(Scope.READ,), models=("team/*",))
+    headers = {"Authorization": "Bearer s3cret", "X-Roost-Scopes": "admin"}
+
+    async def main() -> None:
+        async with asyncio.timeout(10), one_port(tmp_path / "api.sock", key) as client:
+            listed = await client.get("/v1/models", headers=headers)
+            assert [one["id"] for one in listed.json()["data"]] == ["team/b"]
+            assert (await client.get("/api/v1/models/a", headers=headers)).status_code == 404
+            assert (await client.get("/api/v1/models/team%2Fb", headers=headers)).status_code == 200
+            refused = await client.post("/api/v1/models/team/b/load", headers=headers)
+            assert refused.status_code == 403
+            assert "admin" in refused.json()["error"]["message"]
+            assert (await client.get("/health")).json() == {"status": "healthy"}
+            assert (await client.head("/v1/models", headers=headers)).status_code == 200
 
     asyncio.run(main())
 

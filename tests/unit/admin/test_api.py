@@ -177,6 +177,7 @@ def test_only_sleep_takes_a_level() -> None:
     answer = ask(FakeConsole(), "POST", "/api/v1/models/a/load?level=1")
     assert answer.status_code == 400
     assert "wait, force" in error(answer)["message"]
+    assert ask(FakeConsole(), "POST", "/api/v1/models/a/load", json={"level": None, "wait": None}).status_code == 200
 
 
 def test_pin_and_unpin() -> None:
@@ -200,7 +201,8 @@ def test_a_request_is_cancelled_by_its_id() -> None:
     gone = ask(console, "DELETE", "/api/v1/requests/nobody")
     assert (gone.status_code, error(gone)["code"]) == (404, "request_not_found")
     assert ask(console, "DELETE", "/api/v1/requests/r1", headers=LIMITED).status_code == 404
-    assert console.cancelled == ["r1"]
+    assert ask(console, "DELETE", "/api/v1/requests/own/id").status_code == 200
+    assert console.cancelled == ["r1", "own/id"]
 
 
 def test_a_limited_key_sees_its_models_everywhere_and_no_others_anywhere() -> None:

@@ -8,13 +8,3 @@ def test_a_bound_belongs_to_its_own_bucket() -> None:
     assert histogram.cumulative() == [("0.1", 2.0), ("1.0", 3.0), ("+Inf", 4.0)]
     assert histogram.total_s == 5.35
     assert histogram.count == 4
-
-
-def test_a_quantile_is_never_too_small() -> None:
-    histogram = Histogram((0.1, 1.0))
-    assert histogram.quantile(0.5) is None
-    for seconds in (0.05, 0.2, 0.3, 5.0):
-        histogram.add(seconds)
-    assert histogram.quantile(0.25) == 0.1
-    assert histogram.quantile(0.5) == 1.0
-    assert histogram.quantile(1.0) is None

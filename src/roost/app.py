@@ -6,6 +6,7 @@ Called by `cli/up_cmd.py`, tests and the demo.
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import socket
@@ -47,6 +48,8 @@ from roost.telemetry.counts import ModelGauges
 from roost.telemetry.recorder import Recorder
 
 TICK_S = 0.25
+GC_OBJECTS = 20_000
+"""Allocations between two looks of the collector: a request makes a few hundred objects and no lasting cycles."""
 TROUBLE = frozenset({State.BACKOFF, State.FAILED, State.STUCK})
 
 
@@ -108,6 +111,9 @@ class App:
                 "instance": self.options.instance,
             }
         )
+        gc.collect()
+        gc.freeze()  # what stands now stands to the end: the collector need not walk it at each request
+        gc.set_threshold(GC_OBJECTS, 20, 50)
         log.info("serving %d models on http://%s", len(self.spec.models), self.console.address)
 
     def _make(self) -> None:
@@ -280,17 +286,20 @@ class EnginePaths:
     """Implements `proxy.ports.Paths` by the adapters of the models in use."""
 
     def __init__(self, spec: RoostSpec) -> None:
-        self._adapters = {name: adapter_for(model) for name, model in spec.models.items()}
-        self._any = {path for adapter in self._adapters.values() for path in adapter.inference_paths}
+        adapters = {name: adapter_for(model) for name, model in spec.models.items()}
+        self._serves = {name: frozenset(adapter.inference_paths) for name, adapter in adapters.items()}
+        self._any = frozenset().union(*self._serves.values())
+        self._controls = {name: frozenset(adapter.control_paths) for name, adapter in adapters.items()}
+        self._below = {name: tuple(f"{path}/" for path in paths) for name, paths in self._controls.items()}
 
     def is_inference(self, path: str) -> bool:
         return path in self._any
 
     def serves(self, route: Route, path: str) -> bool:
-        return path in self._adapters[route.name].inference_paths
+        return path in self._serves[route.name]
 
     def controls(self, route: Route, path: str) -> bool:
-        return any(path == own or path.startswith(own + "/") for own in self._adapters[route.name].control_paths)
+        return path in self._controls[route.name] or path.startswith(self._below[route.name])
 
 
 def as_router(spec: RoostSpec) -> RoostSpec:

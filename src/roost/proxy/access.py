@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 OWN = ("/health", "/ready", "/metrics", "/v1/models", "/api")
 """Paths (and all below them) that roost's own API answers."""
+_OWN_EXACTLY = frozenset({"/", *OWN})
+_OWN_BELOW = tuple(f"{path}/" for path in OWN)
 OPEN = frozenset({"/", "/health", "/ready"})
 """Answered without a key: load balancers ask them."""
 UPSTREAM = "/upstream/"
@@ -29,7 +31,8 @@ def request_id(x: "Exchange") -> str:
 
 
 def is_own(path: str) -> bool:
-    return path == "/" or any(path == own or path.startswith(own + "/") for own in OWN)
+    """True if roost's own API answers the path."""
+    return path in _OWN_EXACTLY or path.startswith(_OWN_BELOW)
 
 
 def stranger(x: "Exchange") -> Refusal | None:

@@ -54,7 +54,7 @@ def ours(message: bytes) -> tuple[bytes, bytes] | None:
         head = parse_request_head(message[: end + 2], 100)
         body = ChunkedBody(1000) if head.chunked else FixedBody(head.length or 0)
         rest: bytes | None = message[end + 4 :]
-        if head.has_body:
+        if head.chunked or head.length:
             rest = body.feed(message[end + 4 :])
         if rest is None:
             return None

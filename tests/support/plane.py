@@ -156,9 +156,12 @@ class Running:
     port: int
     fleet: FixedFleet
     watcher: Memory
+    writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
-    async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection("127.0.0.1", self.port)
+    async def open(self, limit: int = 65536) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=limit)
+        self.writers.append(writer)
+        return reader, writer
 
     async def raw(self, data: bytes) -> bytes:
         """Send bytes on a fresh connection and read until the server ends it."""
@@ -182,11 +185,23 @@ async def running_plane(
     listener = Listener(plane)
     sock = bind("127.0.0.1", 0)
     await listener.start(sock)
+    running = Running(plane, sock.getsockname()[1], fleet, watcher)
     try:
-        yield Running(plane, sock.getsockname()[1], fleet, watcher)
+        yield running
     finally:
+        await end(running.writers)
         listener.stop_accepting()
         await listener.drain(0)
+        await asyncio.sleep(0)
+
+
+async def end(writers: list[asyncio.StreamWriter]) -> None:
+    """Abort, and let the loop see it."""
+    for writer in writers:
+        writer.transport.abort()
+    for writer in writers:
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], "asyncio.Future[None] | object"]
@@ -233,5 +248,4 @@ async def engine(play: Callable[[asyncio.StreamReader, asyncio.StreamWriter], ob
         yield made
     finally:
         server.close()
-        for writer in writers:
-            writer.close()
+        await end(writers)

@@ -23,9 +23,7 @@ SRC = str(Path(__file__).parents[2] / "src")
 
 def spec_of(text: str, folder: Path) -> RoostSpec:
     """The spec of a config without problems, on a free port."""
-    loaded = check_further(
-        load(text, file="roost.yaml", env={}, home=str(folder), base_dir=str(folder)), [validate]
-    )
+    loaded = check_further(load(text, file="roost.yaml", env={}, home=str(folder), base_dir=str(folder)), [validate])
     assert loaded.spec is not None, [problem.render("roost.yaml") for problem in loaded.problems]
     return replace(loaded.spec, server=replace(loaded.spec.server, port=0))
 

@@ -15,6 +15,7 @@ _FIELDS = rb"((?:" + _TOKEN + rb":[\t\x20-\x7e\x80-\xff]*+\r\n)*+)"
 _REQUEST = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e]++) HTTP/1\.([01])\r\n" + _FIELDS)
 _RESPONSE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*+)?\r\n" + _FIELDS)
 _FIELD = re.compile(rb"(([^:\r]++):[ \t]*+([^\r]*+))\r\n")
+_LENGTH_LINE = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]{1,15})\r\n")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]+)([/?].*)?", re.IGNORECASE)
 MAX_LENGTH_DIGITS = 15  # a petabyte: more digits can only be an attack on somebody's integer
@@ -71,10 +72,6 @@ class RequestHead:
         self.origin: bytes | None = None
         self.request_id: bytes | None = None
         self.read_timeout: bytes | None = None
-
-    @property
-    def has_body(self) -> bool:
-        return self.chunked or bool(self.length)
 
     @property
     def persistent(self) -> bool:
@@ -209,6 +206,20 @@ def _diagnose(data: bytes) -> BadHead:
     if re.search(rb"^[^:\r\n]*[ \t]:", rest, re.MULTILINE):
         return BadHead("a blank before the colon of a header field")
     return BadHead("a malformed request head")
+
+
+def split_at_length(data: bytes, end: int) -> tuple[bytes, bytes, bytes] | None:
+    """(before, digits, after) around the Content-Length of the head `data[:end]` (with its last field's CRLF).
+
+    Two heads with the same `before` and `after` differ in nothing but that number, so that what was proven of one
+    holds for the other: the next request of a kept connection need not be parsed anew. None if there is no such
+    line in its usual spelling.
+    """
+    match = _LENGTH_LINE.search(data, 0, end)
+    if match is None:
+        return None
+    start, stop = match.span(1)
+    return data[:start], match[1], data[stop:end]
 
 
 def has_bare_lf(data: bytes) -> bool:

@@ -66,7 +66,7 @@ def preflight(x: "Exchange") -> None:
     origin = x.head.origin or b""
     x.request.status = 204
     x.send(b"HTTP/1.1 204 No Content\r\n" + cors_lines(origin, preflight=True) + b"\r\n")
-    x.settle(Outcome.OK, persistent=x.head.persistent and not x.head.has_body)
+    x.settle(Outcome.OK, persistent=x.head.persistent and not x.has_body)
 
 
 def check_path(x: "Exchange") -> Refusal | None:
@@ -76,7 +76,7 @@ def check_path(x: "Exchange") -> Refusal | None:
     if x.request.method == "CONNECT":
         return Refusal(status=405, code="method_not_allowed", message="roost is no forward proxy.")
     if path.startswith(UPSTREAM):
-        x.streams_body = x.head.has_body
+        x.streams_body = x.has_body
         return None
     if path.startswith("/v1/") or x.plane.paths.is_inference(path):
         return None
@@ -86,7 +86,7 @@ def check_path(x: "Exchange") -> Refusal | None:
 
 def close_if_body(x: "Exchange", refusal: Refusal) -> Refusal:
     """An unread body would be read as the next request: the connection must end."""
-    if not x.head.has_body or refusal.close:
+    if not x.has_body or refusal.close:
         return refusal
     return Refusal(status=refusal.status, code=refusal.code, message=refusal.message, fault=refusal.fault, close=True)
 

@@ -30,6 +30,7 @@ class Exchange:
         "head",
         "held",
         "lease",
+        "length",
         "path",
         "plane",
         "query",
@@ -52,6 +53,7 @@ class Exchange:
         self.plane: Plane = session.plane
         self.head = head
         self.request = Request("", now)
+        self.length = head.length
         self.target = head.target
         self.path = ""
         self.query = b""
@@ -69,6 +71,10 @@ class Exchange:
         self.tunnelling = False
         self.unsent: list[bytes] = []
         self.unsent_done = False
+
+    @property
+    def has_body(self) -> bool:
+        return bool(self.length) or self.head.chunked
 
     @property
     def route(self) -> Route | None:

@@ -6,14 +6,16 @@ Called by the session (accepted, identified), the gate (leased) and the relay (e
 """
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from typing_extensions import TypeIs
 
 from roost import clock
 from roost.core.request import Fault, Outcome, Phase, Refusal, Request, Route
-from roost.core.spec import Scope
+from roost.core.spec import KeySpec, Scope
 from roost.protocol.forms import BadForm
+from roost.protocol.head import RequestHead
 from roost.protocol.openai import BadBody
 from roost.proxy import access
 from roost.proxy.keys import scopes_of
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from roost.proxy.session import Session
 
 
+BODILESS = frozenset({b"GET", b"HEAD", b"DELETE", b"OPTIONS"})
+"""Methods whose requests get no Content-Length where they have no body."""
 REENTER_S = (0.05, 0.2, 0.75)
 """Waits before a request whose engine refused the connection enters again; then 502."""
 
@@ -40,13 +44,10 @@ def accepted(x: "Exchange") -> bool:
     plane, head, request = x.plane, x.head, x.request
     request.id = access.request_id(x)
     request.method = head.method.decode("ascii")
-    request.client = x.session.peer
-    plane.exchanges[request.id] = x
     path, _, x.query = head.target.partition(b"?")
-    x.path = request.path = path.decode("ascii")
+    x.path = path.decode("ascii")
     x.to_admin = plane.admin is not None and access.is_own(x.path)
-    if not x.to_admin:
-        plane.watcher.began(request)
+    _begin(x)
     refusal = access.stranger(x) or access.check_key(x)
     if refusal is None and request.method == "OPTIONS" and head.origin is not None:
         access.preflight(x)
@@ -56,9 +57,51 @@ def accepted(x: "Exchange") -> bool:
     if refusal is not None:
         x.refuse(access.close_if_body(x, refusal))
         return False
-    if head.read_timeout is not None and head.read_timeout.isdigit():
-        request.deadline_at = request.received_at + int(head.read_timeout)
     return True
+
+
+def accepted_again(x: "Exchange", like: "Accepted") -> None:
+    """The same head as before on this connection, but for its length: what was found then holds."""
+    request = x.request
+    request.id = x.plane.request_id()
+    request.method = like.method
+    request.key = like.key
+    x.path, x.query, x.to_admin = like.path, like.query, like.to_admin
+    _begin(x)
+
+
+def _begin(x: "Exchange") -> None:
+    request, head = x.request, x.head
+    request.path = x.path
+    request.client = x.session.peer
+    x.plane.exchanges[request.id] = x
+    if not x.to_admin:
+        x.plane.watcher.began(request)
+    if head.read_timeout is not None and head.read_timeout.isdigit():
+        request.deadline_at = request.received_at + int(head.read_timeout[:9])
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What `accepted` found of a head, kept by the session for the next request of the connection."""
+
+    before: bytes
+    after: bytes
+    head: RequestHead
+    method: str
+    path: str
+    query: bytes
+    key: KeySpec | None
+    to_admin: bool
+
+
+def to_remember(x: "Exchange", parts: tuple[bytes, bytes, bytes] | None) -> Accepted | None:
+    """The memory of an accepted request, if its kind is one that comes again: fixed length, nothing unusual."""
+    head = x.head
+    unusual = head.chunked or head.expect_continue or head.upgrade or head.request_id or x.streams_body
+    if parts is None or unusual:
+        return None
+    return Accepted(parts[0], parts[2], head, x.request.method, x.path, x.query, x.request.key, x.to_admin)
 
 
 # identified: which model
@@ -218,9 +261,8 @@ def connected(x: "Exchange", upstream: "Upstream", now: float) -> None:
 
 
 def _engine_head(x: "Exchange", upstream: "Upstream") -> bytes:
-    head, body, route = x.head, x.body, x.request.route
-    lines = [head.method + b" " + x.target + b" HTTP/1.1", upstream.host_line]
-    lines += head.forward
+    head, route = x.head, x.request.route
+    lines = [head.method + b" " + x.target + b" HTTP/1.1", upstream.host_line, *head.forward]
     lines.append(b"x-request-id: " + x.request.id.encode())
     if x.to_admin:
         lines = admin_lines(x, lines)
@@ -229,9 +271,9 @@ def _engine_head(x: "Exchange", upstream: "Upstream") -> bytes:
     if x.streams_body and head.chunked:
         lines.append(b"transfer-encoding: chunked")
     elif x.streams_body:
-        lines.append(b"content-length: %d" % (head.length or 0))
-    elif body or head.method not in (b"GET", b"HEAD", b"DELETE", b"OPTIONS"):
-        lines.append(b"content-length: %d" % len(body))
+        lines.append(b"content-length: %d" % (x.length or 0))
+    elif x.body or head.method not in BODILESS:
+        lines.append(b"content-length: %d" % len(x.body))
     if head.upgrade is not None and not x.to_admin:
         lines.append(b"connection: upgrade\r\nupgrade: " + head.upgrade)
     lines.append(b"\r\n")

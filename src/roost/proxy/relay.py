@@ -7,12 +7,13 @@ A connection goes back to the pool only if its answer ended exactly where its fr
 import asyncio
 import math
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from roost import clock
 from roost.core.request import Address, Fault, Phase, Refusal
 from roost.protocol.framing import ChunkedBody, ChunkFollower
-from roost.protocol.head import BadHead, ResponseHead, parse_response_head
+from roost.protocol.head import BadHead, ResponseHead, parse_response_head, split_at_length
 from roost.protocol.sse import TAIL_BYTES, usage
 from roost.proxy import access, phases
 
@@ -28,6 +29,15 @@ NO_BODY = frozenset({204, 304})
 NOWHERE = Address("", 0)
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The last head of this connection: one that differs in its length alone need not be parsed again."""
+
+    before: bytes
+    after: bytes
+    head: ResponseHead
+
+
 class Upstream(asyncio.Protocol):
     """A protocol in asyncio's sense. `exchange` is None while it rests in the pool."""
 
@@ -38,6 +48,7 @@ class Upstream(asyncio.Protocol):
         "_event_stream",
         "_follower",
         "_keep",
+        "_known",
         "_left",
         "_paused",
         "_pool",
@@ -69,6 +80,7 @@ class Upstream(asyncio.Protocol):
         self._follower = ChunkFollower()
         self._decoder: ChunkedBody | None = None
         self._keep = False
+        self._known: Known | None = None
         self._ends = True
         self._event_stream = False
         self._paused = False
@@ -193,12 +205,18 @@ class Upstream(asyncio.Protocol):
             if len(data) > MAX_HEAD:
                 self._broken(exchange, f"its response head is over {MAX_HEAD} bytes")
             return
-        try:
-            head = parse_response_head(data[: end + 2])
-        except BadHead as bad:
-            self._broken(exchange, str(bad))
-            return
+        parts, known = split_at_length(data, end + 2), self._known
         rest = data[end + 4 :]
+        if known is not None and parts is not None and known.before == parts[0] and known.after == parts[2]:
+            head = known.head
+            head.length = int(parts[1])
+        else:
+            try:
+                head = parse_response_head(data[: end + 2])
+            except BadHead as bad:
+                self._broken(exchange, str(bad))
+                return
+            self._known = Known(parts[0], parts[2], head) if parts is not None else None
         if head.status >= 200:
             self._begin_answer(exchange, head, rest)
         elif head.status == 101 and exchange.head.upgrade is not None:
@@ -239,8 +257,7 @@ class Upstream(asyncio.Protocol):
         exchange.send(head)
 
     def _client_head(self, exchange: "Exchange", head: ResponseHead, *, bodiless: bool) -> bytes:
-        lines = head.lines
-        lines[0] = b"HTTP/1.1" + lines[0][8:]
+        lines = [b"HTTP/1.1" + head.lines[0][8:], *head.lines[1:]]
         if not head.has_request_id:
             lines.append(b"x-request-id: " + exchange.request.id.encode())
         if head.chunked and (self._ends or bodiless):

@@ -11,7 +11,7 @@ from typing import cast
 from roost import clock
 from roost.core.request import Fault, Refusal
 from roost.protocol.framing import ChunkedBody, FixedBody, TooLarge
-from roost.protocol.head import BadHead, RequestHead, has_bare_lf, parse_request_head
+from roost.protocol.head import BadHead, RequestHead, has_bare_lf, parse_request_head, split_at_length
 from roost.proxy import phases
 from roost.proxy.exchange import Exchange
 from roost.proxy.plane import Plane
@@ -29,6 +29,7 @@ class Session(asyncio.Protocol):
         "_body",
         "_buffer",
         "_closing",
+        "_known",
         "_paused",
         "_write_paused",
         "deadline_at",
@@ -47,6 +48,7 @@ class Session(asyncio.Protocol):
         self._buffer = b""
         self._body: FixedBody | ChunkedBody | None = None
         self._closing = False
+        self._known: phases.Accepted | None = None
         self._paused = False
         self._write_paused = False
 
@@ -103,13 +105,28 @@ class Session(asyncio.Protocol):
         if end < 0 or end > limits.head_size:
             self._partial_head(data, end)
             return
-        try:
-            head = parse_request_head(data[: end + 2], limits.head_fields)
-        except BadHead as bad:
-            self.refuse_raw(Refusal(status=bad.status, code="bad_request", message=_sentence(bad), close=True))
-            return
         self._buffer = b""
-        self._begin(head, data[end + 4 :])
+        parts, known = split_at_length(data, end + 2), self._known
+        if known is not None and parts is not None and known.before == parts[0] and known.after == parts[2]:
+            exchange = self._start(known.head)
+            exchange.length = int(parts[1])
+            phases.accepted_again(exchange, known)
+        else:
+            try:
+                head = parse_request_head(data[: end + 2], limits.head_fields)
+            except BadHead as bad:
+                self.refuse_raw(Refusal(status=bad.status, code="bad_request", message=_sentence(bad), close=True))
+                return
+            exchange = self._start(head)
+            if not phases.accepted(exchange):
+                return
+            self._known = phases.to_remember(exchange, parts)
+        self._begin(exchange, data[end + 4 :])
+
+    def _start(self, head: RequestHead) -> Exchange:
+        exchange = self.exchange = Exchange(self, head, clock.now())
+        self.deadline_at = math.inf
+        return exchange
 
     def _partial_head(self, data: bytes, end: int) -> None:
         limit = self.plane.limits.head_size
@@ -124,13 +141,8 @@ class Session(asyncio.Protocol):
                 self.deadline_at = clock.now() + self.plane.limits.head_timeout
             self._buffer = data
 
-    def _begin(self, head: RequestHead, rest: bytes) -> None:
-        exchange = Exchange(self, head, clock.now())
-        self.exchange = exchange
-        self.deadline_at = math.inf
-        if not phases.accepted(exchange):
-            return
-        length = head.length
+    def _begin(self, exchange: Exchange, rest: bytes) -> None:
+        head, length = exchange.head, exchange.length
         if length and length > self.plane.limits.body_size and not exchange.streams_body:
             exchange.refuse(_too_large(self.plane.limits.body_size))
             return
@@ -148,7 +160,7 @@ class Session(asyncio.Protocol):
     def _collect(self, exchange: Exchange, head: RequestHead, rest: bytes) -> None:
         limits = self.plane.limits
         bound = 1 << 62 if exchange.streams_body else limits.body_size
-        self._body = ChunkedBody(bound) if head.chunked else FixedBody(head.length or 0)
+        self._body = ChunkedBody(bound) if head.chunked else FixedBody(exchange.length or 0)
         self.deadline_at = clock.now() + limits.body_idle_timeout
         if exchange.streams_body:
             phases.identified(exchange, b"")
@@ -156,7 +168,7 @@ class Session(asyncio.Protocol):
                 return
         if head.expect_continue and not rest:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if rest or not head.has_body:
+        if rest or not exchange.has_body:
             self._feed(rest)
 
     def _feed(self, data: bytes) -> None:

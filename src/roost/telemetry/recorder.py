@@ -13,7 +13,6 @@ from roost.telemetry import latency
 from roost.telemetry.counts import ModelCounts, ModelGauges
 from roost.telemetry.latency import Histogram
 from roost.telemetry.metrics import Metrics
-from roost.telemetry.traffic import Settled
 
 _DONE: dict[State, tuple[str, frozenset[Event]]] = {
     State.STARTING: ("load", frozenset({Fact.READY, Fact.FELL_ASLEEP})),
@@ -68,7 +67,7 @@ class Recorder:
         _time(counts, request)
         if route is not None and request.counts and request.ended_at is not None:
             ok = request.outcome == "ok" and (request.status or 500) < 500
-            counts.traffic.add(request.ended_at, Settled(ok=ok, tokens_in=tokens_in, tokens_out=tokens_out))
+            counts.traffic.add(request.ended_at, ok, tokens_in, tokens_out)
 
     def changed(self, change: Changed) -> None:
         """Count a replica's change of state: the end of a transition, or the start of one that takes it away."""

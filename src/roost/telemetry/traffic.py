@@ -12,15 +12,6 @@ HORIZON_S = 3600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settled:
-    """What one settled request adds."""
-
-    ok: bool
-    tokens_in: int = 0
-    tokens_out: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
     """Means over a window, each per second."""
 
@@ -46,14 +37,15 @@ class Traffic:
         """When the last one settled; None if none ever did."""
         self._seconds: deque[_Second] = deque(maxlen=HORIZON_S)
 
-    def add(self, now: float, settled: Settled) -> None:
+    def add(self, now: float, ok: bool, tokens_in: int = 0, tokens_out: int = 0) -> None:
+        """One settled request."""
         self.last_request_at = now
         second = self._second(int(now))
         second.requests += 1
-        if not settled.ok:
+        if not ok:
             second.failures += 1
-        second.tokens_in += settled.tokens_in
-        second.tokens_out += settled.tokens_out
+        second.tokens_in += tokens_in
+        second.tokens_out += tokens_out
 
     def rates(self, now: float, window_s: int) -> Rates:
         """Means over the last `window_s` whole seconds and the one that runs. ValueError outside 1..3600."""

@@ -56,7 +56,7 @@ def run(path: Path, console: FakeConsole, play: Play, loop: LoopFactory | None =
 async def until_read(hub: Hub, readers: int) -> None:
     """The server runs in this loop: give it turns until it has that many readers."""
     async with asyncio.timeout(5):
-        while hub.readers != readers:  # noqa: ASYNC110 - a yield, not a wait for time
+        while hub.readers != readers:
             await asyncio.sleep(0)
 
 

@@ -107,7 +107,7 @@ def test_chunked_request_body_arrives_with_its_length() -> None:
             for piece in (head, b"5\r", b"\n" + BODY[:5], b"\r\n", b"%x;ext=1\r\n" % (len(BODY) - 5), BODY[5:]):
                 writer.write(piece)
                 await writer.drain()
-            writer.write(b"\r\n0\r\nTrailer: x\r\n\r\n")
+            writer.write(b"\r\n0\r\nX-Sum: x\r\n\r\n")
             await read_answer(reader)
             assert seen[0][1] == BODY
             assert b"content-length: %d" % len(BODY) in seen[0][0]
@@ -432,7 +432,7 @@ def test_backpressure_stops_reading_from_the_engine() -> None:
                 sent += 1
 
         async with engine(play) as one, running_plane(FixedFleet({"a": [one.address]})) as plane:
-            reader, writer = await asyncio.open_connection("127.0.0.1", plane.port, limit=1024)
+            reader, writer = await plane.open(limit=1024)
             writer.write(post())
             async with asyncio.timeout(10):
                 await full.wait()

@@ -1,13 +1,13 @@
 import pytest
 
-from roost.telemetry.traffic import HORIZON_S, Settled, Traffic
+from roost.telemetry.traffic import HORIZON_S, Traffic
 
 
 def test_rates_look_back_over_the_window_only() -> None:
     traffic = Traffic()
-    traffic.add(100.0, Settled(ok=True, tokens_in=100, tokens_out=40))
-    traffic.add(155.0, Settled(ok=False, tokens_in=10, tokens_out=2))
-    traffic.add(155.9, Settled(ok=True, tokens_in=10, tokens_out=2))
+    traffic.add(100.0, True, 100, 40)
+    traffic.add(155.0, False, 10, 2)
+    traffic.add(155.9, True, 10, 2)
     short = traffic.rates(159.0, 10)
     assert (short.requests, short.failures, short.tokens_in, short.tokens_out) == (0.2, 0.1, 2.0, 0.4)
     assert traffic.rates(159.0, 60).requests == pytest.approx(3 / 60)
@@ -18,9 +18,9 @@ def test_rates_look_back_over_the_window_only() -> None:
 def test_an_hour_is_kept_and_no_more() -> None:
     traffic = Traffic()
     for second in range(2 * HORIZON_S):
-        traffic.add(float(second), Settled(ok=True))
+        traffic.add(float(second), True)
     assert traffic.rates(2.0 * HORIZON_S - 1, HORIZON_S).requests == 1.0
-    traffic.add(5.0 * HORIZON_S, Settled(ok=True))
+    traffic.add(5.0 * HORIZON_S, True)
     assert traffic.rates(5.0 * HORIZON_S, HORIZON_S).requests == 1 / HORIZON_S
 
 

@@ -211,7 +211,8 @@ class App:
         self.hub.publish(change_event(change))
         took = f" after {change.took_s:.1f} s" if change.took_s is not None else ""
         level = logging.WARNING if change.after in TROUBLE else logging.INFO
-        log.log(level, "%s: %s -> %s%s (%s)", change.replica, change.before, change.after, took, change.reason)
+        why = f" ({change.reason})" if change.reason_kind == "fact" else ""  # an order's reason was logged with it
+        log.log(level, "%s: %s -> %s%s%s", change.replica, change.before, change.after, took, why)
 
     def _planned(self, plan: Plan) -> None:
         self.hub.publish({"type": "plan", **plan_facts(plan, clock.now())})

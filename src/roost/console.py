@@ -23,6 +23,7 @@ from roost.telemetry.recorder import Recorder
 
 MEMORY_AGE_S = 2.0
 """How old a measured memory figure may be: looking walks the process table."""
+RATE_WINDOW_S = 60
 BAD = frozenset({State.FAILED, State.STUCK})
 
 
@@ -135,6 +136,7 @@ class Console:
             "modalities": list(spec.modalities) or None,
             "tools": spec.tools,
             "memory_bytes": self._memory_of(main, now),
+            "requests_per_s": round(self._parts.recorder.model(name).traffic.rates(now, RATE_WINDOW_S).requests, 3),
         }
 
     def _memory_of(self, replica: Replica, now: float) -> int | None:

@@ -81,4 +81,4 @@ def _openai(model: dict[str, Any], created: int) -> dict[str, Any]:
         "owned_by": "roost",
         "status": {"value": model["state"]},
         "aliases": list(model.get("aliases") or ()),
-    } | {key: model.get(key) for key in known}
+    } | {key: model[key] for key in known if model.get(key)}

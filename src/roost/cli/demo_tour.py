@@ -93,12 +93,12 @@ class Tour:
             self.console.print(f"  [bold]{model['id']:<6}[/bold] {escape(str(model.get('description', '')))}")
 
     def _ask(self, model: str) -> Answer:
-        self.console.print(f"  you: {QUESTION}\n  {model}:", end="")
+        self.console.print(f"  you: {QUESTION}\n  {model}: ", end="")
         began, first, tokens = clock.now(), None, 0
         for text in self._stream(model):
             first = first or clock.now()
             tokens += 1
-            self.console.print(text, end="", style="green", markup=False)
+            self.console.print(text.lstrip() if tokens == 1 else text, end="", style="green", markup=False)
         ended = clock.now()
         answer = Answer((first or ended) - began, ended - began, tokens)
         detail = f"first token after {_ms(answer.first_s)}, {tokens} tokens in {_ms(answer.total_s)}"

@@ -99,10 +99,13 @@ def _hindrance(draft: Draft, want: Want, replica: ReplicaView) -> Blocked | None
         return None
     if replica.state is State.COLD or (replica.retry_at is not None and replica.retry_at <= draft.now):
         return None
-    cause = f": {replica.last_error}" if replica.last_error else ""
-    failed = f'Model "{name}" failed to run {replica.failures} time(s){cause}'
+    cause = f": {replica.last_error.rstrip('.')}" if replica.last_error else ""
+    often = "" if replica.failures < 2 else f" {replica.failures} times"
+    failed = f'Model "{name}" failed to run{often}{cause}'
     if replica.state is State.FAILED:
-        again = f"Load it by hand once the cause is gone: roost load {name}"
+        later = replica.retry_at
+        itself = "" if later is None else f"A request in {format_duration(later - draft.now)} tries it again, or now: "
+        again = f"{itself or 'Once the cause is gone: '}roost load {name}"
         return Blocked(model=name, sentence=f"{failed}. {again}", final=True, code="model_failed")
     draft.at(replica.retry_at)
     wait = "" if replica.retry_at is None else f" in {format_duration(replica.retry_at - draft.now)}"

@@ -80,10 +80,6 @@ def test_the_openai_list_has_listed_models_only() -> None:
         "status": {"value": "ready"},
         "aliases": ["gpt"],
         "context_length": 4096,
-        "modalities": None,
-        "tools": None,
-        "description": None,
-        "metadata": None,
     }
     assert get("/v1/models/gpt", INFER).json()["id"] == "a"
     assert get("/v1/models/team/b/logs", INFER).json()["id"] == "team/b/logs"

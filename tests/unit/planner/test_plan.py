@@ -89,7 +89,7 @@ def test_undrain_says_how_many_came() -> None:
 def test_backoff_waits_for_its_time_and_says_when() -> None:
     made = planned(model("a", State.BACKOFF, waiting_since=990.0, retry_at=1004.0, failures=2, last_error="exit 1"))
     assert made.actions == ()
-    assert made.blocked["a"].sentence == 'Model "a" failed to run 2 time(s): exit 1. The next try is in 4.0 s.'
+    assert made.blocked["a"].sentence == 'Model "a" failed to run 2 times: exit 1. The next try is in 4.0 s.'
     assert not made.blocked["a"].final
     assert made.next_check_at == 1004.0
 

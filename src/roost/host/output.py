@@ -13,6 +13,7 @@ from pathlib import Path
 
 MAX_BYTES = 50 * 1024 * 1024
 TAIL_BYTES = 256 * 1024
+LINE_BYTES = 64 * 1024
 FOLLOW_S = 0.25
 
 
@@ -28,40 +29,63 @@ class Output:
         os.write(descriptor, f"--- {header}\n".encode())
         return descriptor
 
+    @property
+    def _before(self) -> Path:
+        return self.path.with_name(self.path.name + ".1")
+
+    def full(self) -> bool:
+        """True if the file has outgrown its size: time to call `bound`."""
+        return _size(self.path) > MAX_BYTES
+
     def bound(self) -> None:
-        """Called now and then: keep the file within its size."""
-        try:
-            if self.path.stat().st_size > MAX_BYTES:
-                shutil.copyfile(self.path, self.path.with_suffix(".log.1"))
-                os.truncate(self.path, 0)
-        except FileNotFoundError:
-            pass
+        """Keep the file within its size. Copies up to MAX_BYTES, so it is called in a thread. Raises OSError."""
+        if self.full():
+            shutil.copyfile(self.path, self._before)
+            os.truncate(self.path, 0)
 
     def tail(self, lines: int) -> list[str]:
-        """The last lines, oldest first."""
-        try:
-            with self.path.open("rb") as file:
-                size = file.seek(0, os.SEEK_END)
-                file.seek(max(0, size - TAIL_BYTES))
-                text = file.read().decode("utf-8", "replace")
-        except FileNotFoundError:
+        """The last lines, oldest first, from the file before too where this one has just begun."""
+        if lines <= 0:
             return []
-        return text.splitlines()[-lines:] if lines > 0 else []
+        text = _end_of(self.path)
+        if text.count(b"\n") < lines and len(text) < TAIL_BYTES:
+            text = _end_of(self._before) + text
+        return text.decode("utf-8", "replace").splitlines()[-lines:]
 
     async def follow(self) -> AsyncIterator[str]:
-        """Lines as they are written, from now on, until the reader stops."""
-        at = self.path.stat().st_size if self.path.exists() else 0
-        rest = ""
+        """Lines as they are written, from now on, until the reader stops. A line over LINE_BYTES comes in pieces."""
+        at, rest = _size(self.path), b""
         while True:
-            await asyncio.sleep(FOLLOW_S)
-            size = self.path.stat().st_size if self.path.exists() else 0
+            size = _size(self.path)
             at = 0 if size < at else at  # it was truncated
             if size == at:
+                await asyncio.sleep(FOLLOW_S)
                 continue
-            with self.path.open("rb") as file:
-                file.seek(at)
-                data = file.read(TAIL_BYTES)
+            data = _read(self.path, at)
             at += len(data)
-            *whole, rest = (rest + data.decode("utf-8", "replace")).split("\n")
+            *whole, rest = (rest + data).split(b"\n")
+            if len(rest) > LINE_BYTES:
+                whole.append(rest)
+                rest = b""
             for line in whole:
-                yield line
+                yield line.decode("utf-8", "replace").rstrip("\r")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _read(path: Path, at: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            file.seek(at)
+            return file.read(TAIL_BYTES)
+    except FileNotFoundError:
+        return b""
+
+
+def _end_of(path: Path) -> bytes:
+    return _read(path, max(0, _size(path) - TAIL_BYTES))

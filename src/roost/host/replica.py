@@ -1,26 +1,28 @@
 """One replica and its state: the only place that changes it, and only through the lifecycle table.
 
 Takes orders (`obey`) from the control plane and facts from its own work, keeper and monitor; never decides what a
-replica should become. The work itself is in `host/work.py`.
+replica should become. The work itself is in `host/work.py`, the looking in `host/watching.py`.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, assert_never
 
+import httpx
+
 from roost import clock
 from roost.core.events import Changed
-from roost.core.lifecycle import Event, Fact, Order, State, advance
+from roost.core.lifecycle import Event, Fact, IllegalMove, Order, State, advance
 from roost.core.plan import Action, Drain, Idle, Load, Ordered, Sleep, Stop, Undrain, Wake
 from roost.core.request import Address
 from roost.core.spec import ModelSpec
 from roost.core.step import StepRecord
 from roost.core.view import Goal
 from roost.engines.base import Adapter, Machine
-from roost.host import work
-from roost.host.keepers.base import Keeper
+from roost.host import adoption, watching, work
+from roost.host.keepers.base import Keeper, Start
 from roost.host.output import Output
 from roost.host.steps import Caller
 from roost.host.store import Store
@@ -48,6 +50,8 @@ class Setup:
     cwd: str
     last_byte_at: Callable[[], float | None] = field(default=lambda: None)
     """When an answer's byte last came from this engine: a busy engine may be slow to answer probes."""
+    transport: httpx.AsyncBaseTransport | None = None
+    """How its address is reached; None: by TCP."""
 
 
 class Replica:
@@ -61,7 +65,7 @@ class Replica:
         self.keeper = setup.keeper
         self.owned = setup.keeper.owned
         self.address = setup.address
-        self.caller = Caller(setup.address, setup.spec.api_key)
+        self.caller = Caller(setup.address, setup.spec.api_key, setup.transport)
         self.state = State.COLD
         self.since = clock.now()
         self.level: int | None = None
@@ -80,6 +84,8 @@ class Replica:
         self.context_length: int | None = None
         """Learned from the engine."""
         self.lost_since: float | None = None
+        self.started: Start | None = None
+        """What the running engine was started with."""
         self._hearers: list[Callable[[Changed], None]] = []
         self._work: asyncio.Task[None] | None = None
         self._monitor: asyncio.Task[None] | None = None
@@ -102,16 +108,17 @@ class Replica:
 
     def obey(self, action: Action) -> None:
         """Advance at once, then work in the background. Raises IllegalMove."""
+        self._check(action)
         self.reason, self.reason_kind = str(action.reason), action.reason.kind
         match action:
             case Load():
-                self.fact(Order.LOAD)
-                self.begin(work.load(self), "load")
+                self._obey_load(action)
             case Wake():
+                level = self.level
                 self.fact(Order.WAKE)
                 if isinstance(action.reason, Ordered):
                     self.manual_wake_at = clock.now()
-                self.begin(work.wake(self, self.level), "wake")
+                self.begin(lambda: work.wake(self, level), "wake")
             case Drain():
                 self.drain_goal = action.goal
                 self.drain_idle = isinstance(action.reason, Idle)
@@ -121,22 +128,52 @@ class Replica:
             case Sleep():
                 self.last_sleep_at = clock.now()
                 self.fact(Order.SLEEP)
-                self.begin(work.sleep(self, action.level), "sleep")
+                self.begin(lambda: work.sleep(self, action.level), "sleep")
             case Stop():
                 self._obey_stop()
             case _ as never:
                 assert_never(never)
 
+    def _check(self, action: Action) -> None:
+        """Refuse before anything is touched."""
+        advance(self.state, _ORDERS[type(action)])
+        if not self.owned and isinstance(action, (Load, Stop)):
+            raise IllegalMove(f"{self.id} runs elsewhere ({self.address}): roost can neither start nor stop it")
+        if isinstance(action, Sleep) and action.level not in self.sleep_levels:
+            levels = ", ".join(map(str, self.sleep_levels)) or "none"
+            raise IllegalMove(f"{self.id} cannot be put to sleep at level {action.level}; its levels: {levels}")
+
+    def _obey_load(self, action: Load) -> None:
+        if isinstance(action.reason, Ordered):
+            self.failures = 0  # whoever asks by hand has mended something: all tries again
+        self.fact(Order.LOAD)
+        self.begin(lambda: work.load(self), "load")
+
     def _obey_stop(self) -> None:
         self.fact(Order.STOP)
         if self.state is State.STOPPING:
-            self.begin(work.stop(self, after_failure=False), "stop")
+            self.begin(lambda: work.stop(self, after_failure=False), "stop")
 
-    def begin(self, job: Coroutine[Any, Any, None], name: str) -> None:
+    def begin(self, job: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
         """Start the work of a transition in place of whatever was under way."""
         if self._work is not None:
             self._work.cancel()
-        self._work = spawn(job, f"{name} {self.id}")
+        self._work = spawn(self._guarded(job, name), f"{name} {self.id}")
+
+    async def _guarded(self, job: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        """A fault in the work must not leave the replica between two states for ever."""
+        try:
+            await job()
+        except Exception as error:
+            log.exception("%s: %s ended with an error", self.id, name)
+            why = f"{name} ended with an error of roost's own: {error!r}"
+            if self.state is State.STARTING:
+                work.stop_failed(self, Fact.TIMED_OUT, why)
+            elif self.state in (State.SUSPENDING, State.WAKING):
+                work.stop_broken(self, why)
+            elif self.state is State.STOPPING:
+                self.fact(Fact.SURVIVED_KILL, why)
+                self.begin(lambda: work.until_unstuck(self), "unstick")
 
     def suspect(self) -> None:
         """Someone saw its port refuse: look now."""
@@ -148,8 +185,10 @@ class Replica:
         """Move as the table says and tell everybody. Raises IllegalMove."""
         before, now = self.state, clock.now()
         self.state = advance(before, event)
-        if why or isinstance(event, Fact):
-            self.reason_kind = "fact" if why else self.reason_kind
+        if before in (State.READY, State.DRAINING):
+            self.forget_failures_if_stable()
+        if why:
+            self.reason, self.reason_kind = why, "fact"
         took = now - self.since if before not in _RESTING else None
         changed = Changed(
             replica=self.id,
@@ -158,13 +197,11 @@ class Replica:
             after=self.state,
             event=event,
             at=now,
-            reason=why or self.reason,
-            reason_kind="fact" if why else self.reason_kind,
+            reason=self.reason,
+            reason_kind=self.reason_kind,
             took_s=took,
         )
         self.since = now
-        if why:
-            self.reason = why
         self._enter_state()
         self.history.append(changed)
         for hear in self._hearers:
@@ -179,26 +216,41 @@ class Replica:
             self.retry_at = None
         elif self.state is not State.DRAINING:
             self.became_ready_at = None
-        if self.state not in (State.ASLEEP, State.WAKING):
+        if self.state is State.ASLEEP:
+            self.lost_since = None
+        elif self.state is not State.WAKING:
             self.level = None
-        self._look.clear()
+        if self.state is State.COLD:
+            self.retry_at = None
+
+    def remember(self) -> None:
+        """Write down what runs, for the roost after this one."""
+        adoption.remember(self)
+
+    def forget_failures_if_stable(self) -> None:
+        """A replica that was ready for STABLE_S has recovered."""
+        if self.became_ready_at is not None and clock.now() - self.became_ready_at >= STABLE_S:
+            self.failures = 0
 
     def fell_asleep(self, level: int | None, why: str = "") -> None:
         """It sleeps now, at this level (None: by itself)."""
-        self.level = level  # first: who hears of the change reads it
+        if self.state is not State.SUSPENDING:
+            self.last_sleep_at = clock.now()
+        advance(self.state, Fact.FELL_ASLEEP)
+        self.level = level  # before the change is told, so that whoever hears of it sees the level
         self.fact(Fact.FELL_ASLEEP, why)
-        work.remember(self)
+        self.remember()
 
     def failed(self, event: Fact, why: str, *, permanent: bool = False) -> None:
-        """A failure that ends in BACKOFF: count it, set the time of the next try, or give up."""
-        if self.became_ready_at is not None and clock.now() - self.became_ready_at > STABLE_S:
-            self.failures = 0
+        """A failure that ends in BACKOFF: count it, set the time of the next try, or give up. What runs elsewhere
+        is never given up: it is awaited."""
+        self.forget_failures_if_stable()
         self.failures += 1
         self.last_error = why
         rule = self.spec.restart
-        self.retry_at = clock.now() + min(rule.backoff * 2 ** (self.failures - 1), rule.backoff_max)
+        self.retry_at = clock.now() + min(rule.backoff * 2 ** min(self.failures - 1, 30), rule.backoff_max)
         self.fact(event, why)
-        if permanent or self.failures >= rule.tries:
+        if self.owned and (permanent or self.failures >= rule.tries):
             after = rule.retry_failed_after
             self.retry_at = None if after is None else clock.now() + after
             self.fact(Fact.TRIES_USED_UP, why)
@@ -210,7 +262,7 @@ class Replica:
             return
         if self._work is not None:
             self._work.cancel()
-        if self.state is State.ASLEEP:
+        if self.state in (State.ASLEEP, State.STUCK):
             self.last_error = note
             self.fact(Fact.GONE, note)
         elif self.state in _ALIVE:
@@ -220,8 +272,11 @@ class Replica:
 
     async def recover(self) -> None:
         """At start: take up what an earlier roost left running, then watch."""
-        await work.recover(self)
-        self._monitor = spawn(work.monitor(self, self._look), f"monitor {self.id}")
+        if self.owned:
+            await adoption.recover(self)
+        else:
+            await watching.look_at_foreign(self)
+        self._monitor = spawn(watching.monitor(self, self._look), f"monitor {self.id}")
 
     async def close(self, *, leave: bool) -> None:
         """roost ends: leave the engine for the next one, or end it."""
@@ -239,3 +294,11 @@ class Replica:
 
 _RESTING = frozenset({State.COLD, State.READY, State.ASLEEP, State.BACKOFF, State.FAILED, State.STUCK})
 _ALIVE = frozenset({State.STARTING, State.READY, State.DRAINING, State.SUSPENDING, State.WAKING})
+_ORDERS: Mapping[type[Action], Order] = {
+    Load: Order.LOAD,
+    Wake: Order.WAKE,
+    Drain: Order.DRAIN,
+    Undrain: Order.UNDRAIN,
+    Sleep: Order.SLEEP,
+    Stop: Order.STOP,
+}

@@ -3,6 +3,7 @@
 Never decides what to call; never follows redirects or proxy variables (an engine is on this machine or named).
 """
 
+import asyncio
 import json
 from collections.abc import MutableSequence, Sequence
 from typing import Any
@@ -22,32 +23,47 @@ MAX_BODY = 1 << 20
 class Caller:
     """An HTTP client for one engine."""
 
-    def __init__(self, address: Address, api_key: str | None) -> None:
+    def __init__(
+        self, address: Address, api_key: str | None, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        self._address = address
         self._client = httpx.AsyncClient(
-            base_url=f"http://{address.host}:{address.port}", headers=headers, trust_env=False, follow_redirects=False
+            transport=transport,
+            base_url=f"http://{host}:{address.port}",
+            headers=headers,
+            # A step must not meet a connection that the engine just closed: some do after each 500.
+            limits=httpx.Limits(max_keepalive_connections=0),
+            trust_env=False,
+            follow_redirects=False,
+            verify=False,  # noqa: S501 - plain http only; reading the system's certificates takes 20 ms a client
         )
 
     async def close(self) -> None:
         await self._client.aclose()
 
     async def call(self, step: Step) -> tuple[int, bytes]:
-        """(status, body). Raises StepError where no answer came."""
-        timeout = httpx.Timeout(step.timeout_s, connect=min(CONNECT_S, step.timeout_s))
+        """(status, body, cut at 1 MiB). Raises StepError where no whole answer came in the step's time."""
         try:
-            async with self._client.stream(
-                step.method, step.path, params=list(step.query), json=step.json, timeout=timeout
-            ) as answer:
-                body = b""
-                async for piece in answer.aiter_bytes():
-                    body += piece
-                    if len(body) > MAX_BODY:
-                        break
-                return answer.status_code, body
-        except httpx.TimeoutException:
+            async with asyncio.timeout(step.timeout_s):
+                return await self._call(step)
+        except (httpx.TimeoutException, TimeoutError):
             raise StepError(f"{step.name} got no answer within {step.timeout_s:g} s") from None
         except httpx.HTTPError as error:
             raise StepError(f"{step.name} got no answer: {error or type(error).__name__}") from None
+
+    async def _call(self, step: Step) -> tuple[int, bytes]:
+        timeout = httpx.Timeout(step.timeout_s, connect=min(CONNECT_S, step.timeout_s))
+        async with self._client.stream(
+            step.method, step.path, params=list(step.query), json=step.json, timeout=timeout
+        ) as answer:
+            body = bytearray()
+            async for piece in answer.aiter_bytes():
+                body += piece
+                if len(body) > MAX_BODY:
+                    break
+            return answer.status_code, bytes(body)
 
     async def perform(self, steps: Sequence[Step], records: MutableSequence[StepRecord]) -> None:
         """All steps in order; each one's record is appended as it ends. Raises StepError at the first failure."""
@@ -71,6 +87,16 @@ class Caller:
         except StepError:
             return False
         return status in probe.ok
+
+    async def connects(self) -> bool:
+        """True if the port accepts: all that may be asked of an engine whose memory is released."""
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                _, writer = await asyncio.open_connection(self._address.host, self._address.port)
+        except (OSError, TimeoutError):
+            return False
+        writer.close()
+        return True
 
     async def ask(self, step: Step) -> tuple[int, Any] | None:
         """(status, decoded JSON or None); None where no answer came."""

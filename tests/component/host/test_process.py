@@ -117,6 +117,60 @@ async def test_missing_program_taken_port_and_missing_folder_say_so(tmp_path: Pa
 
 
 @live
+async def test_gone_is_told_only_when_the_whole_group_is(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    await kept.keeper.start(start(kept.port, "--grandchild"))
+    await kept.until_line("grandchild")
+    pid = kept.keeper.pid
+    assert pid is not None
+    left: list[list[int]] = []
+    kept.keeper.on_gone(lambda note: (left.append(group_members(pid)), kept._gone(note))[1])
+    os.kill(pid, signal.SIGKILL)
+    assert "SIGKILL" in await kept.until_gone()
+    assert left == [[]]
+    assert kept.keeper.pid is None
+
+
+@live
+async def test_grandchild_gets_the_grace_that_its_leader_did_not_need(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    script = f"trap 'echo done > {mark}; exit' TERM; echo up; while :; do read -t 0.05 < /dev/zero; done"
+    leader = f"import subprocess; subprocess.Popen(['bash', '-c', {script!r}]).wait()"
+    kept = Kept(tmp_path)
+    argv = (sys.executable, "-c", leader)
+    await kept.keeper.start(Start(argv=argv, address=Address("127.0.0.1", kept.port)))
+    await kept.until_line("up")
+    assert await kept.keeper.stop(10)
+    assert mark.read_text() == "done\n"
+
+
+@live
+async def test_failed_stop_command_is_followed_by_sigterm(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, stop=("sh", "-c", "echo cannot; exit 4"))
+    await kept.keeper.start(start(kept.port, "--say", "up"))
+    await kept.until_line("up")
+    assert await kept.keeper.stop(30)
+    assert "SIGTERM" in await kept.until_gone()
+    assert "cannot" in kept.output.tail(9)
+
+
+@live
+async def test_address_of_another_machine_is_told_from_a_taken_port(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    with pytest.raises(StartError, match=r"cannot listen on host '192.0.2.1'"):
+        await kept.keeper.start(Start(argv=("sh",), address=Address("192.0.2.1", kept.port)))
+
+
+@live
+async def test_exit_is_seen_without_pidfd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "pidfd_open")
+    monkeypatch.setattr("roost.host.keepers.exits.LOOK_S", 0.01)
+    kept = Kept(tmp_path)
+    await kept.keeper.start(start(kept.port, "--exit", "3"))
+    assert "exit status 3" in await kept.until_gone()
+
+
+@live
 async def test_orphan_is_adopted_by_its_identity_and_only_by_it(tmp_path: Path) -> None:
     first = Kept(tmp_path)
     await first.keeper.start(start(first.port, "--say", "up"))
@@ -147,6 +201,7 @@ async def test_environment_reaches_the_engine_and_its_log_grows_bounded(
     assert b"GREETING=hi\x00" in environ
     monkeypatch.setattr("roost.host.output.MAX_BYTES", 500)
     kept.output.bound()
-    assert kept.output.tail(5) == []
+    assert kept.output.path.stat().st_size == 0
+    assert kept.output.tail(1) == ["x" * 1000]
     assert (tmp_path / "a.log.1").read_text().startswith("--- test child\n")
     assert await kept.keeper.stop(5)

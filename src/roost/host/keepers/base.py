@@ -4,7 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from roost.core.errors import StartError
 from roost.core.request import Address
+
+
+class PortTaken(StartError):
+    """Somebody else listens on the engine's port: the one failed start that may mend itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +39,8 @@ class Keeper(Protocol):
     def running(self) -> bool: ...
 
     def on_gone(self, hear: Callable[[str], None]) -> None:
-        """`hear` gets a sentence (how it ended, its last lines) when the engine ends, wanted or not."""
+        """`hear` gets a sentence (how it ended, its last lines) once the engine and all it started are gone,
+        wanted or not."""
         ...
 
     async def start(self, start: Start) -> None:
@@ -45,8 +51,9 @@ class Keeper(Protocol):
         """What proves later that a process is this one."""
         ...
 
-    def adopt(self, identity: Mapping[str, Any]) -> bool:
-        """Take up an engine that an earlier roost started; False if it is not there any more."""
+    def adopt(self, identity: Mapping[str, Any], start: Start | None = None) -> bool:
+        """Take up an engine that an earlier roost started, as `start` says if it is known; False if it is not
+        there any more."""
         ...
 
     async def stop(self, grace_s: float) -> bool:

@@ -23,7 +23,7 @@ class ForeignKeeper:
     def identity(self) -> dict[str, Any]:
         return {}
 
-    def adopt(self, identity: Mapping[str, Any]) -> bool:
+    def adopt(self, identity: Mapping[str, Any], start: Start | None = None) -> bool:
         return False
 
     async def stop(self, grace_s: float) -> bool:

@@ -3,6 +3,7 @@
 Pure reading; nothing here signals anybody.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,11 @@ def start_time(pid: int) -> float | None:
 
 
 def _start_time_elsewhere(pid: int) -> float | None:
+    if Path("/proc/self").exists():
+        return None
     try:
-        return None if Path("/proc/self").exists() else psutil.Process(pid).create_time()
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
     except psutil.Error:
         return None
 
@@ -52,6 +56,12 @@ def matches(identity: Mapping[str, Any], replica: str) -> bool:
 
 def group_members(pgid: int) -> list[int]:
     """Living processes (zombies do not count) of a process group."""
+    try:
+        os.killpg(pgid, 0)  # spares the walk over all processes where nobody is left, zombies included
+    except ProcessLookupError:
+        return []
+    except PermissionError:
+        pass
     members = []
     for process in psutil.process_iter():
         try:
@@ -63,8 +73,6 @@ def group_members(pgid: int) -> list[int]:
 
 
 def _group_of(pid: int) -> int | None:
-    import os
-
     try:
         return os.getpgid(pid)
     except OSError:

@@ -1,13 +1,12 @@
 """Keeps an engine as a child process in a group of its own, or an orphan of an earlier roost.
 
 Gone means: the whole group is empty. Engines outlive a killed roost (no parent-death signal) and are adopted by
-the next one. Exits are seen by pidfd, for children and adopted alike.
+the next one.
 """
 
 import asyncio
 import contextlib
 import os
-import shlex
 import shutil
 import signal
 import subprocess
@@ -20,14 +19,18 @@ import psutil
 from roost import clock
 from roost.core.errors import StartError
 from roost.core.request import Address
-from roost.host.keepers.base import Start
+from roost.host.keepers.base import PortTaken, Start
+from roost.host.keepers.exits import ExitWatch
 from roost.host.keepers.identity import boot_id, group_members, matches, port_holder, start_time
+from roost.host.keepers.stopping import run_stop_command
 from roost.host.output import Output
 from roost.host.ports import is_free
 from roost.logs import log
+from roost.tasks import spawn
 
 KILL_WAIT_S = 10.0
 POLL_S = 0.05
+SLOW_POLL_S = 1.0
 LAST_LINES = 20
 
 
@@ -40,13 +43,11 @@ class ProcessKeeper:
         self._replica = replica
         self._output = output
         self._stop_command = stop_command
-        self._popen: subprocess.Popen[bytes] | None = None
         self._pid: int | None = None
-        self._group: int | None = None
-        """Process group, which outlives its leader until `stop` has seen it empty."""
-        self._pidfd: int | None = None
         self._start_time: float | None = None
-        self._address: Address | None = None
+        self._start: Start | None = None
+        self._watch: ExitWatch | None = None
+        self._stopping = False
         self._gone = asyncio.Event()
         self._gone.set()
         self._hear: Callable[[str], None] = lambda note: None
@@ -67,16 +68,10 @@ class ProcessKeeper:
     async def start(self, start: Start) -> None:
         env = {**os.environ, **start.env, "ROOST_REPLICA": self._replica}
         program = self._program(start, env)
-        address = start.address
-        if not is_free(address.host, address.port):
-            holder = port_holder(address.port)
-            raise StartError(
-                f"Port {address.port} is taken{f' by {holder}' if holder else ''}; engine {self._replica!r} cannot "
-                "listen there. Stop that program or give the model another port (or none, for a free one)."
-            )
+        self._check_port(start.address)
         descriptor = self._output.open(start.header)
         try:
-            self._popen = subprocess.Popen(  # noqa: ASYNC220 - fork and exec take a millisecond
+            child = subprocess.Popen(  # noqa: ASYNC220 - fork and exec take a millisecond
                 (program, *start.argv[1:]),
                 env=env,
                 cwd=start.cwd,
@@ -89,8 +84,9 @@ class ProcessKeeper:
             raise StartError(f"{program} could not be started: {error.strerror or error}.") from None
         finally:
             os.close(descriptor)
-        self._address = address
-        self._watch(self._popen.pid)
+        child.returncode = 0  # `ExitWatch` reaps it: Popen must neither wait for it nor warn that it outlives us
+        self._start = start
+        self._keep(child.pid, is_child=True)
 
     def _program(self, start: Start, env: Mapping[str, str]) -> str:
         if start.cwd is not None and not Path(start.cwd).is_dir():
@@ -103,48 +99,63 @@ class ProcessKeeper:
             raise StartError(f"The program {name!r} of {self._replica!r} {place}. Install it or correct the config.")
         return found
 
-    def _watch(self, pid: int) -> None:
-        self._pid = self._group = pid
+    def _check_port(self, address: Address) -> None:
+        try:
+            if is_free(address.host, address.port):
+                return
+        except OSError as error:
+            raise StartError(
+                f"Engine {self._replica!r} cannot listen on host {address.host!r}: {error.strerror or error}. "
+                "Write an address of this machine, such as 127.0.0.1."
+            ) from None
+        holder = port_holder(address.port)
+        raise PortTaken(
+            f"Port {address.port} is taken{f' by {holder}' if holder else ''}; engine {self._replica!r} cannot "
+            "listen there. Stop that program or give the model another port (or none, for a free one)."
+        )
+
+    def _keep(self, pid: int, *, is_child: bool) -> None:
+        self._pid = pid
         self._start_time = start_time(pid)
+        self._stopping = False
         self._gone.clear()
-        self._pidfd = os.pidfd_open(pid)
-        asyncio.get_running_loop().add_reader(self._pidfd, self._leader_ended)
+        self._watch = ExitWatch(pid, is_child, self._leader_ended)
 
     def identity(self) -> dict[str, Any]:
         return {"pid": self._pid, "start_time": self._start_time, "boot_id": boot_id()}
 
-    def adopt(self, identity: Mapping[str, Any]) -> bool:
+    def adopt(self, identity: Mapping[str, Any], start: Start | None = None) -> bool:
         if not matches(identity, self._replica):
             return False
-        try:
-            self._watch(int(identity["pid"]))
-        except ProcessLookupError:
-            self._gone.set()
-            return False
+        self._start = start
+        self._keep(int(identity["pid"]), is_child=False)
         return True
 
     # ending
 
-    def _leader_ended(self) -> None:
-        """The group's leader ended: take what it left behind with it, then say so."""
-        if self._pidfd is not None:
-            asyncio.get_running_loop().remove_reader(self._pidfd)
-            os.close(self._pidfd)
-            self._pidfd = None
-        self._signal(signal.SIGKILL)  # before it is reaped: until then nobody else can get its number
-        how = self._how_it_ended()
-        self._pid = None
-        self._gone.set()
-        self._hear(self._note(how))
+    def _leader_ended(self, how: str) -> None:
+        """The group's leader ended: say so once nothing that it started is left."""
+        self._watch = None
+        note, pgid = self._note(how), self._pid
+        if pgid is None or not group_members(pgid):
+            self._all_gone(note)
+        else:
+            spawn(self._sweep(pgid, note), f"sweep {self._replica}")
 
-    def _how_it_ended(self) -> str:
-        if self._popen is None:
-            return "ended (it was not our child: its exit status is not known)"
-        code = self._popen.wait()
-        self._popen = None
-        if code < 0:
-            return f"was ended by {signal.Signals(-code).name}"
-        return f"ended with exit status {code}"
+    async def _sweep(self, pgid: int, note: str) -> None:
+        """Leftovers have their grace while we stop the engine, else none: they hold its memory and serve nobody."""
+        began = clock.now()
+        while group_members(pgid):
+            if not self._stopping:
+                self._signal(signal.SIGKILL)
+            late = clock.now() - began > KILL_WAIT_S
+            await asyncio.sleep(SLOW_POLL_S if late else POLL_S)
+        self._all_gone(note)
+
+    def _all_gone(self, note: str) -> None:
+        self._pid = None  # from here on the number may be anybody's
+        self._gone.set()
+        self._hear(note)
 
     def _note(self, how: str) -> str:
         lines = self._output.tail(LAST_LINES)
@@ -153,23 +164,21 @@ class ProcessKeeper:
         return f"The engine {how}. Its last lines:\n  {text}" if text else f"The engine {how} and printed nothing."
 
     def _signal(self, number: signal.Signals) -> None:
-        if self._group is not None:
+        if self._pid is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._group, number)
+                os.killpg(self._pid, number)
 
     async def stop(self, grace_s: float) -> bool:
-        group = self._group
-        if group is None:
-            return True
         if self.running:
-            await self._ask_to_stop(group, grace_s)
-            await self._wait_gone(grace_s)
-        if self.running:
+            self._stopping = True
+            until = clock.now() + grace_s
+            await self._ask_to_stop(grace_s)
+            await self._wait_gone(until - clock.now())
+            self._stopping = False
             self._signal(signal.SIGKILL)
             await self._wait_gone(KILL_WAIT_S)
-        if self.running or not await self._group_empty(group):
+        if self.running:
             return False
-        self._group = None
         await self._port_free()
         return True
 
@@ -177,20 +186,15 @@ class ProcessKeeper:
         """SIGKILL to the group, now: for an operator who will not wait."""
         self._signal(signal.SIGKILL)
 
-    async def _ask_to_stop(self, pid: int, grace_s: float) -> None:
-        if self._stop_command is None:
+    async def _ask_to_stop(self, grace_s: float) -> None:
+        if self._stop_command is None or self._pid is None or grace_s <= 0:
             self._signal(signal.SIGTERM)
             return
-        port = str(self._address.port) if self._address is not None else ""
-        argv = [part.replace("${PID}", str(pid)).replace("${PORT}", port) for part in self._stop_command]
-        try:
-            child = await asyncio.create_subprocess_exec(
-                *argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-            )
-            async with asyncio.timeout(grace_s):
-                await child.wait()
-        except (OSError, TimeoutError) as error:
-            log.warning("%s: the stop command %s failed (%s); SIGTERM instead", self._replica, shlex.join(argv), error)
+        port = str(self._start.address.port) if self._start is not None else ""
+        argv = [part.replace("${PID}", str(self._pid)).replace("${PORT}", port) for part in self._stop_command]
+        error = await run_stop_command(argv, self._start, self._output, grace_s)
+        if error:
+            log.warning("%s: the stop command failed (%s); SIGTERM instead", self._replica, error)
             self._signal(signal.SIGTERM)
 
     async def _wait_gone(self, seconds: float) -> None:
@@ -198,18 +202,11 @@ class ProcessKeeper:
             async with asyncio.timeout(seconds):
                 await self._gone.wait()
 
-    async def _group_empty(self, pgid: int) -> bool:
-        deadline = clock.now() + KILL_WAIT_S
-        while group_members(pgid):
-            if clock.now() > deadline:
-                return False
-            self._signal(signal.SIGKILL)
-            await asyncio.sleep(POLL_S)
-        return True
-
     async def _port_free(self) -> None:
-        address, deadline = self._address, clock.now() + KILL_WAIT_S
-        while address is not None and not is_free(address.host, address.port):
+        if self._start is None:
+            return
+        address, deadline = self._start.address, clock.now() + KILL_WAIT_S
+        while not is_free(address.host, address.port):
             if clock.now() > deadline:
                 log.warning("%s is gone, yet port %d is still taken", self._replica, address.port)
                 return

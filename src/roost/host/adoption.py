@@ -1,0 +1,95 @@
+"""What a replica writes down about its running engine, and how the next roost takes that engine up.
+
+An engine is taken up only if it is the very process and the one this config would start; else it is stopped before
+anything else starts. Called by `host/replica.py` and `host/work.py`.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from roost.core.errors import StartError
+from roost.core.lifecycle import Fact, Order, State
+from roost.host import work
+from roost.host.keepers.base import Start
+from roost.host.launching import fingerprint, start_of
+from roost.logs import log
+
+if TYPE_CHECKING:
+    from roost.host.replica import Replica
+
+_HALF_WAY = frozenset({State.SUSPENDING, State.WAKING})
+
+
+def remember(replica: "Replica") -> None:
+    """Write down what runs and in which state, for the roost after this one."""
+    if not replica.owned or not replica.keeper.running or replica.started is None:
+        return
+    record = {
+        **replica.keeper.identity(),
+        **fingerprint(replica.started),
+        "model": replica.model,
+        "port": replica.address.port,
+        "state": str(replica.state),
+        "level": replica.level,
+    }
+    try:
+        replica.setup.store.write(replica.id, record)
+    except OSError as error:
+        log.warning("%s: the record for the next roost could not be written: %s", replica.id, error)
+
+
+async def recover(replica: "Replica") -> None:
+    """Adopt the engine of an earlier roost if it is the one this config would start; else stop it."""
+    record = replica.setup.store.read(replica.id)
+    if record is None:
+        return
+    start = _wanted(replica)
+    if not replica.keeper.adopt(record, start):
+        replica.setup.store.forget(replica.id)
+        return
+    if start is None or not _same(replica, start, record):
+        await _end(replica, "the config changed; the engine of the earlier roost is stopped")
+        return
+    replica.started = start
+    log.info("%s: adopted the engine of the earlier roost (pid %s)", replica.id, record["pid"])
+    await _take_up(replica, record)
+
+
+def _wanted(replica: "Replica") -> Start | None:
+    try:
+        return start_of(replica)
+    except (StartError, ValueError):
+        return None
+
+
+def _same(replica: "Replica", start: Start, record: dict[str, Any]) -> bool:
+    now = {**fingerprint(start), "port": replica.address.port}
+    return all(record.get(key) == value for key, value in now.items())
+
+
+async def _end(replica: "Replica", why: str) -> None:
+    """Its memory counts until it is gone: a survivor makes the replica STUCK, not COLD."""
+    log.info("%s: %s (pid %s)", replica.id, why, replica.keeper.pid)
+    if await replica.keeper.stop(replica.spec.stop_grace):
+        replica.setup.store.forget(replica.id)
+        return
+    replica.fact(Order.LOAD, why)
+    replica.fact(Order.STOP, why)
+    replica.fact(Fact.SURVIVED_KILL, "alive after SIGKILL")
+    replica.begin(lambda: work.until_unstuck(replica), "unstick")
+
+
+async def _take_up(replica: "Replica", record: dict[str, Any]) -> None:
+    before, level = record.get("state"), record.get("level")
+    asleep = await work.is_asleep(replica)
+    if asleep or (asleep is None and before == State.ASLEEP):
+        known = level if before == State.ASLEEP and isinstance(level, int) else None
+        replica.fell_asleep(known, "adopted asleep")
+    elif asleep is None and before in _HALF_WAY:
+        await _end(replica, f"its engine was {before} when the earlier roost ended, and cannot say what came of it")
+    elif before in (State.READY, State.DRAINING) and await work.answers(replica):
+        await work.learn(replica)
+        replica.fact(Fact.READY, "adopted ready")
+        remember(replica)
+    else:
+        replica.fact(Order.LOAD, "adopted while it started")
+        replica.begin(lambda: work.until_ready(replica), "load")

@@ -1,0 +1,173 @@
+"""A replica on a stage: a keeper and an engine that do as the script says, on the loop whose clock jumps.
+
+`Stage.script` is all that happened, one line a change: playbook tests compare it with what should have.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from roost import clock
+from roost.core.events import Changed
+from roost.core.lifecycle import State
+from roost.core.request import Address
+from roost.core.spec import EngineKind, ModelSpec
+from roost.engines.base import Machine
+from roost.engines.registry import adapter_for
+from roost.host.keepers.base import Start
+from roost.host.output import Output
+from roost.host.replica import Replica, Setup
+from roost.host.store import Store
+
+MACHINE = Machine(python="python", programs={"vllm": "/opt/vllm"}, modules=frozenset({"sglang"}), has_gpu=True)
+VLLM = ModelSpec(engine=EngineKind.VLLM, weights="org/model")
+
+
+class FakeKeeper:
+    """Starts and stops on paper; dies, or refuses to, when told."""
+
+    def __init__(self, *, owned: bool = True) -> None:
+        self.owned = owned
+        self.running = not owned
+        self.pid: int | None = None
+        self.cannot: Exception | None = None
+        self.immortal = False
+        self.stop_s = 1.0
+        self.adoptable = False
+        self._hear: Callable[[str], None] = lambda note: None
+
+    def on_gone(self, hear: Callable[[str], None]) -> None:
+        self._hear = hear
+
+    async def start(self, start: Start) -> None:
+        if self.cannot is not None:
+            raise self.cannot
+        self.running, self.pid = True, 4711
+
+    def identity(self) -> dict[str, Any]:
+        return {"pid": self.pid, "start_time": 1.0, "boot_id": "b"}
+
+    def adopt(self, identity: Mapping[str, Any], start: Start | None = None) -> bool:
+        if self.adoptable:
+            self.running, self.pid = True, identity["pid"]
+        return self.adoptable
+
+    async def stop(self, grace_s: float) -> bool:
+        if not self.owned or not self.running:
+            return True
+        await asyncio.sleep(self.stop_s)
+        if self.immortal:
+            return False
+        self.die("The engine was ended by SIGTERM.")
+        return True
+
+    def die(self, note: str) -> None:
+        self.running, self.pid = False, None
+        self._hear(note)
+
+    def memory_bytes(self) -> int | None:
+        return None
+
+
+@dataclass(slots=True)
+class FakeEngine:
+    """What answers at the replica's address: vLLM's endpoints, and faults by path."""
+
+    up: bool = True
+    asleep: bool = False
+    dev_mode: bool = True
+    refuse: dict[str, int] = field(default_factory=dict)
+    """Path -> status that it answers instead."""
+    hang: set[str] = field(default_factory=set)
+    body: dict[str, Any] = field(default_factory=dict)
+    """Path -> JSON that it answers."""
+    calls: list[str] = field(default_factory=list)
+
+    async def answer(self, request: httpx.Request) -> httpx.Response:
+        path = request.url.path
+        self.calls.append(f"{request.method} {request.url.raw_path.decode()}")
+        if path in self.hang:
+            await asyncio.Event().wait()
+        if not self.up:
+            raise httpx.ConnectError("All connection attempts failed")
+        if path in self.refuse:
+            return httpx.Response(self.refuse[path], text="out of memory")
+        if path == "/is_sleeping":
+            return httpx.Response(200, json={"is_sleeping": self.asleep}) if self.dev_mode else httpx.Response(404)
+        if path == "/sleep":
+            self.asleep = True
+        elif path == "/wake_up" and request.url.params.get("tags") != "weights":
+            self.asleep = False
+        return httpx.Response(200, json=self.body.get(path, {}))
+
+
+class Stage:
+    """One replica between a fake keeper and a fake engine."""
+
+    def __init__(self, folder: Path, spec: ModelSpec = VLLM) -> None:
+        self.keeper = FakeKeeper(owned=spec.url is None)
+        self.engine = FakeEngine()
+        self.last_byte_at: float | None = None
+        self.store = Store(folder)
+        for name in ("logs", "replicas"):
+            (folder / name).mkdir(exist_ok=True)
+        self._moved = asyncio.Event()
+        self.changes: list[Changed] = []
+        self.replica = Replica(self._setup(spec))
+        self.replica.subscribe(self._hear)
+        self.began = clock.now()
+
+    def _setup(self, spec: ModelSpec) -> Setup:
+        return Setup(
+            id="a/0",
+            model="a",
+            spec=spec,
+            adapter=adapter_for(spec),
+            keeper=self.keeper,
+            address=Address("127.0.0.1", 9),
+            machine=MACHINE,
+            store=self.store,
+            output=Output(self.store.log_path("a/0")),
+            cwd="/",
+            last_byte_at=lambda: self.last_byte_at,
+            transport=httpx.MockTransport(self.engine.answer),
+        )
+
+    def _hear(self, change: Changed) -> None:
+        self.changes.append(change)
+        self._moved.set()
+
+    async def until(self, state: State) -> None:
+        """Fails with the script so far if it is not there within an hour of the stage's time."""
+        try:
+            async with asyncio.timeout(3600):
+                while self.replica.state is not state:
+                    self._moved.clear()
+                    await self._moved.wait()
+        except TimeoutError:
+            raise AssertionError(f"never {state}:\n" + "\n".join(self.script)) from None
+
+    async def seconds(self, count: float) -> None:
+        """Let time pass on the stage."""
+        await asyncio.sleep(count)
+
+    @property
+    def script(self) -> list[str]:
+        """`0.0 cold -> starting: load`."""
+        return [
+            f"{change.at - self.began:.0f} {change.before} -> {change.after}: {change.event}" for change in self.changes
+        ]
+
+    @property
+    def record(self) -> dict[str, Any] | None:
+        """What the next roost would read."""
+        return self.store.read("a/0")
+
+    def leave_record(self, **changed: Any) -> None:
+        """A record as an earlier roost with the same config left it, but for `changed`."""
+        self.store.write("a/0", {**json.loads(json.dumps(changed))})

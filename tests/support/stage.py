@@ -4,7 +4,6 @@
 """
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -167,7 +166,3 @@ class Stage:
     def record(self) -> dict[str, Any] | None:
         """What the next roost would read."""
         return self.store.read("a/0")
-
-    def leave_record(self, **changed: Any) -> None:
-        """A record as an earlier roost with the same config left it, but for `changed`."""
-        self.store.write("a/0", {**json.loads(json.dumps(changed))})

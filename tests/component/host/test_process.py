@@ -35,9 +35,9 @@ class Kept:
         self.port = PortPicker().pick("127.0.0.1")
         self.notes: list[str] = []
         self.heard = asyncio.Event()
-        self.keeper.on_gone(self._gone)
+        self.keeper.on_gone(self.tell)
 
-    def _gone(self, note: str) -> None:
+    def tell(self, note: str) -> None:
         self.notes.append(note)
         self.heard.set()
 
@@ -124,7 +124,12 @@ async def test_gone_is_told_only_when_the_whole_group_is(tmp_path: Path) -> None
     pid = kept.keeper.pid
     assert pid is not None
     left: list[list[int]] = []
-    kept.keeper.on_gone(lambda note: (left.append(group_members(pid)), kept._gone(note))[1])
+
+    def gone(note: str) -> None:
+        left.append(group_members(pid))
+        kept.tell(note)
+
+    kept.keeper.on_gone(gone)
     os.kill(pid, signal.SIGKILL)
     assert "SIGKILL" in await kept.until_gone()
     assert left == [[]]

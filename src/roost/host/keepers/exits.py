@@ -14,9 +14,10 @@ LOOK_S = 0.25
 
 
 class ExitWatch:
-    """Calls `ended` with a phrase (`ended with exit status 1`) when the process is gone."""
+    """Calls `ended` when the process has ended. A child is reaped by `reap` only: until then nobody else can get
+    its number, so its group can be looked at and signalled safely."""
 
-    def __init__(self, pid: int, is_child: bool, ended: Callable[[str], None]) -> None:
+    def __init__(self, pid: int, is_child: bool, ended: Callable[[], None]) -> None:
         self._pid = pid
         self._is_child = is_child
         self._ended = ended
@@ -38,7 +39,11 @@ class ExitWatch:
             self._loop.remove_reader(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = None
-        self._ended(how_it_ended(_reap(self._pid) if self._is_child else None))
+        self._ended()
+
+    def reap(self) -> str:
+        """How it ended, as a phrase: `ended with exit status 1`."""
+        return how_it_ended(_reap(self._pid) if self._is_child else None)
 
 
 def _reap(pid: int) -> int | None:

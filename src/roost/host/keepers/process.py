@@ -133,14 +133,17 @@ class ProcessKeeper:
 
     # ending
 
-    def _leader_ended(self, how: str) -> None:
+    def _leader_ended(self) -> None:
         """The group's leader ended: say so once nothing that it started is left."""
+        pgid, watch = self._pid, self._watch
+        assert pgid is not None and watch is not None
+        left = group_members(pgid)
+        note = self._note(watch.reap())
         self._watch = None
-        note, pgid = self._note(how), self._pid
-        if pgid is None or not group_members(pgid):
-            self._all_gone(note)
-        else:
+        if left:
             spawn(self._sweep(pgid, note), f"sweep {self._replica}")
+        else:
+            self._all_gone(note)
 
     async def _sweep(self, pgid: int, note: str) -> None:
         """Leftovers have their grace while we stop the engine, else none: they hold its memory and serve nobody."""

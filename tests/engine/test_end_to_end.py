@@ -67,7 +67,7 @@ async def test_stream_ends_with_usage_and_is_counted(tmp_path: Path, tiny_models
         assert events[-1]["usage"]["completion_tokens"] == 12
         recent = (await roost.client.get("/api/v1/requests/recent")).json()["requests"][0]
         assert (recent["completion_tokens"], recent["outcome"]) == (12, "ok")
-        assert recent["events"] >= 2
+        assert recent["events"] >= 1  # pieces as they came: the kernel may join several events
 
 
 @live

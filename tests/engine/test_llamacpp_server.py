@@ -21,7 +21,11 @@ HELLO = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 8, "t
 
 def spec(weights: Path, *args: str, task: Task = Task.GENERATE, api_key: str | None = None) -> ModelSpec:
     return ModelSpec(
-        weights=str(weights), args=("--ctx-size 512 --threads 1", *args), task=task, sleep_after=None, api_key=api_key
+        weights=str(weights),
+        args=("--ctx-size", "512", "--threads", "1", *args),
+        task=task,
+        sleep_after=None,
+        api_key=api_key,
     )
 
 
@@ -99,7 +103,15 @@ def test_a_prompt_over_the_context_is_refused(engine: LlamaProcess) -> None:
 
 def test_slots_share_the_whole_context(tiny_models: Mapping[str, Path], tmp_path: Path) -> None:
     wide = ModelSpec(
-        weights=str(tiny_models["tiny-a"]), args=("--ctx-size 512 --threads 1",), concurrency=4, sleep_after=None
+        weights=str(tiny_models["tiny-a"]),
+        args=(
+            "--ctx-size",
+            "512",
+            "--threads",
+            "1",
+        ),
+        concurrency=4,
+        sleep_after=None,
     )
     with llama(wide, tmp_path / "log") as engine:
         assert engine.client.get("/props").json()["total_slots"] == 4
@@ -176,7 +188,7 @@ def test_a_taken_port_is_one_line(engine: LlamaProcess, tiny_models: Mapping[str
 
 
 def test_a_real_chat_model_answers_sensibly(smollm2: Path, tmp_path: Path) -> None:
-    with llama(spec(smollm2, "--chat-template chatml", "--no-warmup"), tmp_path / "log") as engine:
+    with llama(spec(smollm2, "--chat-template", "chatml", "--no-warmup"), tmp_path / "log") as engine:
         question = [{"role": "user", "content": "What is the capital of France?"}]
         answer = chat(engine, messages=question, max_tokens=16)
     assert "Paris" in text_of(answer)

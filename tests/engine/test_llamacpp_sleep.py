@@ -12,7 +12,9 @@ MIB = 1024 * 1024
 
 
 def test_idle_sleep_frees_the_weights_and_a_request_brings_them_back(large_model: Path, tmp_path: Path) -> None:
-    spec = ModelSpec(weights=str(large_model), args=("--ctx-size 512 --threads 1", "--no-warmup"), sleep_after=0.5)
+    spec = ModelSpec(
+        weights=str(large_model), args=("--ctx-size", "512", "--threads", "1", "--no-warmup"), sleep_after=0.5
+    )
     verify = LLAMACPP.verify(spec, "m")
     with llama(spec, tmp_path / "log") as engine:
         assert engine.perform(verify).status_code == 200
@@ -31,7 +33,15 @@ def test_idle_sleep_frees_the_weights_and_a_request_brings_them_back(large_model
 
 def test_a_pinned_model_is_given_no_idle_time(tiny_models: Mapping[str, Path], tmp_path: Path) -> None:
     spec = ModelSpec(
-        weights=str(tiny_models["tiny-a"]), args=("--ctx-size 512 --threads 1",), sleep_after=0.5, pin=True
+        weights=str(tiny_models["tiny-a"]),
+        args=(
+            "--ctx-size",
+            "512",
+            "--threads",
+            "1",
+        ),
+        sleep_after=0.5,
+        pin=True,
     )
     with llama(spec, tmp_path / "log") as engine:
         assert engine.asleep() is False
@@ -39,7 +49,16 @@ def test_a_pinned_model_is_given_no_idle_time(tiny_models: Mapping[str, Path], t
 
 
 def test_it_ends_at_once_while_asleep(tiny_models: Mapping[str, Path], tmp_path: Path) -> None:
-    spec = ModelSpec(weights=str(tiny_models["tiny-a"]), args=("--ctx-size 512 --threads 1",), sleep_after=0.5)
+    spec = ModelSpec(
+        weights=str(tiny_models["tiny-a"]),
+        args=(
+            "--ctx-size",
+            "512",
+            "--threads",
+            "1",
+        ),
+        sleep_after=0.5,
+    )
     with llama(spec, tmp_path / "log") as engine:
         engine.until(lambda: engine.asleep() is True, 10.0, "asleep")
         status, took = engine.stop()

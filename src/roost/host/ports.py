@@ -23,10 +23,6 @@ class PortPicker:
                 return port
         raise OSError("no free port found")
 
-    def release(self, port: int) -> None:
-        """The engine is gone."""
-        self._taken.discard(port)
-
 
 def is_free(host: str, port: int) -> bool:
     """True if nobody listens on it."""

@@ -35,7 +35,7 @@ def model_route(x: "Exchange") -> Route | None:
         message = f"The engine of model {route.name!r} does not serve {x.path}."
         x.refuse(Refusal(status=404, code="not_found", message=message))
         return None
-    if x.plane.paths.controls(route, x.path):
+    if x.plane.paths.controls(route, x.path if _is_plain(x.path) else _plain(x.path)):
         message = f"{x.path} controls the engine; an admin key may use /upstream/{route.name}{x.path}."
         x.refuse(Refusal(status=403, code="control_path", message=message))
         return None
@@ -99,6 +99,10 @@ def _rest_of(raw: str, name: str) -> str:
             return raw[at:]
         at = raw.find("/", at + 1)
     return "/"
+
+
+def _is_plain(path: str) -> bool:
+    return "%" not in path and "//" not in path and "/." not in path
 
 
 def _plain(path: str) -> str:

@@ -213,6 +213,7 @@ class Session(asyncio.Protocol):
         data, self._buffer = self._buffer, b""
         if data and self.exchange is not None:
             self.exchange.send_tunnel(data)
+        self.resume_reading()
 
     def pause_reading(self) -> None:
         """The engine cannot take more of a streamed body or tunnel."""
@@ -269,6 +270,8 @@ class Session(asyncio.Protocol):
         self.deadline_at = math.inf
         if self._closing:
             self.transport.abort()
+        elif self.exchange is not None and self._body is not None and self._paused:
+            self.deadline_at = now + self.plane.limits.body_idle_timeout  # it is the engine that takes no more
         elif self.exchange is not None and self._body is not None:
             limit = self.plane.limits.body_idle_timeout
             message = f"The request body stood still for {limit:g} s."

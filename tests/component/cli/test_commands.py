@@ -1,192 +1,161 @@
-"""Client commands over the real API on a Unix socket: what they send, what they say, how they end."""
+"""The command line as its user types it: real processes, a state home of its own."""
 
-import asyncio
 import json
-from collections.abc import Awaitable, Callable
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from roost.core.view import Goal
-from tests.support.command_line import Ended, FullConsole, beside, model, roost, serving, write_server
+from roost.host.ports import PortPicker
+from tests.support.roost import SRC
 
-Play = Callable[[], Awaitable[None]]
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of all instances; nothing of the developer's own is seen."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    for name in ("ROOST_URL", "ROOST_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    return tmp_path / "roost"
+LIMIT_S = 60
 
 
-def console(**more: Any) -> FullConsole:
-    return FullConsole(entries=[model("a", aliases=["gpt"]), model("team/b", "asleep", level=1)], **more)
+@dataclass
+class Shell:
+    """Runs `roost` with a state home in a temporary folder."""
+
+    home: Path
+
+    def __call__(self, *args: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
+        env = {**os.environ, "XDG_STATE_HOME": str(self.home / "state"), "PYTHONPATH": SRC, "COLUMNS": "80"}
+        done = subprocess.run(
+            [sys.executable, "-m", "roost", *args],
+            env=env,
+            cwd=self.home,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
+        )
+        assert not ok or done.returncode == 0, done.stderr + done.stdout
+        assert "Traceback" not in done.stderr
+        return done
 
 
-def run(folder: Path, over: FullConsole, *commands: tuple[str, ...]) -> list[Ended]:
-    """The commands one after another, while the API is served from `folder`."""
-
-    async def main() -> list[Ended]:
-        async with asyncio.timeout(30), serving(folder, over):
-            return [await beside(*command) for command in commands]
-
-    return asyncio.run(main())
+@pytest.fixture
+def roost(tmp_path: Path) -> Shell:
+    return Shell(tmp_path)
 
 
-def test_status_finds_the_roost_by_itself_as_a_table_and_as_json(home: Path) -> None:
-    table, text = run(home / "one", console(), ("status",), ("status", "--json"))
-    assert (table.code, text.code) == (0, 0)
-    assert "team/b" in table.out
-    assert "asleep 1" in table.out
-    assert json.loads(text.out)["models"][1]["name"] == "team/b"
-
-
-@pytest.mark.parametrize(
-    ("command", "goal", "told"),
-    [
-        (("load", "gpt"), Goal.READY, {"force": False, "level": None, "wait_s": 600.0}),
-        (("wake", "a", "--wait", "0"), Goal.READY, {"wait_s": 0.0}),
-        (("sleep", "a", "--level", "2", "--force"), Goal.ASLEEP, {"level": 2, "force": True}),
-        (("unload", "a"), Goal.STOPPED, {"by": "cli"}),
-        (("restart", "a", "--wait", "5"), Goal.RESTARTED, {"wait_s": 5.0}),
-    ],
-)
-def test_orders_arrive_as_they_were_meant(
-    home: Path, command: tuple[str, ...], goal: Goal, told: dict[str, Any]
-) -> None:
-    over = console()
-    (ended,) = run(home / "one", over, command)
-    assert (ended.code, ended.out) == (0, "Done.\n")
-    ((name, meant, options),) = over.orders
-    assert (name, meant) == ("a", goal)
-    assert told.items() <= options.items()
-
-
-def test_names_with_slashes_reach_their_model(home: Path) -> None:
-    over = console()
-    run(home / "one", over, ("wake", "team/b"))
-    assert over.orders[0][0] == "team/b"
-
-
-def test_unload_all_orders_every_model_and_names_those_that_refused(home: Path) -> None:
-    refused = {"success": False, "state": "ready", "message": "no", "status": 409}
-    over = console(results={"a": refused})
-    (ended,) = run(home / "one", over, ("unload", "--all"))
-    assert [name for name, _, _ in over.orders] == ["a", "team/b"]
-    assert (ended.code, ended.err) == (1, "Not unloaded: a.\n")
-
-
-@pytest.mark.parametrize(
-    ("status", "wait", "code"), [(409, "5", 1), (503, "5", 1), (202, "5", 1), (202, "0", 0), (200, "5", 0)]
-)
-def test_a_refusal_is_its_sentence_and_status_1_and_so_is_a_wait_in_vain(
-    home: Path, status: int, wait: str, code: int
-) -> None:
-    result = {"success": status == 200, "message": "A sentence.", "status": status}
-    (ended,) = run(home / "one", console(results={"a": result}), ("load", "a", "--wait", wait))
-    assert ended.code == code
-    assert (ended.err if code else ended.out) == "A sentence.\n"
-
-
-def test_an_unknown_model_is_said_in_the_server_s_words(home: Path) -> None:
-    for ended in run(home / "one", console(), ("load", "nobody"), ("logs", "nobody"), ("pin", "nobody")):
-        assert ended.code == 1
-        assert "nobody" in ended.err
-        assert ended.out == ""
-
-
-def test_logs_plan_requests_pin_and_cancel(home: Path) -> None:
-    over = console()
-    logs, plan, pin, cancel, gone = run(
-        home / "one", over, ("logs", "a", "-n", "2"), ("plan",), ("pin", "a"), ("cancel", "own/id"), ("cancel", "r9")
+@pytest.fixture
+def running(roost: Shell) -> Iterator[Shell]:
+    """Two simulated models in the background."""
+    port = PortPicker().pick("127.0.0.1")
+    config = roost.home / "roost.yaml"
+    config.write_text(
+        f"server: {{name: test, port: {port}}}\n"
+        "models:\n"
+        "  team/a: {engine: simulated, preload: true, aliases: [nick], args: ['--log-lines 3']}\n"
+        "  b: {engine: simulated}\n"
     )
-    assert logs.out == "line 198\nline 199\n"
-    assert plan.out == "Nothing to do now.\n"
-    assert (pin.code, cancel.code, gone.code) == (0, 0, 1)
-    assert over.cancelled == ["own/id"]
-    assert "r9" in gone.err
+    up = roost("up", "roost.yaml", "--detach")
+    try:
+        assert "team/a" in up.stdout
+        assert "ready" in up.stdout
+        yield roost
+    finally:
+        roost("down", ok=False)
 
 
-def test_events_are_a_line_each_until_roost_ends(home: Path) -> None:
-    over = console()
-    change = {"type": "state", "replica": "a/0", "model": "a", "before": "cold", "after": "starting", "reason": "why"}
-    told = {"type": "order", "model": "a", "goal": "ready", "by": "cli", "message": "Done."}
-
-    async def main(*more: str) -> Ended:
-        async with asyncio.timeout(30), serving(home / "one", over):
-            reader = asyncio.ensure_future(beside("events", *more))  # noqa: TID251 - a test's own
-            while over.hub.readers == 0:
-                await asyncio.sleep(0)
-            over.hub.publish(change)
-            over.hub.publish(told)
-            over.hub.close()
-            return await reader
-
-    ended = asyncio.run(main())
-    assert (ended.code, ended.err) == (0, "")
-    assert ended.out == "a/0: cold -> starting (why)\ncli asked for a to be ready: Done.\n"
-
-
-@pytest.mark.parametrize(
-    "command",
-    [("load",), ("unload",), ("unload", "a", "--all"), ("nonsense",), ("load", "a", "--wait", "-1"), ("sleep", "--x")],
-)
-def test_wrong_usage_is_status_2(command: tuple[str, ...]) -> None:
-    ended = roost(*command)
-    assert ended.code == 2
-    assert ended.err
+def test_orders_and_looks(running: Shell) -> None:
+    status = json.loads(running("status", "--json").stdout)
+    assert [(model["name"], model["state"]) for model in status["models"]] == [("team/a", "ready"), ("b", "cold")]
+    table = running("status").stdout
+    assert max(map(len, table.splitlines())) <= 80
+    assert "team/a" in table
+    assert running("sleep", "nick", "--level", "2").stdout == 'Model "team/a" is asleep.\n'
+    assert "asleep 2" in running("status").stdout
+    assert running("wake", "team/a").stdout == 'Model "team/a" is ready.\n'
+    assert running("load", "b").stdout == 'Model "b" is ready.\n'
+    assert "ready" in running("restart", "b").stdout
+    assert "pinned" in running("pin", "b").stdout
+    assert "(pinned)" in running("status").stdout
+    assert "not pinned" in running("unpin", "b").stdout
+    assert "cold" in running("unload", "b").stdout
+    assert "Next look" in running("plan").stdout or "Nothing to do" in running("plan").stdout
+    assert running("requests").stdout == "None.\n"
+    assert "listening http" in running("logs", "team/a", "-n", "20").stdout
+    assert running("unload", "--all").returncode == 0
 
 
-def test_without_a_running_roost_the_way_out_is_named(home: Path) -> None:
-    write_server(home / "dead", pid=2**22 + 7)
-    write_server(home / "reused", started_at=0.0)
-    (home / "broken").mkdir()
-    (home / "broken" / "server.json").write_text("{")
-    ended = roost("status")
-    assert ended.code == 2
-    assert "roost up" in ended.err
+def test_refusals_are_sentences(running: Shell) -> None:
+    for args, words in (
+        (("load", "nope"), "nope"),
+        (("logs", "nope"), "nope"),
+        (("cancel", "none"), "none"),
+        (("unload",), "--all"),
+        (("status", "--instance", "other"), "Running: test"),
+    ):
+        done = running(*args, ok=False)
+        assert done.returncode in (1, 2)
+        assert words in done.stderr
+        assert done.stdout == ""
+    again = running("up", "roost.yaml", "--plain", ok=False)
+    assert again.returncode == 2
+    assert "roost down" in again.stderr
 
 
-def test_several_are_listed_and_one_can_be_named(home: Path) -> None:
-    write_server(home / "two")
-    unclear, meant, wrong = run(
-        home / "one", console(), ("status",), ("status", "-i", "one"), ("down", "--instance", "three")
-    )
-    assert (unclear.code, meant.code, wrong.code) == (2, 0, 2)
-    assert all(name in unclear.err for name in ("one", "two", "--instance"))
-    assert "three" in wrong.err
+def test_down_leaves_nothing(running: Shell) -> None:
+    status = json.loads(running("status", "--json").stdout)
+    engine = status["models"][0]["pid"]
+    assert "Stopped." in running("down").stdout
+    assert not Path(f"/proc/{status['pid']}").exists()
+    assert not Path(f"/proc/{engine}").exists() or "Z" in Path(f"/proc/{engine}/stat").read_text()
+    nobody = running("status", ok=False)
+    assert nobody.returncode == 2
+    assert "No roost runs here" in nobody.stderr
 
 
-def test_the_instance_that_is_named_wins_over_the_environment(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ROOST_URL", "http://127.0.0.1:1")
-    named, by_folder = run(
-        home / "one", console(), ("status", "-i", "one"), ("status", "--state-dir", str(home / "one"))
-    )
-    assert (named.code, by_folder.code) == (0, 0)
+def test_broken_config_starts_nothing_and_names_every_line(roost: Shell) -> None:
+    (roost.home / "bad.yaml").write_text("models:\n  a: {engin: vllm}\n  b: {engine: vllm, sleep_after: soon}\n")
+    for command in (("up", "bad.yaml"), ("config", "check", "bad.yaml")):
+        done = roost(*command, ok=False)
+        assert done.returncode == 2
+        assert "bad.yaml:2" in done.stderr
+        assert "engine" in done.stderr
+        assert "bad.yaml:3" in done.stderr
+    missing = roost("up", "none.yaml", ok=False)
+    assert (missing.returncode, "cannot be read" in missing.stderr) == (2, True)
+    assert roost("up", ok=False).returncode == 2
 
 
-@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # httpcore's, on a refused Unix connect
-def test_a_socket_nobody_listens_on_is_said_in_a_sentence(home: Path) -> None:
-    write_server(home / "one")
-    ended = roost("status")
-    assert ended.code == 2
-    assert "cannot be reached" in ended.err
+def test_simulate_runs_a_production_config_anywhere(roost: Shell) -> None:
+    config = Path(SRC).parent / "examples" / "vllm-pair.yaml"
+    port = str(PortPicker().pick("127.0.0.1"))
+    roost("up", str(config), "--simulate", "--detach", "--port", port)
+    try:
+        models = json.loads(roost("status", "--json").stdout)["models"]
+        assert {model["engine"] for model in models} == {"simulated"}
+        assert "ready" in roost("load", models[0]["name"]).stdout
+    finally:
+        roost("down")
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8080", "http://", "ftp://x", "http://[bad", "http://127.0.0.1:1"])
-def test_a_wrong_url_is_said_in_a_sentence(url: str) -> None:
-    ended = roost("status", "--url", url)
-    assert ended.code == 2
-    assert url in ended.err
-    assert "Traceback" not in ended.err
+def test_serve_routes_and_starts_nothing(roost: Shell) -> None:
+    (roost.home / "r.yaml").write_text("models:\n  a: {engine: simulated}\n")
+    done = roost("serve", "r.yaml", ok=False)
+    assert done.returncode == 2
+    assert "port" in done.stderr
 
 
-def test_a_key_that_no_header_can_carry_is_refused_and_not_shown() -> None:
-    ended = roost("status", "--url", "http://127.0.0.1:1", "--api-key", "schlüssel\n")
-    assert ended.code == 2
-    assert "schlüssel" not in ended.err
+def test_overview_and_version_are_quick_and_light(roost: Shell) -> None:
+    assert roost("--version").stdout.startswith("roost 0.")
+    overview = roost("--help").stdout
+    for name in ("up", "serve", "down", "status", "demo", "bench", "sim-engine", "config"):
+        assert f"  {name} " in overview
+    script = "import sys; from roost.cli import main\ntry: main(['--version'])\nexcept SystemExit: pass\n"
+    script += "print(sorted({'httpx', 'starlette', 'pydantic', 'psutil', 'uvicorn'} & set(sys.modules)))"
+    env = {**os.environ, "PYTHONPATH": SRC}
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("name", ["up", "status", "config", "bench", "demo", "sim-engine", "logs", "unload"])
+def test_every_command_has_help(roost: Shell, name: str) -> None:
+    assert "Usage" in roost(name, "--help").stdout or "usage" in roost(name, "--help").stdout

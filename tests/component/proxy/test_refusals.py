@@ -77,6 +77,8 @@ BAD = {
     "unknown path": (request(b'{"model":"a"}', b"/nope"), 404, "not_found"),
     "engine lacks path": (request(b'{"model":"a"}', b"/rerank"), 404, "not_found"),
     "control path": (request(b'{"model":"a"}', b"/v1/load_lora_adapter"), 403, "control_path"),
+    "control path, encoded": (request(b'{"model":"a"}', b"/v1/%6coad_lora_adapter"), 403, "control_path"),
+    "control path, doubled slash": (request(b'{"model":"a"}', b"/v1//load_lora_adapter"), 403, "control_path"),
     "form without boundary": (request(b"x", extra=b"Content-Type: multipart/form-data\r\n"), 400, "bad_body"),
     "foreign origin": (request(b'{"model":"a"}', extra=b"Origin: https://evil.example\r\n"), 403, "foreign_origin"),
     "null origin": (request(b'{"model":"a"}', extra=b"Origin: null\r\n"), 403, "foreign_origin"),
@@ -168,6 +170,8 @@ def test_keys_scopes_allowlists_and_rates() -> None:
             same = [(await status_with(plane.raw, b"x-api-key: k-team\r\n", m))[1] for m in (b"a", b"none")]
             stripped = [answer.split(b'"message":')[1].split(b'"request_id"')[0] for answer in same]
             assert stripped[0].replace(b"'a'", b"'none'") == stripped[1]
+            options = await plane.raw(request(b'{"model":"a"}').replace(b"POST", b"OPTIONS"))
+            assert options.startswith(b"HTTP/1.1 401")  # only a browser's preflight goes without a key
             got, _ = await status_with(plane.raw, b"x-api-key: k-team\r\n", b"", b"/upstream/team-x/sleep")
             assert got == 403
             got, _ = await status_with(plane.raw, b"x-api-key: k-team\r\n", b"", b"/upstream/team-x/%73leep")

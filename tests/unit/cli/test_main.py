@@ -5,16 +5,8 @@ import sys
 
 import pytest
 
-from roost import __version__
 from roost.cli import COMMANDS, main
 from tests.support.command_line import roost
-
-
-def test_version_and_overview() -> None:
-    assert roost("--version").out == f"roost {__version__}\n"
-    overview = roost("--help")
-    assert overview.code == 0
-    assert all(name in overview.out for name in COMMANDS)
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name != "sim-engine"])
@@ -28,17 +20,6 @@ def test_the_simulated_engine_takes_the_place_of_its_command() -> None:
     command = [sys.executable, "-m", "roost", "sim-engine", "--help"]
     ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert "--served-model-name" in ended.stdout
-
-
-def test_the_overview_imports_no_command_and_nothing_heavy() -> None:
-    look = (
-        "import sys; from roost.cli import main\n"
-        "try: main(['--help'])\n"
-        "except SystemExit: pass\n"
-        "print([m for m in ('httpx', 'uvicorn', 'pydantic', 'starlette', 'psutil') if m in sys.modules])"
-    )
-    ended = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True, timeout=60)
-    assert ended.stdout.splitlines()[-1] == "[]"
 
 
 def test_windows_ends_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

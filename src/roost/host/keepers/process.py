@@ -42,6 +42,8 @@ class ProcessKeeper:
         self._stop_command = stop_command
         self._popen: subprocess.Popen[bytes] | None = None
         self._pid: int | None = None
+        self._group: int | None = None
+        """Process group, which outlives its leader until `stop` has seen it empty."""
         self._pidfd: int | None = None
         self._start_time: float | None = None
         self._address: Address | None = None
@@ -102,7 +104,7 @@ class ProcessKeeper:
         return found
 
     def _watch(self, pid: int) -> None:
-        self._pid = pid
+        self._pid = self._group = pid
         self._start_time = start_time(pid)
         self._gone.clear()
         self._pidfd = os.pidfd_open(pid)
@@ -125,14 +127,13 @@ class ProcessKeeper:
 
     def _leader_ended(self) -> None:
         """The group's leader ended: take what it left behind with it, then say so."""
-        pid = self._pid
         if self._pidfd is not None:
             asyncio.get_running_loop().remove_reader(self._pidfd)
             os.close(self._pidfd)
             self._pidfd = None
+        self._signal(signal.SIGKILL)  # before it is reaped: until then nobody else can get its number
         how = self._how_it_ended()
-        if pid is not None:
-            self._signal(signal.SIGKILL)
+        self._pid = None
         self._gone.set()
         self._hear(self._note(how))
 
@@ -152,23 +153,24 @@ class ProcessKeeper:
         return f"The engine {how}. Its last lines:\n  {text}" if text else f"The engine {how} and printed nothing."
 
     def _signal(self, number: signal.Signals) -> None:
-        if self._pid is not None:
+        if self._group is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._pid, number)
+                os.killpg(self._group, number)
 
     async def stop(self, grace_s: float) -> bool:
-        pid = self._pid
-        if pid is None:
+        group = self._group
+        if group is None:
             return True
         if self.running:
-            await self._ask_to_stop(pid, grace_s)
+            await self._ask_to_stop(group, grace_s)
             await self._wait_gone(grace_s)
-        self._signal(signal.SIGKILL)
-        await self._wait_gone(KILL_WAIT_S)
-        if self.running or not await self._group_empty(pid):
+        if self.running:
+            self._signal(signal.SIGKILL)
+            await self._wait_gone(KILL_WAIT_S)
+        if self.running or not await self._group_empty(group):
             return False
+        self._group = None
         await self._port_free()
-        self._pid = None
         return True
 
     def kill(self) -> None:

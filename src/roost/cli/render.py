@@ -136,8 +136,13 @@ def _why(model: dict[str, Any]) -> str:
     if model["state"] == "ready" and model["idle_s"] is not None:
         return f"for {since}, idle {format_duration(model['idle_s'])}"
     reason = (model["last_error"] if model["state"] in ("failed", "backoff") else model["reason"]) or ""
-    first = str(reason).splitlines()[0] if reason else ""
-    return f"for {since}: {first}" if first else f"for {since}"
+    return f"for {since}: {_short(str(reason))}" if reason else f"for {since}"
+
+
+def _short(reason: str) -> str:
+    """The first line, and where it leads on to a log's last lines, the very last of them."""
+    lines = [line for line in reason.splitlines() if line.strip()] or [""]
+    return f"{lines[0]} {lines[-1].strip()}" if lines[0].endswith(":") and len(lines) > 1 else lines[0]
 
 
 def live_view(status: dict[str, Any], recent: list[dict[str, Any]]) -> RenderableType:

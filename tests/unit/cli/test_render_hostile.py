@@ -65,6 +65,12 @@ def test_no_line_is_wider_than_the_screen(width: int) -> None:
     assert max(map(len, drawn(fleet(blocked, *MIXED), width))) <= width
 
 
+def test_an_error_with_log_lines_shows_the_last_of_them() -> None:
+    error = "The engine ended with exit status 3. Its last lines:\n  loading\n  OSError: no such file\n"
+    lines = drawn(fleet(model("bad", "backoff", last_error=error)), 200)
+    assert lines[2].endswith("for 12 s: The engine ended with exit status 3. Its last lines: OSError: no such file")
+
+
 def test_an_empty_fleet_is_a_table_too() -> None:
     assert drawn(fleet(), 80)[1].split() == ["model", "state", "busy", "memory", "why"]
 

@@ -54,9 +54,10 @@ async def unpin(ask: Ask) -> Response:
 
 
 async def unload_all(ask: Ask) -> Response:
-    """All at once: each answer stands beside its model's name; the status is the worst of them."""
+    """All at once: each answer stands beside its model's name; the status is the worst of them. Models that run
+    elsewhere are not ours to stop and are left out."""
     options = await options_of(ask, ask.options)
-    names = [model["name"] for model in ask.caller.only(ask.console.models())]
+    names = [model["name"] for model in ask.caller.only(ask.console.models()) if model.get("owned", True)]
     orders = [tasks.spawn(_obey(ask, name, Goal.STOPPED, options), f"unload {name}") for name in names]
     results = await asyncio.gather(*orders)
     worst = max((int(result.get("status", 200)) for result in results), default=200)

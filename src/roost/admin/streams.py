@@ -30,6 +30,11 @@ class _Source:
         self._items = items
         self._next: asyncio.Task[Any] | None = None
 
+    async def begin(self) -> None:
+        """Have it listen from here on: a generator takes its place only when it is first asked."""
+        self._next = tasks.spawn(self._one(), "admin stream: next")
+        await asyncio.sleep(0)
+
     async def next(self, timeout_s: float | None = None) -> Any:
         """The next item, `_END`, or `_NOTHING` when none came in time."""
         if self._next is None:
@@ -73,13 +78,15 @@ async def logs(ask: Ask) -> Response:
         return answer_json(whole)
     name = ask.model()["name"]
     lines = ask.whole_number("lines", LINES, MOST_LINES)
-    follower = ask.console.log_follow(name) if ask.flag("follow") and ask.request.method != "HEAD" else None
-    tail = ask.console.log_tail(name, lines) or []
-    text = "".join(line + "\n" for line in tail)
-    if follower is None:
-        return Response(text, media_type="text/plain")
-    source = _Source(follower)
-    return _Held(_followed(text, source), source, "text/plain")
+    if not ask.flag("follow") or ask.request.method == "HEAD":
+        return Response(_tail(ask, name, lines), media_type="text/plain")
+    source = _Source(ask.console.log_follow(name))
+    await source.begin()
+    return _Held(_followed(_tail(ask, name, lines), source), source, "text/plain")
+
+
+def _tail(ask: Ask, name: str, lines: int) -> str:
+    return "".join(line + "\n" for line in ask.console.log_tail(name, lines) or [])
 
 
 async def events(ask: Ask) -> Response:

@@ -89,7 +89,11 @@ class Api:
 
     def get(self, path: str, **query: Any) -> Any:
         """The decoded answer; ends the program with the server's sentence if it refuses."""
-        return self._answer(self._client.get(path, params=query)).json()
+        answer = self._answer(self._client.get(path, params=query))
+        try:
+            return answer.json()
+        except ValueError:
+            fail(f"What answers at {answer.url} is no roost: it sent no JSON.", 2)
 
     def send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
         """(status, decoded answer) of an order; refusals come back to be shown."""
@@ -123,16 +127,30 @@ def sentence(answer: httpx.Response) -> str:
 
 @contextmanager
 def connect(instance: str | None, state_dir: Path | None, url: str | None, key: str | None) -> Iterator[Api]:
-    """The API of the roost that is meant. Ends the program where it cannot be reached."""
-    headers = {"authorization": f"Bearer {key}"} if key else {}
-    if url is not None:
-        client = httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=30.0)
+    """The API of the roost that is meant. Ends the program where it cannot be reached.
+
+    `--instance` and `--state-dir` mean this machine, also where ROOST_URL is set.
+    """
+    if url is not None and instance is None and state_dir is None:
+        place, client = url, _remote(url, key)
     else:
         facts = choose(instance, state_dir)
-        transport = httpx.HTTPTransport(uds=facts["admin_socket"])
-        client = httpx.Client(transport=transport, base_url="http://localhost", timeout=30.0)
+        place = str(facts["admin_socket"])
+        client = httpx.Client(transport=httpx.HTTPTransport(uds=place), base_url="http://localhost", timeout=30.0)
     try:
         with client:
             yield Api(client)
     except httpx.HTTPError as error:
-        fail(f"The roost at {url or 'the admin socket'} cannot be reached: {error}.", 2)
+        fail(f"The roost at {place} cannot be reached: {error or type(error).__name__}.", 2)
+
+
+def _remote(url: str, key: str | None) -> httpx.Client:
+    try:
+        base = httpx.URL(url.rstrip("/"))
+    except httpx.InvalidURL as error:
+        fail(f"{url!r} is not a URL ({error}); write it like http://host:8080.", 2)
+    if base.scheme not in ("http", "https") or not base.host:
+        fail(f"{url!r} is not a URL of a roost; write it like http://host:8080.", 2)
+    if key is not None and not (key.isascii() and key.isprintable()):
+        fail("The API key has characters that no key can have; look at --api-key or ROOST_API_KEY.", 2)
+    return httpx.Client(base_url=base, headers={"authorization": f"Bearer {key}"} if key else {}, timeout=30.0)

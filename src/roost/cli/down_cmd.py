@@ -1,7 +1,5 @@
 """`roost down`: end a running roost in order. Needs no config."""
 
-import os
-import signal
 from typing import Annotated
 
 import psutil
@@ -20,14 +18,23 @@ def down(
     """Stop accepting, let answers end, stop the engines. Ctrl-C here cuts the waiting short over there, too."""
     facts = choose(instance, state_dir)
     pid = int(facts["pid"])
-    process = psutil.Process(pid)
-    os.kill(pid, signal.SIGTERM)
     typer.echo(f"Stopping {facts['instance']} (pid {pid}, {facts['address']}) ...")
     try:
-        process.wait(wait)
+        _stop(psutil.Process(pid), wait)
+    except psutil.NoSuchProcess:
+        pass  # it was gone already, or between two looks
+    except psutil.AccessDenied:
+        fail(f"Process {pid} belongs to another user; stop it as that user.", 1)
     except psutil.TimeoutExpired:
         fail(f"It is still stopping after {wait:g} s; `roost status` shows what runs.", 1)
-    except KeyboardInterrupt:
-        os.kill(pid, signal.SIGTERM)
-        process.wait(wait)
     typer.echo("Stopped.")
+
+
+def _stop(process: psutil.Process, wait: float) -> None:
+    """SIGTERM through psutil, which looks once more whether the pid is still the same process."""
+    process.terminate()
+    try:
+        process.wait(wait)
+    except KeyboardInterrupt:
+        process.terminate()
+        process.wait(wait)

@@ -44,7 +44,7 @@ def status(
 def logs(
     model: Annotated[str, typer.Argument(help="The model's name or alias.")],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines until Ctrl-C.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", help="How many of the last lines.", min=0)] = 50,
+    lines: Annotated[int, typer.Option("--lines", "-n", help="How many of the last lines.", min=1, max=10_000)] = 50,
     instance: InstanceOpt = None,
     state_dir: StateOpt = None,
     url: UrlOpt = None,
@@ -103,14 +103,18 @@ def requests(
 
 
 def events(
-    instance: InstanceOpt = None, state_dir: StateOpt = None, url: UrlOpt = None, api_key: KeyOpt = None
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    instance: InstanceOpt = None,
+    state_dir: StateOpt = None,
+    url: UrlOpt = None,
+    api_key: KeyOpt = None,
 ) -> None:
     """What happens, as it happens, one line each, until Ctrl-C."""
     with connect(instance, state_dir, url, api_key) as api:
         try:
             for line in api.lines("/api/v1/events"):
                 if line.startswith("data:"):
-                    typer.echo(_event_line(json.loads(line[5:])))
+                    typer.echo(line[5:].strip() if as_json else _event_line(json.loads(line[5:])))
         except KeyboardInterrupt:
             return
 
@@ -123,5 +127,7 @@ def _event_line(event: dict[str, Any]) -> str:
             parts = [f"{action['action']} {action['replica']}: {action['reason']}" for action in event["actions"]]
             parts += [f"blocked {blocked['model']}: {blocked['sentence']}" for blocked in event["blocked"]]
             return "plan: " + "; ".join(parts)
+        case "order":
+            return f"{event['by']} asked for {event['model']} to be {event['goal']}: {event['message']}"
         case _:
             return json.dumps(event)

@@ -1,6 +1,6 @@
 """Orders to a running roost: load, wake, sleep, unload, restart, pin, unpin, cancel."""
 
-from pathlib import Path
+from http import HTTPStatus
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -9,16 +9,21 @@ import typer
 from roost.cli.client import Api, InstanceOpt, KeyOpt, StateOpt, UrlOpt, connect, fail
 
 ModelArg = Annotated[str, typer.Argument(help="The model's name or alias.")]
-WaitOpt = Annotated[float, typer.Option("--wait", help="Seconds to wait for it; 0 returns at once.", min=0)]
+WaitOpt = Annotated[float, typer.Option("--wait", help="Seconds to wait for it; 0 returns at once.", min=0, max=1200)]
 ForceOpt = Annotated[bool, typer.Option("--force", help="Do not wait for running requests.")]
 WAIT_S = 600.0
 
 
 def order(api: Api, model: str, action: str, **body: Any) -> None:
-    """Send an order and say what came of it; ends the program with status 1 if it was refused."""
-    status, answer = api.send("POST", f"/api/v1/models/{quote(model)}/{action}", body)
+    """Send an order for one model and say what came of it."""
+    _send(api, f"/api/v1/models/{quote(model)}/{action}", body)
+
+
+def _send(api: Api, path: str, body: dict[str, Any]) -> None:
+    """Ends the program with status 1 if the order was refused, or was waited for in vain."""
+    status, answer = api.send("POST", path, body)
     message = answer.get("message") or (answer.get("error") or {}).get("message") or f"The server answered {status}."
-    if status >= 400:
+    if status >= 400 or (status == HTTPStatus.ACCEPTED and body.get("wait")):
         fail(str(message), 1)
     typer.echo(message)
 
@@ -80,10 +85,8 @@ def unload(
     with connect(instance, state_dir, url, api_key) as api:
         if model is not None:
             order(api, model, "unload", wait=wait, force=force)
-            return
-        names = [row["name"] for row in api.get("/api/v1/models")["models"] if row["owned"]]
-        for name in names:
-            order(api, name, "unload", wait=0, force=force)
+        else:
+            _send(api, "/api/v1/unload-all", {"wait": wait, "force": force})
 
 
 def restart(
@@ -127,7 +130,7 @@ def unpin(
 def cancel(
     request_id: Annotated[str, typer.Argument(help="As `roost requests` shows it.")],
     instance: InstanceOpt = None,
-    state_dir: Path | None = None,
+    state_dir: StateOpt = None,
     url: UrlOpt = None,
     api_key: KeyOpt = None,
 ) -> None:

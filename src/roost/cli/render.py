@@ -1,8 +1,15 @@
-"""Tables for people: the fleet and its requests. Pure functions of the API's JSON to rich renderables."""
+"""Tables for people: the fleet and its requests. Pure functions of the API's JSON to rich renderables.
 
-from typing import Any
+What engines, clients and configs wrote is shown as it is, never read as markup or as escape codes of a terminal:
+an error like `[/rank0] failed` must not break the page that shows it.
+"""
 
-from rich.console import Group, RenderableType
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.padding import Padding
+from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
@@ -17,30 +24,92 @@ STYLES = {
     "backoff": "red",
 }
 MOVING = "yellow"
+WHY_WIDTH = 32
+"""Where less than this is left beside the other columns, the reason stands on a line of its own."""
+NAME_WIDTH = 12
+"""A model's name is cut to no less than this."""
+WIDE = 110
+"""From here on pid and port are shown as well."""
 
 
 def status_table(status: dict[str, Any]) -> RenderableType:
-    """The fleet: one row a model, with the reason of its state."""
-    table = Table(box=None, pad_edge=False, show_edge=False, header_style="dim", expand=False)
-    for name, justify in (
-        ("model", "left"),
-        ("state", "left"),
-        ("busy", "right"),
-        ("memory", "right"),
-        ("why", "left"),
-    ):
-        table.add_column(name, justify=justify, overflow="fold" if name == "why" else "ellipsis", no_wrap=name != "why")  # type: ignore[arg-type]
-    for model in status["models"]:
-        table.add_row(model["name"], _state(model), _busy(model), _memory(model), _why(model))
-    return Group(_headline(status), table)
+    """The fleet: one row a model, with the reason of its state beside it or, on a narrow screen, below it."""
+    return Group(_headline(status), _Fleet(status["models"]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Fleet:
+    """The models as a table whose form depends on the width it gets."""
+
+    models: list[dict[str, Any]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        wide = options.max_width >= WIDE
+        rows = [_cells(model, wide) for model in self.models]
+        name, *others = _widths(rows, wide)
+        rest = sum(others) + 2 * len(others)
+        if name + rest + 2 + WHY_WIDTH <= options.max_width:
+            yield _beside(self.models, rows, wide)
+            return
+        table = _columns([min(name, max(NAME_WIDTH, options.max_width - rest)), *others], wide)
+        for cells in rows:
+            table.add_row(*cells)
+        header, *lines = console.render_lines(table, options, pad=False)
+        yield Segments([*header, Segment.line()])
+        for model, line in zip(self.models, lines, strict=True):
+            yield Segments([*line, Segment.line()])
+            yield Padding(_plain(_why(model), "dim"), (0, 0, 0, 2), expand=False)
+
+
+def _beside(models: list[dict[str, Any]], rows: list[tuple[Text, ...]], wide: bool) -> Table:
+    table = _columns(_widths(rows, wide), wide)
+    table.add_column("why", overflow="fold")
+    for model, cells in zip(models, rows, strict=True):
+        table.add_row(*cells, _plain(_why(model)))
+    return table
+
+
+def _names(wide: bool) -> tuple[str, ...]:
+    return ("model", "state", "busy", "memory", "pid", "port") if wide else ("model", "state", "busy", "memory")
+
+
+def _widths(rows: list[tuple[Text, ...]], wide: bool) -> list[int]:
+    """What each column would like to have, in cells."""
+    return [max([len(name), *(row[at].cell_len for row in rows)]) for at, name in enumerate(_names(wide))]
+
+
+def _columns(widths: list[int], wide: bool) -> Table:
+    table = _table()
+    for name, width in zip(_names(wide), widths, strict=True):
+        side: Literal["left", "right"] = "left" if name in ("model", "state") else "right"
+        table.add_column(name, justify=side, no_wrap=True, overflow="ellipsis", min_width=width, max_width=width)
+    return table
+
+
+def _table() -> Table:
+    return Table(box=None, pad_edge=False, show_edge=False, header_style="dim", expand=False)
+
+
+def _cells(model: dict[str, Any], wide: bool) -> tuple[Text, ...]:
+    cells = (_plain(model["name"]), _state(model), Text(_busy(model)), Text(_memory(model)))
+    if not wide:
+        return cells
+    return (*cells, Text(str(model.get("pid") or "-")), Text(str(model.get("port") or "-")))
+
+
+def _plain(text: object, style: str = "") -> Text:
+    """Text from outside: no markup, one line, no escape codes."""
+    return Text(Text.from_ansi(" ".join(str(text).split())).plain, style=style)
 
 
 def _headline(status: dict[str, Any]) -> Text:
-    memory = status["memory"]
-    bound = f" of {memory['max_resident']}" if memory["max_resident"] is not None else ""
+    memory = status.get("memory") or {}  # a key limited to some models is not told
     text = Text("roost ", style="bold")
     text.append(f"{status['state']} on http://{status['address']}", style="bold")
-    text.append(f"   {memory['resident']}{bound} awake   up {format_duration(status['uptime_s'])}", style="dim")
+    if "resident" in memory:
+        bound = f" of {memory['max_resident']}" if memory.get("max_resident") is not None else ""
+        text.append(f"   {memory['resident']}{bound} awake", style="dim")
+    text.append(f"   up {format_duration(status['uptime_s'])}", style="dim")
     return text
 
 
@@ -67,8 +136,13 @@ def _why(model: dict[str, Any]) -> str:
     if model["state"] == "ready" and model["idle_s"] is not None:
         return f"for {since}, idle {format_duration(model['idle_s'])}"
     reason = (model["last_error"] if model["state"] in ("failed", "backoff") else model["reason"]) or ""
-    first = str(reason).splitlines()[0] if reason else ""
-    return f"for {since}: {first}" if first else f"for {since}"
+    return f"for {since}: {_short(str(reason))}" if reason else f"for {since}"
+
+
+def _short(reason: str) -> str:
+    """The first line, and where it leads on to a log's last lines, the very last of them."""
+    lines = [line for line in reason.splitlines() if line.strip()] or [""]
+    return f"{lines[0]} {lines[-1].strip()}" if lines[0].endswith(":") and len(lines) > 1 else lines[0]
 
 
 def live_view(status: dict[str, Any], recent: list[dict[str, Any]]) -> RenderableType:
@@ -81,7 +155,7 @@ def live_view(status: dict[str, Any], recent: list[dict[str, Any]]) -> Renderabl
 
 def requests_table(rows: list[dict[str, Any]]) -> Table:
     """Requests, in flight or settled."""
-    table = Table(box=None, pad_edge=False, show_edge=False, header_style="dim")
+    table = _table()
     for name in ("request", "model", "what", "age", "first", "tokens"):
         table.add_column(name, justify="right" if name in ("age", "first", "tokens") else "left", no_wrap=True)
     for row in rows:
@@ -90,8 +164,8 @@ def requests_table(rows: list[dict[str, Any]]) -> Table:
         tokens = row["completion_tokens"] if row["completion_tokens"] is not None else "-"
         first = "-" if row["ttft_s"] is None else f"{row['ttft_s']:.2f} s"
         table.add_row(
-            row["id"],
-            row["model"] or "-",
+            _plain(row["id"]),
+            _plain(row["model"] or "-"),
             Text(what, style="" if good else "red"),
             f"{row['age_s']:.2f} s",
             first,

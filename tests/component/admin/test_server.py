@@ -196,3 +196,20 @@ def test_a_socket_that_cannot_be_served_is_an_error(tmp_path: Path) -> None:
         await server.stop()
 
     asyncio.run(main())
+
+
+def test_a_line_written_while_the_tail_is_read_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    console = FakeConsole()
+
+    def tail(name: str, lines: int) -> list[str]:
+        console.lines.publish({"line": "written meanwhile"})
+        return ["the tail"]
+
+    monkeypatch.setattr(console, "log_tail", tail)
+
+    async def play(client: httpx.AsyncClient) -> None:
+        async with client.stream("GET", "/api/v1/models/a/logs?follow=1") as answer:
+            lines = answer.aiter_lines()
+            assert [await anext(lines), await anext(lines)] == ["the tail", "written meanwhile"]
+
+    run(tmp_path / "api.sock", console, play)

@@ -281,3 +281,9 @@ def test_key_names_beyond_ascii_are_read_as_utf_8() -> None:
 
 def test_an_error_carries_the_request_s_id() -> None:
     assert error(get("/v1/models/xyz", {"X-Request-Id": "id-7"}))["request_id"] == "id-7"
+
+
+def test_unload_all_leaves_out_what_runs_elsewhere() -> None:
+    console = FakeConsole(entries=[entry("ours", owned=True), entry("theirs", owned=False)])
+    assert ask(console, "POST", "/api/v1/unload-all").status_code == 200
+    assert [name for name, _, _ in console.orders] == ["ours"]

@@ -51,7 +51,7 @@ def _asked_model(x: "Exchange") -> tuple[str | None, str]:
             return field.value, "form"
     elif x.body:
         asked = peek(x.body)
-        x.request.stream = bool(asked.stream)
+        x.request.stream = asked.stream
         if asked.model is not None:
             return asked.model, "json"
     for key, value in parse_qsl(x.query.decode("ascii"), max_num_fields=MAX_QUERY_FIELDS) if x.query else ():

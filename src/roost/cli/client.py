@@ -42,10 +42,13 @@ def read_server(state_dir: Path) -> dict[str, Any] | None:
 
 
 def is_roost(pid: int, started_at: float) -> bool:
-    """True if this pid is still the process that wrote `started_at`: pids are reused."""
+    """True if this pid is still the process that wrote `started_at`: pids are reused, and a clock set back makes
+    any process look old enough, so its command line must be Python's, too."""
     try:
         process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= started_at + START_SLACK_S
+        if process.status() == psutil.STATUS_ZOMBIE or process.create_time() > started_at + START_SLACK_S:
+            return False
+        return any("python" in word or "roost" in word for word in process.cmdline()[:2])
     except psutil.Error:
         return False
 
@@ -87,21 +90,17 @@ class Api:
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
 
-    def get(self, path: str, **query: Any) -> Any:
-        """The decoded answer; ends the program with the server's sentence if it refuses."""
-        answer = self._answer(self._client.get(path, params=query))
-        try:
-            return answer.json()
-        except ValueError:
-            fail(f"What answers at {answer.url} is no roost: it sent no JSON.", 2)
+    def get(self, path: str, has: str) -> dict[str, Any]:
+        """The decoded answer, in which every roost puts `has`; ends the program with the server's sentence if it
+        refuses."""
+        return _decoded(self._answer(self._client.get(path)), {has})
 
     def send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
         """(status, decoded answer) of an order; refusals come back to be shown."""
         answer = self._client.request(method, path, json=body, timeout=ORDER_LIMIT_S)
-        try:
-            return answer.status_code, dict(answer.json())
-        except ValueError:
-            return answer.status_code, {"message": answer.text}
+        if answer.status_code >= 400:
+            return answer.status_code, {"message": sentence(answer)}
+        return answer.status_code, _decoded(answer, {"success", "cancelled"})
 
     def lines(self, path: str, **query: Any) -> Iterator[str]:
         """A text stream, line by line."""
@@ -115,6 +114,17 @@ class Api:
         if answer.status_code >= 400:
             fail(sentence(answer), 1)
         return answer
+
+
+def _decoded(answer: httpx.Response, one_of: set[str]) -> dict[str, Any]:
+    """The JSON of a roost's answer. Another server's 200 must not pass for an order obeyed."""
+    try:
+        facts = answer.json()
+    except ValueError:
+        facts = None
+    if not isinstance(facts, dict) or one_of.isdisjoint(facts):
+        fail(f"What answers at {answer.url} is no roost; look at --url or ROOST_URL.", 2)
+    return facts
 
 
 def sentence(answer: httpx.Response) -> str:

@@ -5,9 +5,13 @@ from typing import Annotated
 import psutil
 import typer
 
+from roost import clock
 from roost.cli.client import InstanceOpt, StateOpt, choose, fail
 
 LIMIT_S = 120.0
+LOOK_S = 0.2
+SIGNALS = 3
+"""What a roost knows: the first ends it in order, the second cuts answers, the third kills the engines."""
 
 
 def down(
@@ -15,7 +19,8 @@ def down(
     state_dir: StateOpt = None,
     wait: Annotated[float, typer.Option(help="Seconds to wait for its end.", min=0)] = LIMIT_S,
 ) -> None:
-    """Stop accepting, let answers end, stop the engines. Ctrl-C here cuts the waiting short over there, too."""
+    """Stop accepting, let answers end, stop the engines. Ctrl-C here cuts running answers over there; once more kills
+    the engines."""
     facts = choose(instance, state_dir)
     pid = int(facts["pid"])
     typer.echo(f"Stopping {facts['instance']} (pid {pid}, {facts['address']}) ...")
@@ -31,10 +36,28 @@ def down(
 
 
 def _stop(process: psutil.Process, wait: float) -> None:
-    """SIGTERM through psutil, which looks once more whether the pid is still the same process."""
-    process.terminate()
-    try:
-        process.wait(wait)
-    except KeyboardInterrupt:
-        process.terminate()
-        process.wait(wait)
+    """SIGTERM through psutil, which looks once more whether the pid is still the same process.
+
+    Each Ctrl-C passes another on. The one after the last leaves, and says so.
+    """
+    for _ in range(SIGNALS):
+        try:
+            process.terminate()
+            _wait_until_gone(process, wait)
+            return
+        except KeyboardInterrupt:
+            continue
+    fail(f"Left alone while it still stops (pid {process.pid}).", 1)
+
+
+def _wait_until_gone(process: psutil.Process, wait: float) -> None:
+    """Raises psutil.TimeoutExpired. A zombie is gone, too: the first process of a container may never reap it."""
+    deadline = clock.now() + wait
+    while process.status() != psutil.STATUS_ZOMBIE:
+        left = max(deadline - clock.now(), 0.0)
+        try:
+            process.wait(min(LOOK_S, left))
+            return
+        except psutil.TimeoutExpired:
+            if left == 0.0:
+                raise

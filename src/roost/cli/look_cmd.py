@@ -27,7 +27,7 @@ def status(
 ) -> None:
     """Who is awake, who sleeps, who waits, and why."""
     with connect(instance, state_dir, url, api_key) as api:
-        facts = api.get("/api/v1/status")
+        facts = api.get("/api/v1/status", has="models")
         if as_json:
             typer.echo(json.dumps(facts, indent=1))
         elif not watch:
@@ -36,7 +36,7 @@ def status(
             with Live(status_table(facts), console=Console(), auto_refresh=False) as live:
                 try:
                     while not threading.Event().wait(WATCH_S):
-                        live.update(status_table(api.get("/api/v1/status")), refresh=True)
+                        live.update(status_table(api.get("/api/v1/status", has="models")), refresh=True)
                 except KeyboardInterrupt:
                     return
 
@@ -68,7 +68,7 @@ def plan(
 ) -> None:
     """What the running roost would do now, what it cannot do, and why."""
     with connect(instance, state_dir, url, api_key) as api:
-        facts = api.get("/api/v1/plan")
+        facts = api.get("/api/v1/plan", has="actions")
     if as_json:
         typer.echo(json.dumps(facts, indent=1))
         return
@@ -92,7 +92,7 @@ def requests(
 ) -> None:
     """Requests in flight, or the recent ones."""
     with connect(instance, state_dir, url, api_key) as api:
-        rows = api.get("/api/v1/requests/recent" if recent else "/api/v1/requests")["requests"]
+        rows = api.get("/api/v1/requests/recent" if recent else "/api/v1/requests", has="requests")["requests"]
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
     elif rows:

@@ -10,6 +10,7 @@ from roost.cli.client import Api, InstanceOpt, KeyOpt, StateOpt, UrlOpt, connect
 
 ModelArg = Annotated[str, typer.Argument(help="The model's name or alias.")]
 WaitOpt = Annotated[float, typer.Option("--wait", help="Seconds to wait for it; 0 returns at once.", min=0, max=1200)]
+NoWaitOpt = Annotated[bool, typer.Option("--no-wait", help="Return at once, as --wait 0 does.")]
 ForceOpt = Annotated[bool, typer.Option("--force", help="Do not wait for running requests.")]
 WAIT_S = 600.0
 
@@ -22,15 +23,16 @@ def order(api: Api, model: str, action: str, **body: Any) -> None:
 def _send(api: Api, path: str, body: dict[str, Any]) -> None:
     """Ends the program with status 1 if the order was refused, or was waited for in vain."""
     status, answer = api.send("POST", path, body)
-    message = answer.get("message") or (answer.get("error") or {}).get("message") or f"The server answered {status}."
+    message = str(answer.get("message") or f"The server answered {status}.")
     if status >= 400 or (status == HTTPStatus.ACCEPTED and body.get("wait")):
-        fail(str(message), 1)
+        fail(message, 1)
     typer.echo(message)
 
 
 def load(
     model: ModelArg,
     wait: WaitOpt = WAIT_S,
+    no_wait: NoWaitOpt = False,
     instance: InstanceOpt = None,
     state_dir: StateOpt = None,
     url: UrlOpt = None,
@@ -38,12 +40,13 @@ def load(
 ) -> None:
     """Start a model, or wake it if it sleeps."""
     with connect(instance, state_dir, url, api_key) as api:
-        order(api, model, "load", wait=wait)
+        order(api, model, "load", wait=0.0 if no_wait else wait)
 
 
 def wake(
     model: ModelArg,
     wait: WaitOpt = WAIT_S,
+    no_wait: NoWaitOpt = False,
     instance: InstanceOpt = None,
     state_dir: StateOpt = None,
     url: UrlOpt = None,
@@ -51,13 +54,14 @@ def wake(
 ) -> None:
     """Wake a sleeping model (and start one that is not loaded)."""
     with connect(instance, state_dir, url, api_key) as api:
-        order(api, model, "wake", wait=wait)
+        order(api, model, "wake", wait=0.0 if no_wait else wait)
 
 
 def sleep(
     model: ModelArg,
     level: Annotated[int | None, typer.Option(help="1 keeps the weights in host memory, 2 keeps nothing.")] = None,
     wait: WaitOpt = WAIT_S,
+    no_wait: NoWaitOpt = False,
     force: ForceOpt = False,
     instance: InstanceOpt = None,
     state_dir: StateOpt = None,
@@ -66,13 +70,14 @@ def sleep(
 ) -> None:
     """Put a model to sleep, once its running requests have ended."""
     with connect(instance, state_dir, url, api_key) as api:
-        order(api, model, "sleep", wait=wait, force=force, level=level)
+        order(api, model, "sleep", wait=0.0 if no_wait else wait, force=force, level=level)
 
 
 def unload(
     model: Annotated[str | None, typer.Argument(help="The model's name or alias.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All models.")] = False,
     wait: WaitOpt = WAIT_S,
+    no_wait: NoWaitOpt = False,
     force: ForceOpt = False,
     instance: InstanceOpt = None,
     state_dir: StateOpt = None,
@@ -84,14 +89,15 @@ def unload(
         fail("Name one model, or say --all.", 2)
     with connect(instance, state_dir, url, api_key) as api:
         if model is not None:
-            order(api, model, "unload", wait=wait, force=force)
+            order(api, model, "unload", wait=0.0 if no_wait else wait, force=force)
         else:
-            _send(api, "/api/v1/unload-all", {"wait": wait, "force": force})
+            _send(api, "/api/v1/unload-all", {"wait": 0.0 if no_wait else wait, "force": force})
 
 
 def restart(
     model: ModelArg,
     wait: WaitOpt = WAIT_S,
+    no_wait: NoWaitOpt = False,
     force: ForceOpt = False,
     instance: InstanceOpt = None,
     state_dir: StateOpt = None,
@@ -100,7 +106,7 @@ def restart(
 ) -> None:
     """Stop a model's engine and start it again; new requests wait meanwhile."""
     with connect(instance, state_dir, url, api_key) as api:
-        order(api, model, "restart", wait=wait, force=force)
+        order(api, model, "restart", wait=0.0 if no_wait else wait, force=force)
 
 
 def pin(
@@ -138,5 +144,5 @@ def cancel(
     with connect(instance, state_dir, url, api_key) as api:
         status, answer = api.send("DELETE", f"/api/v1/requests/{quote(request_id, safe='')}")
         if status >= 400:
-            fail(str((answer.get("error") or {}).get("message") or answer), 1)
+            fail(str(answer["message"]), 1)
         typer.echo(f"Cancelled {request_id}.")

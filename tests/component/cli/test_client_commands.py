@@ -3,7 +3,9 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -50,6 +52,11 @@ def test_status_finds_the_roost_by_itself_as_a_table_and_as_json(home: Path) -> 
     [
         (("load", "gpt"), Goal.READY, {"force": False, "level": None, "wait_s": 600.0}),
         (("wake", "a", "--wait", "0"), Goal.READY, {"wait_s": 0.0}),
+        (("load", "a", "--no-wait"), Goal.READY, {"wait_s": 0.0}),
+        (("wake", "a", "--no-wait"), Goal.READY, {"wait_s": 0.0}),
+        (("sleep", "a", "--no-wait"), Goal.ASLEEP, {"wait_s": 0.0}),
+        (("restart", "a", "--no-wait"), Goal.RESTARTED, {"wait_s": 0.0}),
+        (("unload", "a", "--no-wait", "--wait", "9"), Goal.STOPPED, {"wait_s": 0.0}),
         (("sleep", "a", "--level", "2", "--force"), Goal.ASLEEP, {"level": 2, "force": True}),
         (("unload", "a"), Goal.STOPPED, {"by": "cli"}),
         (("restart", "a", "--wait", "5"), Goal.RESTARTED, {"wait_s": 5.0}),
@@ -75,7 +82,8 @@ def test_names_with_slashes_reach_their_model(home: Path) -> None:
 def test_unload_all_orders_every_model_and_names_those_that_refused(home: Path) -> None:
     refused = {"success": False, "state": "ready", "message": "no", "status": 409}
     over = console(results={"a": refused})
-    (ended,) = run(home / "one", over, ("unload", "--all"))
+    (ended,) = run(home / "one", over, ("unload", "--all", "--no-wait"))
+    assert {options["wait_s"] for _, _, options in over.orders} == {0.0}
     assert [name for name, _, _ in over.orders] == ["a", "team/b"]
     assert (ended.code, ended.err) == (1, "Not unloaded: a.\n")
 
@@ -184,6 +192,41 @@ def test_a_wrong_url_is_said_in_a_sentence(url: str) -> None:
     assert ended.code == 2
     assert url in ended.err
     assert "Traceback" not in ended.err
+
+
+class _Stranger(BaseHTTPRequestHandler):
+    """A server that answers 200 to everything, as a web page's may."""
+
+    def answer(self) -> None:
+        body = getattr(self.server, "body", b"")
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_POST = do_DELETE = answer
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing on stderr, which the test reads."""
+
+
+@pytest.mark.parametrize("body", [b'{"ok": true}', b"[1]", b"7", b"<html>", b""])
+@pytest.mark.parametrize(
+    "command",
+    [("status",), ("plan",), ("requests",), ("load", "a"), ("unload", "--all"), ("pin", "a"), ("cancel", "r")],
+)
+def test_another_server_s_200_is_no_success(command: tuple[str, ...], body: bytes) -> None:
+    with HTTPServer(("127.0.0.1", 0), _Stranger) as server:
+        server.__dict__["body"] = body
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            ended = roost(*command, "--url", f"http://127.0.0.1:{server.server_port}")
+        finally:
+            server.shutdown()
+            thread.join()
+    assert (ended.code, ended.out) == (2, "")
+    assert "is no roost" in ended.err
 
 
 def test_a_key_that_no_header_can_carry_is_refused_and_not_shown() -> None:

@@ -35,7 +35,13 @@ def arguments() -> argparse.Namespace:
     p.add_argument(
         "--quiet", type=float, default=0.15, help="CPU of others, in cores, above which a sample is disturbed"
     )
-    p.add_argument("--nice", type=int, default=0, help="such as -10: priority where others share the machine (root)")
+    p.add_argument(
+        "--priority",
+        type=int,
+        default=0,
+        metavar="NICE",
+        help="such as -10: first where others share the machine (root)",
+    )
     return p.parse_args()
 
 
@@ -76,6 +82,7 @@ class Run:
         self.samples: list[cells.Sample] = []
         self.skipped: dict[str, str] = {}
         self.versions: dict[str, str] = {}
+        self.settings: dict[str, str] = {}
         self.stem = home.BENCH / "results" / time.strftime("%Y-%m-%d-%H%M%S")
         self.began = time.strftime("%Y-%m-%d %H:%M:%S")
 
@@ -85,7 +92,8 @@ class Run:
             if name in self.skipped:
                 continue
             try:
-                self.versions[name] = fleet.start(name).peer.version
+                peer = fleet.start(name).peer
+                self.versions[name], self.settings[name] = peer.version, peer.setting
             except home.Unavailable as e:
                 self.skipped[name] = str(e)
                 print(f"skipped {name}: {e}", flush=True)
@@ -130,7 +138,9 @@ class Run:
         measured = [n for n in self.names if n not in self.skipped]
         noisy = sum(all_samples.disturbed(s) for s in self.samples)
         rounds = len({s["round"] for s in self.samples})
-        known = ", ".join(f"{n} {v}" for n, v in self.versions.items() if v)
+        known = [
+            f"{n} {v}: {self.settings[n]}".strip(": ") + "." for n, v in self.versions.items() if n != peers.DIRECT
+        ]
         pinned = "nothing pinned" if self.args.unpinned else f"cores {self.args.cores} (backend and load, proxy)"
         notes = [
             f"{self.began}; {machine.describe()}; {pinned}; {rounds} rounds of {self.args.secs:g} s; "
@@ -138,7 +148,7 @@ class Run:
             f"{noisy} of {len(self.samples)} samples were disturbed by other processes (over {self.args.quiet:g} "
             "cores): left out where at least half of the rounds remain, else the figure is marked ~. "
             "! marks errors or answers other than 200.",
-            f"Versions: {known}.",
+            *known,
             *(f"Skipped: {why}" for why in self.skipped.values()),
         ]
         parts = ["\n".join(f"- {n}" for n in notes), report.table(all_samples, measured)]
@@ -155,6 +165,7 @@ class Run:
             "machine": machine.describe(),
             "arguments": {k: str(v) for k, v in vars(self.args).items()},
             "versions": self.versions,
+            "settings": self.settings,
             "skipped": self.skipped,
             "targets": report.judged(all_samples, self.args.subject),
             "samples": self.samples,
@@ -166,7 +177,7 @@ class Run:
 def install_missing(names: list[str]) -> None:
     """--install: gets what is missing; what cannot be had is said and later skipped."""
     for name in names:
-        wanted = "nginx" if name == "nginx-log" else name
+        wanted = "nginx" if name == "nginx-nolog" else name
         if wanted in home.FROM_PIP or wanted in home.FROM_APT:
             try:
                 home.install(wanted)
@@ -182,7 +193,7 @@ def main() -> None:
     names, loads = chosen(args, known), chosen_cells(args)
     if args.install:
         install_missing(names)
-    machine.prepare(args.nice)
+    machine.prepare(args.priority)
     run = Run(args, names)
     try:
         with Fleet(pinning(args), known) as fleet:

@@ -7,7 +7,6 @@ Called by proxies.py. Never compares: that is report.py.
 # ruff: noqa: TID251  (a benchmark measures and waits for real time)
 
 import json
-import os
 import subprocess
 import time
 from dataclasses import dataclass
@@ -68,8 +67,7 @@ class Meter:
     def __init__(self, fleet: Fleet, one: Running) -> None:
         one.pids = machine.tree(one.child.pid) if one.child else []
         self.proxy = one.pids
-        others = [p for r in fleet.running.values() if r is not one for p in r.pids]
-        self.ours = [*self.proxy, *others, fleet.backend.child.pid]
+        self.ours = [*self.proxy, fleet.backend.child.pid]  # not the other proxies: if they stir, they disturb
 
     def read(self, load_s: float) -> Edge:
         """The clocks now; `load_s` is the load generator's own CPU so far."""
@@ -125,8 +123,3 @@ def _costs(sample: Sample, cell: Cell, before: Edge, after: Edge) -> Sample:
         "other_cpu": max(0.0, others / wall),
         "failed": bool(sample["not_200"] or sample["errors"] or sample["refused"] or not units),
     }
-
-
-def load_average() -> float:
-    """The machine's load average of the last minute, for the record."""
-    return os.getloadavg()[0]

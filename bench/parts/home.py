@@ -84,3 +84,13 @@ def version_of(peer: str) -> str:
     done = subprocess.run([program_of(peer), "-v"], capture_output=True, text=True, check=False)
     words = (done.stdout + done.stderr).replace("/", " ").split()
     return next((w for w in words if w[:1].isdigit()), "")
+
+
+def checkout() -> str:
+    """This checkout's commit, with + when files differ from it; `this checkout` without git."""
+    git = ["git", "-C", str(REPO), "describe", "--always", "--dirty=+", "--exclude=*"]
+    try:
+        done = subprocess.run(git, capture_output=True, text=True, check=False)
+    except OSError:
+        return "this checkout"
+    return done.stdout.strip() or "this checkout"

@@ -81,13 +81,14 @@ class Run:
         self.args, self.names = args, names
         self.samples: list[cells.Sample] = []
         self.skipped: dict[str, str] = {}
+        self.lost: list[str] = []
         self.versions: dict[str, str] = {}
         self.settings: dict[str, str] = {}
         self.stem = home.BENCH / "results" / time.strftime("%Y-%m-%d-%H%M%S")
         self.began = time.strftime("%Y-%m-%d %H:%M:%S")
 
-    def start_all(self, fleet: Fleet) -> None:
-        """Starts every proxy that can be had; one that cannot is left out of the whole run, with a word why."""
+    def start_all(self, fleet: Fleet, number: int) -> None:
+        """Starts every proxy that can be had. One that never came up is left out of the whole run, with a word why."""
         for name in self.names:
             if name in self.skipped:
                 continue
@@ -95,12 +96,20 @@ class Run:
                 peer = fleet.start(name).peer
                 self.versions[name], self.settings[name] = peer.version, peer.setting
             except home.Unavailable as e:
-                self.skipped[name] = str(e)
-                print(f"skipped {name}: {e}", flush=True)
+                if name in self.versions:
+                    self.lose(f"round {number + 1}, {name}: {e}")
+                else:
+                    self.skipped[name] = str(e)
+                    print(f"skipped {name}: {e}", flush=True)
+
+    def lose(self, what: str) -> None:
+        """Notes samples that could not be taken: the report shows them, they are part of the result."""
+        self.lost.append(what)
+        print(f"lost: {what}", flush=True)
 
     def round(self, fleet: Fleet, number: int, loads: list[cells.Cell]) -> None:
         """One round; the order of the proxies turns with the round, so that none always follows the same one."""
-        self.start_all(fleet)
+        self.start_all(fleet, number)
         order = list(fleet.running)
         order = order[number % len(order) :] + order[: number % len(order)]
         for cell in loads:
@@ -119,7 +128,7 @@ class Run:
             self.show(sample, cell, number)
             fleet.settle(running)
         except (home.Unavailable, OSError) as e:
-            print(f"round {number + 1} {cell.name:6} {running.name:14} given up: {e}", flush=True)
+            self.lose(f"round {number + 1} from {cell.name} on, {running.name}: {e}")
             gone = fleet.running.pop(running.name, None)
             if gone and gone.child:
                 machine.end(gone.child)
@@ -135,7 +144,7 @@ class Run:
     def markdown(self) -> str:
         """The table, the targets and what must be known to read them."""
         all_samples = report.Samples(self.samples, self.args.quiet)
-        measured = [n for n in self.names if n not in self.skipped]
+        measured = [n for n in self.names if any(s["peer"] == n for s in self.samples)]
         noisy = sum(all_samples.disturbed(s) for s in self.samples)
         rounds = len({s["round"] for s in self.samples})
         known = [
@@ -149,7 +158,8 @@ class Run:
             "cores): left out where at least half of the rounds remain, else the figure is marked ~. "
             "! marks errors or answers other than 200.",
             *known,
-            *(f"Skipped: {why}" for why in self.skipped.values()),
+            *(f"Skipped: {why}." for why in self.skipped.values()),
+            *(f"Lost: {what}." for what in self.lost),
         ]
         parts = ["\n".join(f"- {n}" for n in notes), report.table(all_samples, measured)]
         if self.args.subject in measured:
@@ -167,6 +177,7 @@ class Run:
             "versions": self.versions,
             "settings": self.settings,
             "skipped": self.skipped,
+            "lost": self.lost,
             "targets": report.judged(all_samples, self.args.subject),
             "samples": self.samples,
         }

@@ -89,8 +89,14 @@ def take(fleet: Fleet, one: Running, cell: Cell, secs: float) -> Sample:
     """Runs one load against one proxy; gives the load generator's figures with CPU, memory and disturbance added."""
     fleet.backend.set(chunks=cell.chunks, gap_us=cell.gap_us, delay_us=0, digest=0)
     meter = Meter(fleet, one)
-    load = subprocess.Popen(_load_command(fleet, one, cell, secs), stdout=subprocess.PIPE, text=True, process_group=0)
-    assert load.stdout is not None
+    load = subprocess.Popen(
+        _load_command(fleet, one, cell, secs),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    )
+    assert load.stdout is not None and load.stderr is not None
     try:
         load.stdout.readline()
         before = meter.read(machine.cpu_s([load.pid]))
@@ -103,12 +109,19 @@ def take(fleet: Fleet, one: Running, cell: Cell, secs: float) -> Sample:
         load.kill()
         load.wait()
     if not sample:
-        raise home.Unavailable(f"{one.name}: the load generator gave no figures for {cell.name}")
+        raise home.Unavailable(_why_no_figures(one, load.stderr.read()))
     sample.update(_costs(sample, cell, before, after))
     sample.update(
         peer=one.name, cell=cell.name, idle_mb=one.idle_mb, loaded_mb=loaded_mb, above_idle_mb=loaded_mb - one.idle_mb
     )
     return sample
+
+
+def _why_no_figures(one: Running, said: str) -> str:
+    code = one.child.poll() if one.child else None
+    if code is not None:
+        return f"it ended with {code} under this load; see {home.RUN / one.name / 'output.log'}"
+    return f"the load generator gave up: {said.strip() or 'no word why'}"
 
 
 def _costs(sample: Sample, cell: Cell, before: Edge, after: Edge) -> Sample:

@@ -161,9 +161,10 @@ class App:
 
     def _make_replica(self, name: str, model: ModelSpec, ports: PortPicker) -> Replica:
         own = replica_id(name)
+        address = self._address(own, model, ports)
+        model = _filled(model, name, address)
         output = Output(self.store.log_path(own))
-        command = model.stop_command
-        words = (command,) if isinstance(command, str) else command
+        words = (model.stop_command,) if isinstance(model.stop_command, str) else model.stop_command
         keeper: Keeper = ForeignKeeper() if model.url is not None else ProcessKeeper(own, output, words)
         return Replica(
             Setup(
@@ -172,7 +173,7 @@ class App:
                 spec=model,
                 adapter=adapter_for(model),
                 keeper=keeper,
-                address=self._address(own, model, ports),
+                address=address,
                 machine=self.options.machine,
                 store=self.store,
                 output=output,
@@ -312,6 +313,21 @@ def as_router(spec: RoostSpec) -> RoostSpec:
         for name, model in spec.models.items()
     }
     return replace(spec, models=models)
+
+
+def _filled(model: ModelSpec, name: str, address: Address) -> ModelSpec:
+    """`${PORT}` and `${MODEL}` in the fields that are not part of the command line; `${PID}` is the keeper's."""
+
+    def fill(text: str) -> str:
+        return text.replace("${PORT}", str(address.port)).replace("${MODEL}", model.served_name or name)
+
+    path, stop = model.health_path, model.stop_command
+    words = (stop,) if isinstance(stop, str) else stop
+    return replace(
+        model,
+        health_path=None if path is None else fill(path),
+        stop_command=None if words is None else tuple(fill(word) for word in words),
+    )
 
 
 def bind_private(path: Path) -> socket.socket:

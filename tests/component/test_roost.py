@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from pathlib import Path
 
 from roost.core.lifecycle import State
@@ -122,7 +123,6 @@ async def test_crash_mid_stream_breaks_it_and_the_next_request_is_served(tmp_pat
         except Exception:
             broken = True
         assert broken
-        await roost.until("a", State.BACKOFF, State.STARTING)
         plain = {"model": "a", "prompt": "x", "max_tokens": 2}
         assert (await roost.client.post("/v1/completions", json=plain)).status_code == 200
 
@@ -215,3 +215,22 @@ async def test_shutdown_refuses_waiters_lets_streams_end_and_leaves_nothing(tmp_
         assert (await streaming).endswith(b"data: [DONE]\n\n")
         assert (await waiting).json()["error"]["code"] == "shutting_down"
         assert not any(Path(f"/proc/{pid}/stat").exists() for pid in pids)
+
+
+@live
+async def test_port_and_model_are_filled_in_wherever_they_may_stand(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    text = (
+        "models:\n"
+        "  a:\n"
+        "    engine: command\n"
+        f"    command: {sys.executable} -m roost.sim --port ${{PORT}} --model ${{MODEL}}\n"
+        "    health_path: /health?model=${MODEL}\n"
+        f"    stop_command: [sh, -c, 'echo ${{MODEL}} ${{PORT}} > {mark}; kill ${{PID}}']\n"
+    )
+    async with running_roost(text, tmp_path) as roost:
+        assert (await roost.chat("a")).status_code == 200
+        port = roost.app.replicas[0].address.port
+        stopped = await roost.client.post("/api/v1/models/a/unload")
+        assert stopped.json()["state"] == "cold"
+        assert mark.read_text().split() == ["a", str(port)]

@@ -15,6 +15,8 @@ PLAIN = ModelSpec(engine=EngineKind.COMMAND)
 
 
 class FixedLease:
+    up = True
+
     def __init__(self, fleet: "FixedFleet", name: str, address: Address) -> None:
         self.fleet = fleet
         self.replica = f"{name}/0"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Any
+from urllib.parse import unquote
 
 from starlette.datastructures import Headers
 
@@ -72,15 +73,10 @@ def caller_of(headers: Headers) -> Caller:
     name, models = headers.get("x-roost-key-name"), headers.get("x-roost-models")
     return Caller(
         scopes=frozenset(_split(scopes)),
-        by=f"api:{_text(name)}" if name else "api",
-        models=None if models is None else tuple(_split(_text(models))),
+        by=f"api:{unquote(name)}" if name else "api",
+        models=None if models is None else tuple(unquote(part) for part in _split(models)),
     )
 
 
 def _split(value: str) -> list[str]:
     return [part for part in (piece.strip() for piece in value.split(",")) if part]
-
-
-def _text(value: str) -> str:
-    """The data plane writes UTF-8; Starlette reads headers as Latin-1."""
-    return value.encode("latin-1").decode("utf-8", "replace")

@@ -27,7 +27,7 @@ from roost.cli.demo_tour import CHAT, EMBED, TINY, Tour, UpstreamTrouble
 from roost.core.errors import RoostError
 from roost.host.fetch import cache_dir, smollm2
 
-INSTALL = 'pip install "roost[llamacpp]"'
+INSTALL = "pip install xllamacpp gguf numpy"
 PORT = 8080
 READY_LIMIT_S = 60.0
 STOP_LIMIT_S = 45.0

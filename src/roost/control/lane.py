@@ -70,6 +70,11 @@ class Lease:
         return self._counts
 
     @property
+    def up(self) -> bool:
+        """Whether its replica is (still) ready."""
+        return self._seat.owner.state is State.READY
+
+    @property
     def is_out(self) -> bool:
         """Not given back yet."""
         return not self._given_back

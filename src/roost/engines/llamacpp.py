@@ -134,7 +134,7 @@ def _program(name: str, spec: ModelSpec, machine: Machine) -> tuple[str, ...]:
         return (machine.python, "-m", EMBEDDED)
     raise StartError(
         f"Model {name!r} needs llama.cpp, and this machine has neither the program llama-server on the PATH nor the "
-        f'Python package xllamacpp. Run: pip install "roost[llamacpp]", or put llama-server on the PATH.'
+        f"Python package xllamacpp. Run: pip install xllamacpp, or put llama-server on the PATH."
     )
 
 

@@ -240,7 +240,7 @@ def main(argv: list[str]) -> int:
     try:
         import xllamacpp
     except ImportError:
-        sys.stderr.write(f'{PROGRAM}: xllamacpp is not installed; run: pip install "roost[llamacpp]"\n')
+        sys.stderr.write(f"{PROGRAM}: xllamacpp is not installed; run: pip install xllamacpp\n")
         return 1
     try:
         server = xllamacpp.Server(params(xllamacpp, values))

@@ -43,6 +43,7 @@ class Exchange:
         "ticket",
         "to_admin",
         "tunnelling",
+        "unanswered",
         "unsent",
         "unsent_done",
         "upstream",
@@ -64,6 +65,7 @@ class Exchange:
         self.deadline_at = math.inf
         self.held = 0
         self.reentries = 0
+        self.unanswered = False
         self.answer_started = False
         self.settled = False
         self.streams_body = False

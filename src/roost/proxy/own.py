@@ -1,9 +1,11 @@
 """roost's own API as one more upstream: the admin application on its private Unix socket.
 
-What the data plane found out about the caller goes along in `X-Roost-*` headers, which clients cannot set.
+What the data plane found out about the caller goes along in `X-Roost-*` headers, which clients cannot
+set; names are percent-encoded, so that none can end a line or a list.
 """
 
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from roost.core.request import Address
 from roost.proxy.keys import scopes_of
@@ -18,6 +20,7 @@ class AdminLease:
     """Stands in for a gate's lease: the API is always there and has no limit of its own."""
 
     replica = "api"
+    up = True
 
     def __init__(self, address: Address) -> None:
         self.address = address
@@ -37,8 +40,8 @@ def admin_lines(x: "Exchange", lines: list[bytes]) -> list[bytes]:
     scopes = () if keyless else sorted(scopes_of(key))
     kept.append(b"x-roost-scopes: " + ",".join(scopes).encode())
     if key is not None:
-        kept.append(b"x-roost-key-name: " + key.name.encode("utf-8"))
+        kept.append(b"x-roost-key-name: " + quote(key.name).encode())
         if key.models is not None:
-            kept.append(b"x-roost-models: " + ",".join(key.models).encode("utf-8"))
+            kept.append(b"x-roost-models: " + ",".join(quote(name) for name in key.models).encode())
     kept.append(b"x-roost-host: " + (x.head.host or b""))
     return kept

@@ -232,7 +232,7 @@ def _refused_connect(x: "Exchange", lease: Lease, error: str) -> None:
 
 
 def _enter_again(x: "Exchange") -> None:
-    """Nothing of the request was sent and its engine seems to be gone: give its owner a moment to see that, then
+    """The engine seems to be gone and nothing of its answer has come: give its owner a moment to see that, then
     enter like a new request, which waits for the engine that comes back."""
     lease, x.lease = x.lease, None
     if lease is not None:
@@ -240,13 +240,22 @@ def _enter_again(x: "Exchange") -> None:
     wait_s = REENTER_S[x.reentries]
     x.reentries += 1
     x.request.phase = Phase.ENTERED
-    asyncio.get_running_loop().call_later(wait_s, _entered_again, x)
+    asyncio.get_running_loop().call_later(wait_s, _entered_again, x, lease)
 
 
-def _entered_again(x: "Exchange") -> None:
+def _entered_again(x: "Exchange", lease: Lease | None) -> None:
     route = x.request.route
-    if not x.settled and route is not None:
-        entered(x, route)
+    if x.settled or route is None:
+        return
+    if x.unanswered and lease is not None and lease.up:  # the engine lives: it is this request that it will not answer
+        x.refuse(_gone(x))
+        return
+    entered(x, route)
+
+
+def _gone(x: "Exchange") -> Refusal:
+    message = f"The engine of {_who(x.request)} closed the connection before it answered."
+    return Refusal(status=502, code="engine_gone", message=message, fault=Fault.ENGINE, retry_after_s=2.0)
 
 
 def connected(x: "Exchange", upstream: "Upstream", now: float) -> None:
@@ -294,8 +303,11 @@ def engine_lost(x: "Exchange", upstream: "Upstream") -> None:
         return
     if lease is not None:
         lease.refused_connect()
-    message = f"The engine of {_who(request)} closed the connection before it answered."
-    x.refuse(Refusal(status=502, code="engine_gone", message=message, fault=Fault.ENGINE, retry_after_s=2.0))
+    if x.reentries == 0 and not x.to_admin and not x.streams_body and not upstream.heard:
+        x.unanswered = True
+        _enter_again(x)
+        return
+    x.refuse(_gone(x))
 
 
 def engine_silent(x: "Exchange", now: float) -> None:

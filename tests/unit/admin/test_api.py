@@ -274,7 +274,7 @@ def test_a_bug_is_a_json_500_that_tells_no_details() -> None:
 
 def test_key_names_beyond_ascii_are_read_as_utf_8() -> None:
     console = FakeConsole()
-    headers = {b"x-roost-scopes": b"admin", b"x-roost-key-name": "Jürgen".encode()}
+    headers = {b"x-roost-scopes": b"admin", b"x-roost-key-name": b"J%C3%BCrgen"}
     assert ask(console, "POST", "/api/v1/models/a/load", headers=headers).status_code == 200  # type: ignore[arg-type]
     assert console.orders[0][2]["by"] == "api:Jürgen"
 

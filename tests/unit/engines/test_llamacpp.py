@@ -39,7 +39,7 @@ def test_the_wheel_runs_as_a_child_of_this_python() -> None:
 
 
 def test_a_machine_with_neither_is_told_what_to_install() -> None:
-    with pytest.raises(StartError, match=r"'a'.*pip install \"roost\[llamacpp\]\".*llama-server on the PATH"):
+    with pytest.raises(StartError, match=r"'a'.*pip install xllamacpp.*llama-server on the PATH"):
         argv(SPEC, Machine(python="/py"))
 
 

@@ -35,7 +35,13 @@ def arguments() -> argparse.Namespace:
     p.add_argument(
         "--quiet", type=float, default=0.15, help="CPU of others, in cores, above which a sample is disturbed"
     )
-    p.add_argument("--nice", type=int, default=0, help="such as -10: priority where others share the machine (root)")
+    p.add_argument(
+        "--priority",
+        type=int,
+        default=0,
+        metavar="NICE",
+        help="such as -10: first where others share the machine (root)",
+    )
     return p.parse_args()
 
 
@@ -75,24 +81,35 @@ class Run:
         self.args, self.names = args, names
         self.samples: list[cells.Sample] = []
         self.skipped: dict[str, str] = {}
+        self.lost: list[str] = []
         self.versions: dict[str, str] = {}
+        self.settings: dict[str, str] = {}
         self.stem = home.BENCH / "results" / time.strftime("%Y-%m-%d-%H%M%S")
         self.began = time.strftime("%Y-%m-%d %H:%M:%S")
 
-    def start_all(self, fleet: Fleet) -> None:
-        """Starts every proxy that can be had; one that cannot is left out of the whole run, with a word why."""
+    def start_all(self, fleet: Fleet, number: int) -> None:
+        """Starts every proxy that can be had. One that never came up is left out of the whole run, with a word why."""
         for name in self.names:
             if name in self.skipped:
                 continue
             try:
-                self.versions[name] = fleet.start(name).peer.version
+                peer = fleet.start(name).peer
+                self.versions[name], self.settings[name] = peer.version, peer.setting
             except home.Unavailable as e:
-                self.skipped[name] = str(e)
-                print(f"skipped {name}: {e}", flush=True)
+                if name in self.versions:
+                    self.lose(f"round {number + 1}, {name}: {e}")
+                else:
+                    self.skipped[name] = str(e)
+                    print(f"skipped {name}: {e}", flush=True)
+
+    def lose(self, what: str) -> None:
+        """Notes samples that could not be taken: the report shows them, they are part of the result."""
+        self.lost.append(what)
+        print(f"lost: {what}", flush=True)
 
     def round(self, fleet: Fleet, number: int, loads: list[cells.Cell]) -> None:
         """One round; the order of the proxies turns with the round, so that none always follows the same one."""
-        self.start_all(fleet)
+        self.start_all(fleet, number)
         order = list(fleet.running)
         order = order[number % len(order) :] + order[: number % len(order)]
         for cell in loads:
@@ -111,7 +128,7 @@ class Run:
             self.show(sample, cell, number)
             fleet.settle(running)
         except (home.Unavailable, OSError) as e:
-            print(f"round {number + 1} {cell.name:6} {running.name:14} given up: {e}", flush=True)
+            self.lose(f"round {number + 1} from {cell.name} on, {running.name}: {e}")
             gone = fleet.running.pop(running.name, None)
             if gone and gone.child:
                 machine.end(gone.child)
@@ -127,10 +144,12 @@ class Run:
     def markdown(self) -> str:
         """The table, the targets and what must be known to read them."""
         all_samples = report.Samples(self.samples, self.args.quiet)
-        measured = [n for n in self.names if n not in self.skipped]
+        measured = [n for n in self.names if any(s["peer"] == n for s in self.samples)]
         noisy = sum(all_samples.disturbed(s) for s in self.samples)
         rounds = len({s["round"] for s in self.samples})
-        known = ", ".join(f"{n} {v}" for n, v in self.versions.items() if v)
+        known = [
+            f"{n} {v}: {self.settings[n]}".strip(": ") + "." for n, v in self.versions.items() if n != peers.DIRECT
+        ]
         pinned = "nothing pinned" if self.args.unpinned else f"cores {self.args.cores} (backend and load, proxy)"
         notes = [
             f"{self.began}; {machine.describe()}; {pinned}; {rounds} rounds of {self.args.secs:g} s; "
@@ -138,8 +157,9 @@ class Run:
             f"{noisy} of {len(self.samples)} samples were disturbed by other processes (over {self.args.quiet:g} "
             "cores): left out where at least half of the rounds remain, else the figure is marked ~. "
             "! marks errors or answers other than 200.",
-            f"Versions: {known}.",
-            *(f"Skipped: {why}" for why in self.skipped.values()),
+            *known,
+            *(f"Skipped: {why}." for why in self.skipped.values()),
+            *(f"Lost: {what}." for what in self.lost),
         ]
         parts = ["\n".join(f"- {n}" for n in notes), report.table(all_samples, measured)]
         if self.args.subject in measured:
@@ -155,7 +175,9 @@ class Run:
             "machine": machine.describe(),
             "arguments": {k: str(v) for k, v in vars(self.args).items()},
             "versions": self.versions,
+            "settings": self.settings,
             "skipped": self.skipped,
+            "lost": self.lost,
             "targets": report.judged(all_samples, self.args.subject),
             "samples": self.samples,
         }
@@ -166,7 +188,7 @@ class Run:
 def install_missing(names: list[str]) -> None:
     """--install: gets what is missing; what cannot be had is said and later skipped."""
     for name in names:
-        wanted = "nginx" if name == "nginx-log" else name
+        wanted = "nginx" if name == "nginx-nolog" else name
         if wanted in home.FROM_PIP or wanted in home.FROM_APT:
             try:
                 home.install(wanted)
@@ -182,7 +204,7 @@ def main() -> None:
     names, loads = chosen(args, known), chosen_cells(args)
     if args.install:
         install_missing(names)
-    machine.prepare(args.nice)
+    machine.prepare(args.priority)
     run = Run(args, names)
     try:
         with Fleet(pinning(args), known) as fleet:

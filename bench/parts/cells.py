@@ -7,7 +7,6 @@ Called by proxies.py. Never compares: that is report.py.
 # ruff: noqa: TID251  (a benchmark measures and waits for real time)
 
 import json
-import os
 import subprocess
 import time
 from dataclasses import dataclass
@@ -68,8 +67,7 @@ class Meter:
     def __init__(self, fleet: Fleet, one: Running) -> None:
         one.pids = machine.tree(one.child.pid) if one.child else []
         self.proxy = one.pids
-        others = [p for r in fleet.running.values() if r is not one for p in r.pids]
-        self.ours = [*self.proxy, *others, fleet.backend.child.pid]
+        self.ours = [*self.proxy, fleet.backend.child.pid]  # not the other proxies: if they stir, they disturb
 
     def read(self, load_s: float) -> Edge:
         """The clocks now; `load_s` is the load generator's own CPU so far."""
@@ -91,8 +89,14 @@ def take(fleet: Fleet, one: Running, cell: Cell, secs: float) -> Sample:
     """Runs one load against one proxy; gives the load generator's figures with CPU, memory and disturbance added."""
     fleet.backend.set(chunks=cell.chunks, gap_us=cell.gap_us, delay_us=0, digest=0)
     meter = Meter(fleet, one)
-    load = subprocess.Popen(_load_command(fleet, one, cell, secs), stdout=subprocess.PIPE, text=True, process_group=0)
-    assert load.stdout is not None
+    load = subprocess.Popen(
+        _load_command(fleet, one, cell, secs),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    )
+    assert load.stdout is not None and load.stderr is not None
     try:
         load.stdout.readline()
         before = meter.read(machine.cpu_s([load.pid]))
@@ -105,12 +109,19 @@ def take(fleet: Fleet, one: Running, cell: Cell, secs: float) -> Sample:
         load.kill()
         load.wait()
     if not sample:
-        raise home.Unavailable(f"{one.name}: the load generator gave no figures for {cell.name}")
+        raise home.Unavailable(_why_no_figures(one, load.stderr.read()))
     sample.update(_costs(sample, cell, before, after))
     sample.update(
         peer=one.name, cell=cell.name, idle_mb=one.idle_mb, loaded_mb=loaded_mb, above_idle_mb=loaded_mb - one.idle_mb
     )
     return sample
+
+
+def _why_no_figures(one: Running, said: str) -> str:
+    code = one.child.poll() if one.child else None
+    if code is not None:
+        return f"it ended with {code} under this load; see {home.RUN / one.name / 'output.log'}"
+    return f"the load generator gave up: {said.strip() or 'no word why'}"
 
 
 def _costs(sample: Sample, cell: Cell, before: Edge, after: Edge) -> Sample:
@@ -125,8 +136,3 @@ def _costs(sample: Sample, cell: Cell, before: Edge, after: Edge) -> Sample:
         "other_cpu": max(0.0, others / wall),
         "failed": bool(sample["not_200"] or sample["errors"] or sample["refused"] or not units),
     }
-
-
-def load_average() -> float:
-    """The machine's load average of the last minute, for the record."""
-    return os.getloadavg()[0]

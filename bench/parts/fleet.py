@@ -75,6 +75,7 @@ class Fleet:
 
     def __init__(self, pinning: machine.Pinning, makers: dict[str, Maker]) -> None:
         self.pinning, self.makers = pinning, makers
+        home.tidy()
         self.backend = Backend(pinning)
         self.running: dict[str, Running] = {}
 

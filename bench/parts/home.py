@@ -4,6 +4,8 @@ Owns the folder ROOST_BENCH_HOME (default bench/.build): the two C programs, one
 peer that comes from pip, and the running peers' files. Called by proxies.py and check.py. Never installs unasked.
 """
 
+import contextlib
+import hashlib
 import os
 import shutil
 import subprocess
@@ -13,7 +15,7 @@ from pathlib import Path
 BENCH = Path(__file__).resolve().parent.parent
 REPO = BENCH.parent
 HOME = Path(os.environ.get("ROOST_BENCH_HOME") or BENCH / ".build").resolve()
-RUN = HOME / "run"
+RUN = HOME / "run" / str(os.getpid())  # its own, since two runs may share the home
 
 FROM_PIP = {"vllm-router": "vllm-router", "sglang-router": "sglang-router", "litellm": "litellm[proxy]"}
 FROM_APT = {"nginx": "nginx-light", "haproxy": "haproxy"}
@@ -23,11 +25,21 @@ class Unavailable(Exception):
     """A peer cannot be had here; the text says why and what would help."""
 
 
+def tidy() -> None:
+    """Removes what runs that are over have left; the last one's logs stay until the next run starts."""
+    RUN.mkdir(parents=True, exist_ok=True)
+    for folder in RUN.parent.iterdir():
+        if folder.name.isdigit() and not Path("/proc", folder.name).exists():
+            with contextlib.suppress(OSError):
+                shutil.rmtree(folder)
+
+
 def compiled(name: str) -> Path:
-    """The program built from NAME.c, compiled anew when a source is younger."""
-    source, header, program = BENCH / f"{name}.c", BENCH / "wire.h", HOME / name
-    newest = max(source.stat().st_mtime, header.stat().st_mtime)
-    if program.exists() and program.stat().st_mtime >= newest:
+    """The program built from NAME.c; its name tells the source, so checkouts that share the home get their own."""
+    source = BENCH / f"{name}.c"
+    digest = hashlib.sha256(source.read_bytes() + (BENCH / "wire.h").read_bytes()).hexdigest()[:8]
+    program = HOME / f"{name}-{digest}"
+    if program.exists():
         return program
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
@@ -84,3 +96,13 @@ def version_of(peer: str) -> str:
     done = subprocess.run([program_of(peer), "-v"], capture_output=True, text=True, check=False)
     words = (done.stdout + done.stderr).replace("/", " ").split()
     return next((w for w in words if w[:1].isdigit()), "")
+
+
+def checkout() -> str:
+    """This checkout's commit, with + when files differ from it; `this checkout` without git."""
+    git = ["git", "-C", str(REPO), "describe", "--always", "--dirty=+", "--exclude=*"]
+    try:
+        done = subprocess.run(git, capture_output=True, text=True, check=False)
+    except OSError:
+        return "this checkout"
+    return done.stdout.strip() or "this checkout"

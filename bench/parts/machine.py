@@ -35,24 +35,24 @@ class Pinning:
         return [] if core is None else ["taskset", "-c", str(core)]
 
 
-def prepare(nice: int) -> None:
-    """Room for thousands of sockets; with `nice`, priority over others on this machine (root only).
+def prepare(priority: int) -> None:
+    """Room for thousands of sockets; with `priority` (a nice value, below 0), the right of way on this machine.
 
-    Where the scheduler groups processes by session, the group's nice value decides, so both are set. Children stay
-    in this session and inherit both.
+    Where the scheduler groups processes by session (autogroup), the group's nice value decides, so both are set.
+    Children stay in this session and inherit both. Needs root.
     """
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    if not nice:
+    if not priority:
         return
     with contextlib.suppress(OSError):
         os.setsid()
     with contextlib.suppress(OSError):
-        Path("/proc/self/autogroup").write_text(str(nice))
+        Path("/proc/self/autogroup").write_text(str(priority))
     try:
-        os.nice(nice)
+        os.nice(priority)
     except OSError as e:
-        raise SystemExit(f"--nice {nice} is not allowed here: {e}") from e
+        raise SystemExit(f"--priority {priority} is not allowed here: {e}") from e
 
 
 def free_port() -> int:

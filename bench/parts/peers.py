@@ -1,15 +1,18 @@
 """Each peer as a value: its command line, its files, its environment, and what is said about its setting.
 
-Owns the peers' configurations, each set up as its makers would for speed on one core: no access log where it can be
-switched off, limits out of the way, answers passed on as they come. Called by fleet.py. Starts nothing.
+Owns the peers' configurations, each set up as its makers would for speed on one core: limits out of the way, answers
+passed on as they come. What is unequal (who writes a request log) is said in `setting`, and the report prints it.
+Called by fleet.py. Starts nothing.
 """
 
 import json
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from parts import home
 
@@ -48,6 +51,7 @@ class Peer:
     headers: list[str] = field(default_factory=list)
     start_timeout_s: float = 60.0
     version: str = ""
+    setting: str = ""
     cells: tuple[str, ...] | None = None
 
 
@@ -107,7 +111,7 @@ models:
 """
 
 
-def _nginx(place: Place, access_log: str) -> Peer:
+def _nginx(place: Place, access_log: str, setting: str) -> Peer:
     text = NGINX.format(
         folder=place.folder,
         port=place.port,
@@ -116,24 +120,25 @@ def _nginx(place: Place, access_log: str) -> Peer:
         user="user root;" if os.geteuid() == 0 else "",
     )
     command = [home.program_of("nginx"), "-p", str(place.folder), "-c", place.write("nginx.conf", text)]
-    return Peer(command, place.port, version=home.version_of("nginx"))
+    return Peer(command, place.port, version=home.version_of("nginx"), setting=setting)
 
 
 def nginx(place: Place) -> Peer:
-    """One worker, no access log."""
-    return _nginx(place, "off")
+    """One worker that logs each request, as roost does."""
+    log = f"{place.folder}/access.log combined buffer=64k flush=1s"
+    return _nginx(place, log, "1 worker, pooled upstream, buffering off, a line for each request to a file")
 
 
-def nginx_log(place: Place) -> Peer:
-    """One worker, a buffered access log."""
-    return _nginx(place, f"{place.folder}/access.log combined buffer=64k flush=1s")
+def nginx_nolog(place: Place) -> Peer:
+    """The same without the log: the floor."""
+    return _nginx(place, "off", "1 worker, pooled upstream, buffering off, no request log")
 
 
 def haproxy(place: Place) -> Peer:
     """One thread, no log."""
     text = HAPROXY.format(port=place.port, backend=place.backend_port)
     command = [home.program_of("haproxy"), "-db", "-f", place.write("haproxy.cfg", text)]
-    return Peer(command, place.port, version=home.version_of("haproxy"))
+    return Peer(command, place.port, version=home.version_of("haproxy"), setting="1 thread, no request log")
 
 
 def _rust_router(name: str, place: Place, first: list[str], log_level: str) -> Peer:
@@ -141,7 +146,8 @@ def _rust_router(name: str, place: Place, first: list[str], log_level: str) -> P
     command += ["--port", str(place.port), "--policy", "round_robin", "--log-level", log_level]
     command += ["--prometheus-host", "127.0.0.1", "--prometheus-port", str(place.spare_port)]
     command += ["--max-concurrent-requests", "16384", "--queue-size", "16384"]
-    return Peer(command, place.port, cwd=place.folder, version=home.version_of(name))
+    setting = "round robin, limits raised, log at warning: no request log"
+    return Peer(command, place.port, cwd=place.folder, version=home.version_of(name), setting=setting)
 
 
 def vllm_router(place: Place) -> Peer:
@@ -167,24 +173,26 @@ def litellm(place: Place) -> Peer:
         env=env,
         cwd=place.folder,
         version=version,
+        setting="1 worker, no database, no key, log at error: no request log",
         cells=("c1", "c32", "p100k"),
         start_timeout_s=120,
     )
 
 
 def roost(place: Place) -> Peer:
-    """This checkout, with its defaults: every feature on, one log line for each request, written to a file."""
+    """This checkout with its defaults: limits, leases, metrics, one log line for each request, to a file."""
     config = place.write("roost.yaml", ROOST.format(port=place.port, backend=place.backend))
-    source = str(home.REPO / "src")
-    env = {"PYTHONPATH": source, "XDG_STATE_HOME": str(place.folder / "state"), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "roost", "serve", "--config", config]
-    return Peer(command, place.port, env=env, cwd=place.folder, version="this checkout")
+    command = [sys.executable, "-m", "roost", "serve", "--config", config, "--plain"]
+    command += ["--state-dir", str(place.folder / "state")]
+    env = {"PYTHONPATH": str(home.REPO / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    setting = f"all features on, a line for each request to a file, Python {sys.version.split()[0]}"
+    return Peer(command, place.port, env=env, cwd=place.folder, version=home.checkout(), setting=setting)
 
 
 Maker = Callable[[Place], Peer]
 BUILT_IN: dict[str, Maker] = {
     "nginx": nginx,
-    "nginx-log": nginx_log,
+    "nginx-nolog": nginx_nolog,
     "haproxy": haproxy,
     "vllm-router": vllm_router,
     "sglang-router": sglang_router,
@@ -194,30 +202,46 @@ BUILT_IN: dict[str, Maker] = {
 USUAL = (DIRECT, "nginx", "haproxy", "vllm-router", "sglang-router", "litellm", "roost")
 
 
+FIELDS = {"cmd", "port", "env", "cwd", "headers", "cells", "start_timeout_s", "version", "setting"}
+
+
 def _filled(text: str, place: Place) -> str:
     for name, value in {"port": place.port, "backend": place.backend_port, "folder": place.folder}.items():
         text = text.replace("{" + name + "}", str(value))
     return text
 
 
-def _from_file(entry: dict[str, object], place: Place) -> Peer:
-    """A peer of a --peers file: `cmd`, and if wanted `port`, `env`, `cwd`, `headers`, `cells`, `start_timeout_s`."""
-    command, env, cells = entry["cmd"], entry.get("env", {}), entry.get("cells")
-    assert isinstance(command, list) and isinstance(env, dict)
-    return Peer(
-        command=[_filled(str(word), place) for word in command],
-        port=int(str(entry.get("port", place.port))),
-        env={k: _filled(str(v), place) for k, v in env.items()},
-        cwd=Path(str(entry["cwd"])) if "cwd" in entry else None,
-        headers=[str(h) for h in entry.get("headers", [])],  # type: ignore[attr-defined]
-        start_timeout_s=float(str(entry.get("start_timeout_s", 60))),
-        version=str(entry.get("version", "")),
-        cells=tuple(str(c) for c in cells) if isinstance(cells, list) else None,
-    )
+def _from_file(name: str, entry: dict[str, Any], place: Place) -> Peer:
+    """The peer that a --peers entry describes: what it does not say stays as built in, or at the usual."""
+    peer = BUILT_IN[name](place) if name in BUILT_IN and "cmd" not in entry else Peer([], place.port)
+    if "cmd" in entry:
+        peer = replace(peer, command=[_filled(word, place) for word in entry["cmd"]])
+    env = {key: _filled(value, place) for key, value in entry.get("env", {}).items()}
+    plain: dict[str, Any] = {
+        key: entry[key] for key in ("port", "headers", "start_timeout_s", "version", "setting") if key in entry
+    }
+    if "cwd" in entry:
+        plain["cwd"] = Path(entry["cwd"])
+    if "cells" in entry:
+        plain["cells"] = tuple(entry["cells"])
+    return replace(peer, env=peer.env | env, **plain)
+
+
+def _problem(name: str, entry: object) -> str:
+    if not isinstance(entry, dict):
+        return f"{name}: expected an object with any of {', '.join(sorted(FIELDS))}"
+    unknown = sorted(set(entry) - FIELDS)
+    if unknown:
+        return f"{name}: unknown key {unknown[0]!r}; there are {', '.join(sorted(FIELDS))}"
+    if "cmd" not in entry and name not in BUILT_IN:
+        return f"{name}: needs `cmd`, a list of words (only a built-in proxy can do without)"
+    return ""
 
 
 def makers(file: Path | None) -> dict[str, Maker]:
-    """The built-in peers, with those of a --peers file added or put in their place."""
+    """The built-in peers, with those of a --peers file added or changed; ends the run if the file is wrong."""
     extra = json.loads(file.read_text()) if file else {}
-    own: dict[str, Maker] = {name: lambda place, e=entry: _from_file(e, place) for name, entry in extra.items()}  # type: ignore[misc]
-    return BUILT_IN | own
+    for name, entry in extra.items():
+        if problem := _problem(name, entry):
+            raise SystemExit(f"{file}: {problem}.")
+    return BUILT_IN | {name: partial(_from_file, name, entry) for name, entry in extra.items()}

@@ -46,7 +46,7 @@ def test_a_taken_port_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_llama_cpp_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr("shutil.which", lambda name: None)
-    with pytest.raises(RoostError, match=r'llama-server.*numpy, gguf\. Run: pip install xllamacpp gguf numpy'):
+    with pytest.raises(RoostError, match=r"llama-server.*numpy, gguf\. Run: pip install xllamacpp gguf numpy"):
         demo_cmd._need_llamacpp()
 
 

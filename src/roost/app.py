@@ -48,6 +48,7 @@ from roost.telemetry.counts import ModelGauges
 from roost.telemetry.recorder import Recorder
 
 TICK_S = 0.25
+KNOWN_PATHS = 4096
 GC_OBJECTS = 20_000
 """Allocations between two looks of the collector: a request makes a few hundred objects and no lasting cycles."""
 TROUBLE = frozenset({State.BACKOFF, State.FAILED, State.STUCK})
@@ -293,6 +294,7 @@ class EnginePaths:
         self._any = frozenset().union(*self._serves.values())
         self._controls = {name: frozenset(adapter.control_paths) for name, adapter in adapters.items()}
         self._below = {name: tuple(f"{path}/" for path in paths) for name, paths in self._controls.items()}
+        self._known: dict[tuple[str, str], bool] = {}
 
     def is_inference(self, path: str) -> bool:
         return path in self._any
@@ -301,7 +303,13 @@ class EnginePaths:
         return path in self._serves[route.name]
 
     def controls(self, route: Route, path: str) -> bool:
-        return path in self._controls[route.name] or path.startswith(self._below[route.name])
+        asked = (route.name, path)
+        known = self._known.get(asked)
+        if known is None:
+            known = path in self._controls[route.name] or path.startswith(self._below[route.name])
+            if len(self._known) < KNOWN_PATHS:  # paths come from clients: their number is not ours to choose
+                self._known[asked] = known
+        return known
 
 
 def as_router(spec: RoostSpec) -> RoostSpec:

@@ -40,7 +40,7 @@ class Place:
 
 
 async def chat(client: httpx.AsyncClient, model: str) -> str:
-    body = {"model": model, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 6}
+    body = {"model": model, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 6, "temperature": 0}
     answer = await client.post("/v1/chat/completions", json=body)
     assert answer.status_code == 200, answer.text
     return str(answer.json()["choices"][0]["message"]["content"])

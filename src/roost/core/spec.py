@@ -4,7 +4,7 @@ Pure. `config` wraps them in pydantic and fills them from YAML; every other room
 The docstring under a field is its text in the JSON Schema and in docs/configuration.md.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -111,6 +111,12 @@ class ServerSpec:
     """Bounds on client input."""
     shutdown_timeout: Duration = 30.0
     """How long answers may run on after Ctrl-C or SIGTERM."""
+    listen: bool = True
+    """False: engines run and are supervised, but no inference port opens; `roost serve` opens it later."""
+    detach: bool = False
+    """True: `roost up` goes to the background by itself and returns once the engines are started."""
+    session_prefix: str = "roost-"
+    """Begin of the names of tmux sessions, where `launcher` is tmux."""
     request_log: bool = True
     """One line per request."""
 
@@ -131,6 +137,8 @@ class TimeoutsSpec:
     """A pooled connection is not reused after this (vLLM and llama-server close theirs at 5 s)."""
     step: PositiveDuration = 60.0
     """One step of a sleep or wake."""
+    sleep: MaybeDuration = None
+    """The calls that put the engine to sleep; as `step` when left out."""
     drain: Duration = 60.0
     """How long an operator's order (sleep, unload, restart) lets running requests go on."""
     probe_lost: PositiveDuration = 30.0
@@ -166,6 +174,24 @@ class RestartSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaSpec:
+    """One serving of a model, where it differs from the others. What is left out is as the model says."""
+
+    __pydantic_config__ = STRICT
+
+    name: str | None = None
+    """What its tmux session is called after `server.session_prefix`; the model's name when left out."""
+    host: str | None = None
+    """Address this engine listens on."""
+    port: Port | None = None
+    """Port this engine listens on."""
+    url: str | None = None
+    """Base address of one that runs already."""
+    env: dict[str, str] = field(default_factory=dict)
+    """Variables added to the model's `env`, such as `CUDA_VISIBLE_DEVICES`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
     """One model: the name is its key under `models`. Every field may also stand under `defaults`."""
 
@@ -190,6 +216,10 @@ class ModelSpec:
     """Arguments added to the engine's command line; an entry may hold several, split as a shell would."""
     env: dict[str, str] = field(default_factory=dict)
     """Environment variables added for the engine."""
+    replicas: tuple[ReplicaSpec, ...] = ()
+    """One entry per engine that serves this model; a single one when left out. Requests go to the least busy."""
+    launcher: Literal["process", "tmux", "auto"] = "process"
+    """process: a child of roost. tmux: a session of its own that can be attached to. auto: tmux where it is on PATH."""
     venv: str | None = None
     """A Python virtual environment whose programs come first on the engine's PATH."""
     cwd: str | None = None
@@ -226,6 +256,11 @@ class ModelSpec:
     """Start with roost, without waiting for a request."""
     sleep_level: Literal[1, 2] = 1
     """1 keeps the weights in host memory, 2 keeps nothing (vLLM)."""
+    sleep_mode: Literal["wait", "abort"] = "wait"
+    """What an engine that is put to sleep does with requests it still has (vLLM). roost drains before, so these are
+    requests that came past it."""
+    wake_on_request: bool = True
+    """False: requests neither load nor wake the model; they get 503 until someone wakes it by hand."""
     sleep_after: MaybeDuration = 300.0
     """Idle time before the model is put to sleep, where its engine can sleep."""
     unload_after: MaybeDuration = None
@@ -284,6 +319,14 @@ class PolicySpec:
     """A model that just became ready is not evicted before this."""
     max_starts: Count = 4
     """Engines that may be starting or waking at once."""
+    launch_delay: Duration = 0.0
+    """Between the starts of two `preload` engines."""
+    auto_sleep: bool = True
+    """False: nothing is put to sleep or stopped for being idle."""
+    idle_threshold: PositiveDuration = 300.0
+    """What the statistics call idle: this long without a request. `sleep_after` decides who is put to sleep."""
+    check_interval: PositiveDuration = 30.0
+    """Longest time between two looks at the fleet. Whatever is due sooner, such as an idle model, is done when due."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,3 +347,18 @@ class RoostSpec:
     """Reusable pieces: `${name}` in any string is replaced."""
     models: dict[str, ModelSpec] = field(default_factory=dict)
     """The models by the name that clients send."""
+
+
+def servings(model: ModelSpec) -> tuple[ModelSpec, ...]:
+    """The model's spec as each of its replicas has it: host, port, url and env are the replica's own."""
+    return tuple(
+        replace(
+            model,
+            host=own.host or model.host,
+            port=own.port or model.port,
+            url=own.url or model.url,
+            env={**model.env, **own.env},
+            replicas=(own,),
+        )
+        for own in model.replicas or (ReplicaSpec(),)
+    )

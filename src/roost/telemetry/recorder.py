@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 
 from roost.core.events import Changed
 from roost.core.lifecycle import Event, Fact, Order, State
-from roost.core.request import Request
+from roost.core.request import Outcome, Request
 from roost.telemetry import latency
 from roost.telemetry.counts import ModelCounts, ModelGauges
 from roost.telemetry.latency import Histogram
 from roost.telemetry.metrics import Metrics
+from roost.telemetry.traffic import Ended
 
 _DONE: dict[State, tuple[str, frozenset[Event]]] = {
     State.STARTING: ("load", frozenset({Fact.READY, Fact.FELL_ASLEEP})),
@@ -66,8 +67,9 @@ class Recorder:
         counts.completion_tokens += tokens_out
         _time(counts, request)
         if route is not None and request.counts and request.ended_at is not None:
-            ok = request.outcome == "ok" and (request.status or 500) < 500
-            counts.traffic.add(request.ended_at, ok, tokens_in, tokens_out)
+            took_s, first_at = request.ended_at - request.received_at, request.first_token_at or request.first_byte_at
+            ttft_s = None if first_at is None else first_at - request.received_at
+            counts.traffic.add(request.ended_at, _ended(request), took_s, ttft_s, (tokens_in, tokens_out))
 
     def changed(self, change: Changed) -> None:
         """Count a replica's change of state: the end of a transition, or the start of one that takes it away."""
@@ -81,6 +83,13 @@ class Recorder:
             counts.transitions.setdefault(name, Histogram(latency.TRANSITION_S)).add(change.took_s)
         elif isinstance(change.event, Fact):
             counts.failed_transitions[name] = counts.failed_transitions.get(name, 0) + 1
+
+
+def _ended(request: Request) -> Ended:
+    """As statistics see it: an answer that went out whole and is no error. A stream counts as what it was."""
+    if request.outcome == Outcome.OK:
+        return Ended.OK if (request.status or 500) < 400 else Ended.FAILED
+    return Ended.CANCELLED if request.outcome == Outcome.CLIENT_GONE else Ended.FAILED
 
 
 def _time(counts: ModelCounts, request: Request) -> None:

@@ -109,7 +109,9 @@ def choose(instance: str | None, state_dir: Path | None) -> dict[str, Any]:
             fail(f"No roost runs here, but engines of an earlier one do ({left.name}): {what}", 2)
         fail("No roost runs here. Start one with `roost up CONFIG`, or name one elsewhere with --url.", 2)
     if len(found) > 1:
-        rows = "\n".join(f"  {name}  {facts['address'] or 'no port'}  {facts['config']}" for name, facts in found.items())
+        rows = "\n".join(
+            f"  {name}  {facts['address'] or 'no port'}  {facts['config']}" for name, facts in found.items()
+        )
         fail(f"Several run here; say which with --instance:\n{rows}", 2)
     return next(iter(found.values()))
 

@@ -156,7 +156,9 @@ def _check_free(run: Run) -> None:
     """Say at once what the one in the background could only write to its log."""
     facts = read_server(run.state_dir)
     if facts is not None:
-        typer.echo(f"This config is up already (pid {facts['pid']}): roost status shows it, roost down ends it.", err=True)
+        typer.echo(
+            f"This config is up already (pid {facts['pid']}): roost status shows it, roost down ends it.", err=True
+        )
         raise typer.Exit(2)
 
 

@@ -179,16 +179,15 @@ class App:
         self.hub.publish({"type": "plan", **plan_facts(plan, clock.now())})
 
     def _gauges(self) -> list[ModelGauges]:
-        gate = self.controller.gate
-        return [
-            ModelGauges(
-                model=replica.model,
-                state=replica.state,
-                in_flight=gate.seat(replica.id).in_flight,
-                queue_depth=gate.lane(replica.model).depth,
-            )
-            for replica in self.replicas
-        ]
+        """One per model: with several replicas their requests together and the most useful state of theirs."""
+        gate, gauges = self.controller.gate, []
+        for name in self.spec.models:
+            lane = gate.lane(name)
+            states = [seat.state for seat in lane.seats]
+            state = State.READY if State.READY in states else states[0]
+            busy = sum(seat.in_flight for seat in lane.seats)
+            gauges.append(ModelGauges(model=name, state=state, in_flight=busy, queue_depth=lane.depth))
+        return gauges
 
     async def _tick(self) -> None:
         while True:

@@ -148,7 +148,7 @@ class Console:
             "in_flight": self._parts.controller.gate.seat(replica.id).in_flight,
             "endpoint": f"http://{replica.address}",
             "pid": replica.keeper.pid,
-            "session": getattr(replica.keeper, "session", None),
+            "session": replica.keeper.session,
             "last_error": replica.last_error or None,
         }
 

@@ -21,7 +21,8 @@ from roost.cli.render import status_table
 from roost.core.errors import StartError
 from roost.core.ids import session_name
 from roost.core.spec import RoostSpec
-from roost.host.keepers.tmux import attach_hint, run_in_session, tmux_available
+from roost.host.keepers.tmux import run_in_session
+from roost.host.tmux import attach_hint, tmux_available
 
 if TYPE_CHECKING:
     from roost.cli.up_cmd import Run

@@ -1,14 +1,17 @@
 """Who could sleep and whose sleep was ordered, from views and changes alone."""
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from roost.console_traffic import USEFUL, could_sleep_for, slept_by_order
+from roost.console_traffic import USEFUL, could_sleep_for, most_useful, slept_by_order
 from roost.core.events import Changed
 from roost.core.lifecycle import Event, Fact, Order, State
 from roost.core.spec import EngineKind, ModelSpec
 from roost.core.view import ModelView, ReplicaView
+from roost.host.replica import Replica
 
 READY = ReplicaView(id="a/0", model="a", state=State.READY, since=0.0, sleep_levels=(1,), idle_since=60.0)
 OTHER = replace(READY, id="a/1", idle_since=90.0)
@@ -67,6 +70,20 @@ def test_only_the_last_sleep_decides_whether_it_was_ordered() -> None:
     assert slept_by_order(sleep("idle") + sleep("operator"))
     assert not slept_by_order(sleep("operator") + BY_ITSELF)
     assert not slept_by_order([])
+
+
+@pytest.mark.parametrize(
+    ("states", "stands"),
+    [
+        ([State.FAILED, State.READY], State.READY),
+        ([State.ASLEEP, State.WAKING], State.WAKING),
+        ([State.COLD, State.ASLEEP], State.ASLEEP),
+        ([State.FAILED, State.COLD], State.COLD),
+    ],
+)
+def test_the_most_useful_replica_stands_for_its_model(states: list[State], stands: State) -> None:
+    replicas = [cast("Replica", SimpleNamespace(state=state)) for state in states]
+    assert most_useful(replicas).state is stands
 
 
 def test_every_state_has_its_place_among_the_useful_ones() -> None:

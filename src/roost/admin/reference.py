@@ -13,6 +13,7 @@ The same table makes the router and the OpenAPI document (`GET /api/v1/openapi.j
 
 All routes are on the one port, beside inference. Locally the private socket in the state directory serves them too,
 without a key. HEAD works wherever GET does. Asking never wakes a model. Fields are only ever added.
+The addresses of engines are told to keys with the `read` scope; in `health` others see the replicas' names instead.
 
 A key limited to some models sees only those: others answer 404, in the same words as a model that does not exist.
 Errors are `{"error": {"message", "type", "code", ...}}`; the message says what to do next.

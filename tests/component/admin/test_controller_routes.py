@@ -235,6 +235,9 @@ async def test_both_worlds_meet_in_models_health_and_server_info(tmp_path: Path)
         assert info["config_hash"] == roost.app.console.status()["config_hash"]
         assert {name: one["state"] for name, one in info["models"].items()} == {"org/a": "cold", "b": "ready"}
         assert info["engines"] == ["simulated"]
+        never_up, came_up = await stats(roost, "org/a"), await stats(roost, "b")
+        assert came_up["idle_time_seconds"] < never_up["idle_time_seconds"]  # watched only since it became ready
+        assert came_up["last_activity_time"] is None  # the request that verified it is no traffic
         text = await roost.client.get("/health", headers={"accept": "text/plain"})
         assert text.text == "OK\n"
 

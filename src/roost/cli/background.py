@@ -118,4 +118,4 @@ def _started(spec: RoostSpec, status: dict[str, Any]) -> bool:
 
 def _preloaded(spec: RoostSpec, status: dict[str, Any]) -> list[str]:
     wanted = {name for name, model in spec.models.items() if model.preload}
-    return [replica["state"] for model in status["models"] if model["name"] in wanted for replica in model["servings"]]
+    return [replica["state"] for model in status["models"] if model["name"] in wanted for replica in model["endpoints"]]

@@ -182,9 +182,8 @@ async def test_defect_09_both_lists_of_models_and_every_openai_path(tmp_path: Pa
 
 @live
 async def test_defect_23_health_tells_the_truth_about_one_and_all(tmp_path: Path) -> None:
-    text = (
-        "models:\n  a: {engine: simulated}\n  bad: {command: 'false ${PORT}', restart: {tries: 1, retry_failed_after: never}}\n"
-    )
+    bad = "{command: 'false ${PORT}', restart: {tries: 1, retry_failed_after: never}}"
+    text = f"models:\n  a: {{engine: simulated}}\n  bad: {bad}\n"
     async with running_roost(text, tmp_path) as roost:
         assert (await roost.client.get("/health")).json() == {"status": "healthy"}
         await roost.chat("bad")

@@ -19,6 +19,7 @@ from roost.config.masking import MASK, mask_words
 from roost.core.problems import ConfigPath
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_USED = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)")
 _NOT_A_NAME = re.compile(r"[^A-Z0-9]+")
 _OWN = frozenset({"replicas", "aliases", "also_serves"})
 """Keys that never become a default of all models, even where all have the same."""
@@ -43,7 +44,8 @@ class Conversion:
 
 def convert(written: Written, *, show_secrets: bool = False) -> Conversion:
     """The native form. What all models have in common becomes `defaults`."""
-    writer = _Converter(Style(mask=not show_secrets, hide=written.secrets), written)
+    named = frozenset(name for source in written.sources.values() for name in _USED.findall(source))
+    writer = _Converter(Style(mask=not show_secrets, hide=written.secrets), written, named)
     data = writer.whole(written.spec)
     return Conversion(yaml_text(_hoisted(data)), tuple(writer.left_out.values()))
 
@@ -73,6 +75,8 @@ class _Converter(Writer):
     """Writes the texts of the file where they name variables, and remembers the secrets left out."""
 
     written: Written
+    named: frozenset[str]
+    """Variables that the file uses itself: they cannot stand for anything else."""
     left_out: dict[str, LeftOut] = field(default_factory=dict)
 
     def value(self, value: Any, hint: kinds.Hint, path: ConfigPath) -> Any:
@@ -126,7 +130,7 @@ class _Converter(Writer):
             return MASK
         wanted = _named(path)
         name, number = wanted, 2
-        while name in self.left_out and self.left_out[name].value != value:
+        while name in self.named or (name in self.left_out and self.left_out[name].value != value):
             name, number = f"{wanted}_{number}", number + 1
         self.left_out.setdefault(name, LeftOut(name, path, value))
         return f"${{env:{name}}}"

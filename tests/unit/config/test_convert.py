@@ -14,13 +14,13 @@ models:
     weights: ${env:DIR}/a.gguf
     venv: ~/v
     args: ["--x '1 2'", "--api-key geheim2", "--token=${env:KEY}"]
-    env: {HF_TOKEN: geheim3, OTHER: "${env:HF}", MY_SECRET: geheim4}
+    env: {HF_TOKEN: geheim3, OTHER: "${env:HF}", MY_SECRET: geheim4, API_KEY: geheim7, X: "${env:API_KEY}"}
     api_key: geheim5
   b:
     command: run --token geheim6 --key ${env:KEY} ${PORT}
     env: {HF_TOKEN: other3}
 """
-ENV = {"KEY": "geheim-key", "DIR": "./d", "HF": "hf"}
+ENV = {"KEY": "geheim-key", "DIR": "./d", "HF": "hf", "API_KEY": "mine"}
 
 
 def converted(text: str, env: Mapping[str, str] | None = None, *, show_secrets: bool = False) -> Conversion:
@@ -50,6 +50,7 @@ def test_secrets_become_variables() -> None:
         "ROOST_ORG_A_ARGS_3": "geheim2",
         "HF_TOKEN": "geheim3",
         "MY_SECRET": "geheim4",
+        "API_KEY_2": "geheim7",
         "ROOST_ORG_A_API_KEY": "geheim5",
         "ROOST_B_COMMAND_2": "geheim6",
         "HF_TOKEN_2": "other3",
@@ -58,7 +59,7 @@ def test_secrets_become_variables() -> None:
     for line in (
         "weights: ${env:DIR}/a.gguf",
         "OTHER: ${env:HF}",
-        "- --token=${env:KEY}",
+        "--token=${env:KEY}",
         "venv: ~/v",
         "key: ${env:KEY}",
         "HF_TOKEN: ${env:HF_TOKEN}",
@@ -70,7 +71,7 @@ def test_secrets_become_variables() -> None:
 def test_secrets_are_written_where_that_is_asked_for() -> None:
     made = converted(SECRETS, ENV, show_secrets=True)
     assert made.left_out == ()
-    assert all(f"geheim{number}" in made.text for number in range(1, 7))
+    assert all(f"geheim{number}" in made.text for number in range(1, 8))
     assert "geheim-key" not in made.text and "--api-key geheim2" in made.text
 
 
@@ -88,7 +89,7 @@ def test_macros_and_defaults_are_used_up_and_what_is_alike_becomes_a_default() -
         "defaults:",
         "  env:",
         "    A: ${env:DIR}/x",
-        "    P: ${PORT} $$" if "    P: ${PORT} $$" in lines else "    P: ${PORT} $",
+        "    P: ${PORT} $$",
         "  sleep_after: never",
         "  queue:",
     ]

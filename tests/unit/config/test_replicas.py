@@ -116,10 +116,10 @@ def test_names_of_sessions() -> None:
 
 
 def test_a_shared_command_line_must_tell_replicas_apart() -> None:
-    text = "models: {a: {command: run MORE, replicas: [{port: 1}, {port: 2}]}}"
+    text = "models: {a: {command: 'run MORE', replicas: [{port: 1}, {port: 2}]}}"
     (said,) = errors_of(text.replace("MORE", "-x"))
     assert "models.a.command: starts 2 replicas with the same words" in said and "Put ${PORT} where" in said
-    assert problems_of(text.replace("MORE", '"${PORT}"')) == []
+    assert problems_of(text.replace("MORE", "${PORT}")) == []
     assert problems_of(text.replace("{port: 1}", "{port: 1, env: {P: 1}}")) == []
     assert problems_of("models: {a: {command: run, replicas: [{port: 1}, {url: 'http://h:1'}]}}") == []
 

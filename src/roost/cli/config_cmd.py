@@ -100,17 +100,7 @@ def build_config_app(*validators: Validator) -> typer.Typer:
         show_secrets: Annotated[bool, typer.Option("--show-secrets", help="Also print keys and tokens.")] = False,
     ) -> None:
         """Print the configuration in roost's own form, to be put beside the file it came from."""
-        loaded = _loaded(file, validators)
-        if loaded.spec is None or loaded.written is None:
-            typer.echo(_counted(file, loaded.problems), err=True)
-            raise typer.Exit(_BROKEN)
-        made = convert(loaded.written, show_secrets=show_secrets)
-        if not _means_the_same(made, loaded, file):
-            _refuse(f"{named(file)}: the native form without its secrets would not mean the same; add --show-secrets")
-        for left in made.left_out:
-            place = ".".join(str(part) for part in left.path)
-            typer.echo(f"{named(file)}: {place} is a secret and not printed: set {left.variable} to it", err=True)
-        typer.echo(made.text, nl=False)
+        typer.echo(_native(file, validators, show_secrets=show_secrets), nl=False)
 
     @app.command()
     def schema() -> None:
@@ -138,6 +128,20 @@ def _loaded(file: str, validators: Iterable[Validator]) -> Loaded:
     for problem in loaded.problems:
         typer.echo(problem.render(named(file)), err=True)
     return loaded
+
+
+def _native(file: str, validators: Iterable[Validator], *, show_secrets: bool) -> str:
+    """The file in the native form; says on stderr which secrets it leaves out. Refuses what would mean another."""
+    loaded = _loaded(file, validators)
+    if loaded.spec is None or loaded.written is None:
+        _refuse(_counted(file, loaded.problems))
+    made = convert(loaded.written, show_secrets=show_secrets)
+    if not _means_the_same(made, loaded, file):
+        _refuse(f"{named(file)}: the native form without its secrets would not mean the same; add --show-secrets")
+    for left in made.left_out:
+        place = ".".join(str(part) for part in left.path)
+        typer.echo(f"{named(file)}: {place} is a secret and not printed: set {left.variable} to it", err=True)
+    return made.text
 
 
 def _means_the_same(made: Conversion, loaded: Loaded, file: str) -> bool:

@@ -27,8 +27,9 @@ models:
 ```
 
 `roost config check FILE` lists every problem with its line and what to write instead and exits with 0 or 2 (warnings
-alone are no failure). `roost config show FILE` prints what a file comes to. `roost config schema` prints a JSON Schema;
-an editor with a YAML language server reads it from a first line such as
+alone are no failure). `roost config show FILE` prints what a file comes to, `roost config convert FILE` the same file
+in its shortest form. `roost config schema` prints a JSON Schema; an editor with a YAML language server reads it from a
+first line such as
 
 ```yaml
 # yaml-language-server: $schema=./roost.schema.json

@@ -15,6 +15,8 @@ from roost.config.yamltext import parse
 
 _WORDS = [
     "models",
+    "instances",
+    "replicas",
     "defaults",
     "server",
     "macros",

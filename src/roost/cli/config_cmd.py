@@ -7,12 +7,14 @@ The command's root adds the group made by `build_config_app`, with the validator
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, NoReturn
 
 import typer
 
+from roost.config.convert import Conversion, convert
 from roost.config.dump import Style, effective_yaml
 from roost.config.load import Loaded, Validator, check_further, load
 from roost.config.reference import reference_markdown
@@ -25,26 +27,38 @@ _BROKEN = 2
 FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="The configuration; - reads standard input.")]
 
 
-def check_text(text: str, *, file: str, base_dir: Path, validators: Iterable[Validator] = ()) -> Loaded:
-    """Load a configuration with this process's environment and home, then ask the validators."""
-    loaded = load(text, file=file, env=os.environ, home=str(Path("~").expanduser()), base_dir=str(base_dir.absolute()))
+def check_text(
+    text: str,
+    *,
+    file: str,
+    base_dir: Path,
+    validators: Iterable[Validator] = (),
+    env: Mapping[str, str] = MappingProxyType({}),
+) -> Loaded:
+    """Load a configuration with this process's environment (and `env` over it) and home, then ask the validators."""
+    home = str(Path("~").expanduser())
+    loaded = load(text, file=file, env={**os.environ, **env}, home=home, base_dir=str(base_dir.absolute()))
     return check_further(loaded, validators)
 
 
 def check_file(file: str, validators: Iterable[Validator] = ()) -> Loaded:
     """The same for a file or, for `-`, standard input. Raises OSError where it cannot be read."""
-    path = Path(file)
     if file == "-":
-        raw, base_dir = sys.stdin.buffer.read(4 * MAX_CHARS + 1), Path.cwd()
+        raw = sys.stdin.buffer.read(4 * MAX_CHARS + 1)
     else:
-        with path.open("rb") as stream:
-            raw, base_dir = stream.read(4 * MAX_CHARS + 1), path.absolute().parent
+        with Path(file).open("rb") as stream:
+            raw = stream.read(4 * MAX_CHARS + 1)
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         return Loaded(None, (Problem(path=(), message="is not UTF-8 text", hint="Save it as UTF-8.", line=line),))
-    return check_text(text, file=named(file), base_dir=base_dir, validators=validators)
+    return check_text(text, file=named(file), base_dir=_folder(file), validators=validators)
+
+
+def _folder(file: str) -> Path:
+    """Where the file's relative paths start."""
+    return Path.cwd() if file == "-" else Path(file).absolute().parent
 
 
 def named(file: str) -> str:
@@ -63,9 +77,10 @@ def build_config_app(*validators: Validator) -> typer.Typer:
         if loaded.spec is None:
             typer.echo(_counted(file, loaded.problems), err=True)
             raise typer.Exit(_BROKEN)
+        form = "" if loaded.dialect == "native" else f" in the {loaded.dialect} dialect"
         names = ", ".join(list(loaded.spec.models)[:8]) + (", ..." if len(loaded.spec.models) > 8 else "")
         warned = f" ({_plural(len(loaded.problems), 'warning')})" if loaded.problems else ""
-        typer.echo(f"{named(file)}: fine{warned}; {_plural(len(loaded.spec.models), 'model')}: {names}")
+        typer.echo(f"{named(file)}: fine{form}{warned}; {_plural(len(loaded.spec.models), 'model')}: {names}")
 
     @app.command()
     def show(
@@ -78,6 +93,14 @@ def build_config_app(*validators: Validator) -> typer.Typer:
             typer.echo(_counted(file, loaded.problems), err=True)
             raise typer.Exit(_BROKEN)
         typer.echo(effective_yaml(loaded.spec, Style(full=everything, hide=loaded.secrets)), nl=False)
+
+    @app.command("convert")
+    def convert_(
+        file: FileArgument,
+        show_secrets: Annotated[bool, typer.Option("--show-secrets", help="Also print keys and tokens.")] = False,
+    ) -> None:
+        """Print the configuration in roost's own form, to be put beside the file it came from."""
+        typer.echo(_native(file, validators, show_secrets=show_secrets), nl=False)
 
     @app.command()
     def schema() -> None:
@@ -105,6 +128,27 @@ def _loaded(file: str, validators: Iterable[Validator]) -> Loaded:
     for problem in loaded.problems:
         typer.echo(problem.render(named(file)), err=True)
     return loaded
+
+
+def _native(file: str, validators: Iterable[Validator], *, show_secrets: bool) -> str:
+    """The file in the native form; says on stderr which secrets it leaves out. Refuses what would mean another."""
+    loaded = _loaded(file, validators)
+    if loaded.spec is None or loaded.written is None:
+        _refuse(_counted(file, loaded.problems))
+    made = convert(loaded.written, show_secrets=show_secrets)
+    if not _means_the_same(made, loaded, file):
+        _refuse(f"{named(file)}: the native form without its secrets would not mean the same; add --show-secrets")
+    for left in made.left_out:
+        place = ".".join(str(part) for part in left.path)
+        typer.echo(f"{named(file)}: {place} is a secret and not printed: set {left.variable} to it", err=True)
+    return made.text
+
+
+def _means_the_same(made: Conversion, loaded: Loaded, file: str) -> bool:
+    """Whether the text, read with its variables set, gives the very same spec."""
+    env = {left.variable: left.value for left in made.left_out}
+    again = check_text(made.text, file=named(file), base_dir=_folder(file), env=env)
+    return again.spec == loaded.spec
 
 
 def _refuse(sentence: str) -> NoReturn:

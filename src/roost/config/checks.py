@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 
-from roost.config.addresses import is_loopback, may_clash, split_url
+from roost.config.addresses import is_loopback, split_url
 from roost.config.tree import Node, find, given
 from roost.core.problems import ConfigPath, Problem
-from roost.core.spec import EngineKind, ModelSpec, RoostSpec
+from roost.core.spec import EngineKind, ModelSpec, RoostSpec, servings
 from roost.core.units import exact_duration
 
 _MAX_NAME = 200
@@ -78,7 +78,8 @@ def _name(name: str, path: ConfigPath) -> Iterator[Problem]:
 
 def sources(scene: Scene) -> Iterator[Problem]:
     """Every model has something to start or to reach, and not two things at once."""
-    if not scene.model_names and not scene.given(("models", 0)):
+    models = scene.tree.child("models")
+    if not scene.model_names and not scene.given(("models", 0)) and not (models is not None and models.broken):
         hint = 'Write "models:", below it a name, and below that its weights, command or url.'
         yield Problem(path=("models",), message="there is no model to serve", hint=hint)
     for name, model in scene.spec.models.items():
@@ -86,7 +87,7 @@ def sources(scene: Scene) -> Iterator[Problem]:
         has = {field for field in ("weights", "command", "url", "port", "stop_command") if scene.given((*path, field))}
         if "url" in has:
             yield from _foreign(path, model, has)
-        elif scene.has_unknown_key(name):
+        elif _all_run_already(scene, path, model) or scene.has_unknown_key(name):
             continue
         elif model.engine is EngineKind.COMMAND and "command" not in has:
             hint = "Write command: PROGRAM ARGUMENTS, or url: http://HOST:PORT for one that runs already."
@@ -96,6 +97,13 @@ def sources(scene: Scene) -> Iterator[Problem]:
             yield Problem(path=path, message="has nothing to serve: no weights, command or url", hint=hint)
 
 
+def _all_run_already(scene: Scene, path: ConfigPath, model: ModelSpec) -> bool:
+    """Whether each replica has an address of its own; also where the list is there but could not be read."""
+    if not model.replicas:
+        return scene.given((*path, "replicas", 0))
+    return all(own.url for own in model.replicas)
+
+
 def _foreign(path: ConfigPath, model: ModelSpec, has: set[str]) -> Iterator[Problem]:
     for field in sorted(has - {"url"}):
         hint = f"Remove url or {field}; write {field}: null in the model if it comes from defaults."
@@ -103,42 +111,16 @@ def _foreign(path: ConfigPath, model: ModelSpec, has: set[str]) -> Iterator[Prob
             path=(*path, field), message=f"url and {field} exclude each other: roost never starts a url", hint=hint
         )
     if model.url is not None:
-        try:
-            split_url(model.url)
-        except ValueError as error:
-            message, _, way_out = str(error).partition("; ")
-            yield Problem(
-                path=(*path, "url"), message=f"the address {message}", hint=f"{way_out[:1].upper()}{way_out[1:]}."
-            )
+        yield from address(model.url, (*path, "url"))
 
 
-def ports(scene: Scene) -> Iterator[Problem]:
-    """No two servers on one port, and no model that leads back to roost itself."""
-    server = scene.spec.server
-    taken = [("roost itself (server.port)", server.host, server.port)]
-    for name, model in scene.spec.models.items():
-        if model.url is not None and _reaches(model.url, server.host, server.port):
-            hint = "Write the engine's own address."
-            yield Problem(
-                path=("models", name, "url"), message=f"leads back to roost's own port {server.port}", hint=hint
-            )
-        if model.port is None or model.url is not None:
-            continue
-        for owner, host, port in taken:
-            if port == model.port and may_clash(host, model.host):
-                hint = "Choose another port, or leave it out to have a free one picked."
-                message = f"port {port} is already that of {owner}"
-                yield Problem(path=("models", name, "port"), message=message, hint=hint, value=str(port))
-                break
-        taken.append((f'model "{name}"', model.host, model.port))
-
-
-def _reaches(url: str, host: str, port: int) -> bool:
+def address(url: str, path: ConfigPath) -> Iterator[Problem]:
+    """What is wrong with the address of an engine."""
     try:
-        engine_host, engine_port = split_url(url)
-    except ValueError:
-        return False
-    return engine_port == port and (engine_host == host or (is_loopback(engine_host) and may_clash(engine_host, host)))
+        split_url(url)
+    except ValueError as error:
+        message, _, way_out = str(error).partition("; ")
+        yield Problem(path=path, message=f"the address {message}", hint=f"{way_out[:1].upper()}{way_out[1:]}.")
 
 
 def values(scene: Scene) -> Iterator[Problem]:
@@ -160,11 +142,17 @@ def values(scene: Scene) -> Iterator[Problem]:
         if model.health_path is not None and not model.health_path.startswith("/"):
             message = f'"{model.health_path}" is not a path'
             yield Problem(path=(*path, "health_path"), message=message, hint='Begin it with "/", such as /health.')
-        for variable, value in model.env.items():
-            if not variable or "=" in variable or "\0" in variable + value:
-                message = "cannot be an environment variable"
-                hint = 'Its name must not be empty or hold "="; neither may hold a NUL.'
-                yield Problem(path=(*path, "env", variable), message=message, hint=hint)
+        for index, own in enumerate(model.replicas):
+            yield from _variables(own.env, (*path, "replicas", index, "env"))
+        yield from _variables(model.env, (*path, "env"))
+
+
+def _variables(env: Mapping[str, str], path: ConfigPath) -> Iterator[Problem]:
+    for variable, value in env.items():
+        if not variable or "=" in variable or "\0" in variable + value:
+            message = "cannot be an environment variable"
+            hint = 'Its name must not be empty or hold "="; neither may hold a NUL.'
+            yield Problem(path=(*path, variable), message=message, hint=hint)
 
 
 def access(scene: Scene) -> Iterator[Problem]:
@@ -210,8 +198,12 @@ def ports_written(spec: RoostSpec) -> list[Problem]:
     """For `roost serve`, which starts nothing: every engine must have an address to be found at. A `Validator`."""
     hint = "Write the port that the engine listens on, or its url."
     message = "has no port, and serve starts nothing that could be given one"
-    silent = [name for name, model in spec.models.items() if model.port is None and model.url is None]
-    return [Problem(path=("models", name), message=message, hint=hint) for name in silent]
+    return [
+        Problem(path=("models", name, *(("replicas", index) if model.replicas else ())), message=message, hint=hint)
+        for name, model in spec.models.items()
+        for index, serving in enumerate(servings(model))
+        if serving.port is None and serving.url is None
+    ]
 
 
-CHECKS = (names, sources, ports, values, access)
+CHECKS = (names, sources, values, access)

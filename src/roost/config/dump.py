@@ -22,7 +22,8 @@ from roost.core.problems import ConfigPath
 from roost.core.spec import RoostSpec
 from roost.core.units import Duration, MaybeDuration, PositiveDuration, Size, exact_duration, exact_size
 
-_COMMAND_LINES = frozenset({"args", "command", "stop_command"})
+COMMAND_LINES = frozenset({"args", "command", "stop_command"})
+"""Keys of a model that hold the words of a command line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +39,11 @@ class Style:
 
 def effective_yaml(spec: RoostSpec, style: Style = Style()) -> str:
     """The effective configuration as YAML that `load` reads; secrets become `***`."""
-    data = to_plain(spec, style)
+    return yaml_text(to_plain(spec, style))
+
+
+def yaml_text(data: dict[str, Any]) -> str:
+    """Mappings, lists and scalars as YAML that `load` reads."""
     text: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
     return text
 
@@ -51,15 +56,19 @@ def config_hash(spec: RoostSpec) -> str:
 
 def to_plain(spec: RoostSpec, style: Style) -> dict[str, Any]:
     """The spec as mappings, lists and scalars, in the specs' own order."""
-    data: dict[str, Any] = _Writer(style).section(spec, ())
-    return {name: value for name, value in data.items() if name not in ("defaults", "macros")}
+    return Writer(style).whole(spec)
 
 
 @dataclass(frozen=True, slots=True)
-class _Writer:
+class Writer:
     """One pass over a spec."""
 
     style: Style
+
+    def whole(self, spec: RoostSpec) -> dict[str, Any]:
+        """The spec without what is used up in it."""
+        data = self.section(spec, ())
+        return {name: value for name, value in data.items() if name not in ("defaults", "macros")}
 
     def section(self, section: Any, path: ConfigPath) -> dict[str, Any]:
         written: dict[str, Any] = {}
@@ -72,7 +81,7 @@ class _Writer:
 
     def value(self, value: Any, hint: kinds.Hint, path: ConfigPath) -> Any:
         if self._is_hidden(value, path):
-            return MASK
+            return self.concealed(value, path)
         match value:
             case _ if is_dataclass(value):
                 return self.section(value, path)
@@ -89,11 +98,16 @@ class _Writer:
         return _scalar(value, hint)
 
     def _list(self, values: Any, hint: kinds.Hint, path: ConfigPath) -> list[Any]:
-        if path[2:3] and path[2] in _COMMAND_LINES and len(path) == 3:
-            return self._words(tuple(values), path)
+        if path[2:3] and path[2] in COMMAND_LINES and len(path) == 3:
+            return self.words(tuple(values), path)
         return [self.value(value, kinds.step(hint, index), (*path, index)) for index, value in enumerate(values)]
 
-    def _words(self, words: tuple[str, ...], path: ConfigPath) -> list[str]:
+    def concealed(self, value: Any, path: ConfigPath) -> Any:
+        """What stands in place of a secret."""
+        del value, path
+        return MASK
+
+    def words(self, words: tuple[str, ...], path: ConfigPath) -> list[str]:
         """`args` are split again when they are read, so each word is quoted for that."""
         if self.style.mask:
             words = tuple(MASK if (*path, i) in self.style.hide else word for i, word in enumerate(mask_words(words)))

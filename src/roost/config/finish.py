@@ -56,7 +56,8 @@ def infer_engine(model: ModelSpec) -> EngineKind:
     """The engine of a model that names none, as `ModelSpec.engine` says."""
     if model.engine is not None:
         return model.engine
-    if model.command is not None or model.url is not None:
+    runs_elsewhere = model.weights is None and bool(model.replicas) and all(own.url for own in model.replicas)
+    if model.command is not None or model.url is not None or runs_elsewhere:
         return EngineKind.COMMAND
     is_gguf = model.weights is not None and model.weights.lower().endswith(".gguf")
     return EngineKind.LLAMACPP if is_gguf else EngineKind.VLLM
@@ -65,6 +66,13 @@ def infer_engine(model: ModelSpec) -> EngineKind:
 def split_words(text: str) -> list[str]:
     """Words as a shell would split them, a backslash at a line's end joining two lines. Raises ValueError."""
     return shlex.split(_SHELL_PIECE.sub(lambda found: " " if found[1] else found[0], text))
+
+
+def split_fault(path: ConfigPath, error: ValueError) -> Problem:
+    """What `split_words` could not take, in a sentence."""
+    fault = "a quote is not closed" if "quotation" in str(error) else "a backslash stands at its end"
+    hint = "Close it, or put a backslash before a quote or backslash that is meant as text."
+    return Problem(path=path, message=f"cannot be split into words: {fault}", hint=hint)
 
 
 def looks_like_path(weights: str) -> bool:
@@ -116,9 +124,7 @@ class _Worker:
         try:
             words = split_words(text)
         except ValueError as error:
-            fault = "a quote is not closed" if "quotation" in str(error) else "a backslash stands at its end"
-            hint = "Close it, or put a backslash before a quote or backslash that is meant as text."
-            self.problems.append(Problem(path=path, message=f"cannot be split into words: {fault}", hint=hint))
+            self.problems.append(split_fault(path, error))
             return []
         return self._checked(words, path)
 

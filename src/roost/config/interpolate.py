@@ -1,6 +1,7 @@
 """`${env:NAME}`, `${env:NAME:-fallback}` and `${macro}` in every text of the tree; `$$` is a plain `$`.
 
-`${PORT}`, `${MODEL}` and `${PID}` stay where a launch will replace them and are a problem elsewhere.
+`${PORT}`, `${HOST}`, `${MODEL}` and `${PID}` stay where a launch will replace them and are a problem elsewhere.
+In forms of file that know no variables of their own, only `${env:...}` means anything and all else is plain text.
 Never raises; bounded in the number of values and characters that macros may grow to. Called by the dialects.
 """
 
@@ -15,14 +16,14 @@ from roost.core.problems import ConfigPath, Problem
 
 _LAUNCH = frozenset({"PORT", "MODEL"})
 LAUNCH_FIELDS: Mapping[str, frozenset[str]] = {
-    "command": _LAUNCH,
-    "args": _LAUNCH,
+    "command": _LAUNCH | {"HOST"},
+    "args": _LAUNCH | {"HOST"},
     "env": _LAUNCH,
     "health_path": _LAUNCH,
     "stop_command": _LAUNCH | {"PID"},
 }
 """Fields of a model in which a launch replaces variables, and which."""
-LAUNCH_NAMES = _LAUNCH | {"PID"}
+LAUNCH_NAMES = _LAUNCH | {"HOST", "PID"}
 
 MAX_VALUES = 20_000
 MAX_CHARS = 1024 * 1024
@@ -38,6 +39,8 @@ _MACRO_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 def allowed_at(path: ConfigPath) -> frozenset[str]:
     """The launch variables that may stand at a path."""
     match path:
+        case ("models", _, "replicas", int(), str(name), *_) | ("defaults", "replicas", int(), str(name), *_):
+            return LAUNCH_FIELDS[name] if name == "env" else frozenset()
         case ("models", _, str(name), *_) | ("defaults", str(name), *_):
             return LAUNCH_FIELDS.get(name, frozenset())
         case ("macros", *_):
@@ -72,8 +75,9 @@ class _TooMuch(Exception):
 class Interpolator:
     """One configuration's macros and environment; collects problems on the way."""
 
-    def __init__(self, macros: Mapping[str, Node], env: Mapping[str, str]) -> None:
+    def __init__(self, macros: Mapping[str, Node], env: Mapping[str, str], *, only_env: bool = False) -> None:
         self.problems: list[Problem] = []
+        self._only_env = only_env
         self._macros = macros
         self._env = env
         self._values = 0
@@ -95,7 +99,7 @@ class Interpolator:
 
     def _check_name(self, name: str, node: Node) -> None:
         if name in LAUNCH_NAMES:
-            hint = "Choose another name; PORT, MODEL and PID are filled in when an engine starts."
+            hint = "Choose another name; PORT, HOST, MODEL and PID are filled in when an engine starts."
             self._report(node.path, node.line, f'"{name}" cannot be a macro', hint)
         elif not _MACRO_NAME.fullmatch(name):
             hint = "Use up to 64 letters, digits, _, - and dots, beginning with a letter."
@@ -144,26 +148,32 @@ class Interpolator:
         if whole is not None and whole[1] in self._macros:
             return self._macro(whole[1], node, use) or replace(node, broken=True)
         pieces: list[str] = []
+        sources: list[str] = []
         end = 0
         state = node
         for found in _PIECE.finditer(text):
             piece = self._piece(found, state, use)
             pieces += (text[end : found.start()], str(piece.value))
+            sources += (text[end : found.start()], piece.source or escape(str(piece.value), use.path))
             state = replace(state, secret=state.secret or piece.secret, broken=state.broken or piece.broken)
             end = found.end()
         result = "".join((*pieces, text[end:]))
         self._spend(use, len(result))
-        return replace(state, value=result, text=result)
+        source = "".join((*sources, text[end:]))
+        return replace(state, value=result, text=result, source=source if "${env:" in source else "")
 
     def _piece(self, found: re.Match[str], node: Node, use: _Use) -> Node:
         name = found[1]
+        variable = _ENV.fullmatch(name or "")
+        if self._only_env and variable is None:
+            return replace(node, value=found[0], source="")
         if found[0] == "$$":
-            return replace(node, value="$")
+            return replace(node, value="$", source="$$")
         if name is None:
             return self._broken(node, '"${" is not closed', "Write ${name}, or $${ for the two characters.")
         if name in LAUNCH_NAMES:
             return self._launch(found[0], name, node, use)
-        if (variable := _ENV.fullmatch(name)) is not None:
+        if variable is not None:
             return self._variable(variable, node)
         if name in self._macros:
             return self._spliced(name, node, use)
@@ -177,7 +187,7 @@ class Interpolator:
     def _launch(self, written: str, name: str, node: Node, use: _Use) -> Node:
         allowed = allowed_at(use.path)
         if name in allowed:
-            return replace(node, value=written)
+            return replace(node, value=written, source=written)
         fields = [field for field, names in LAUNCH_FIELDS.items() if name in names]
         message = f"{written} is only known when an engine starts"
         hint = (
@@ -192,7 +202,8 @@ class Interpolator:
         if value is None and fallback is None:
             hint = f"Set it, or write ${{env:{name}:-fallback}}."
             return self._broken(node, f"environment variable {name} is not set", hint)
-        return replace(node, value=value or fallback or "", secret=node.secret or is_secret_name(name))
+        secret = node.secret or is_secret_name(name)
+        return replace(node, value=value or fallback or "", secret=secret, source=f"${{{found[0]}}}")
 
     def _spliced(self, name: str, node: Node, use: _Use) -> Node:
         macro = self._macro(name, node, use)

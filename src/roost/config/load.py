@@ -7,13 +7,13 @@ Called by `app` and `cli`.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from roost.config import yamltext
+from roost.config import replicas, yamltext
 from roost.config.budgets import budgets
 from roost.config.checks import CHECKS, Scene
 from roost.config.dialects import dialect_of
 from roost.config.finish import Finished, Folders, finish
 from roost.config.masking import is_secret_path
-from roost.config.tree import Node, lines, placed, secrets
+from roost.config.tree import Node, lines, placed, secrets, sources
 from roost.config.validate import validate
 from roost.core.problems import ConfigPath, Problem, has_errors
 from roost.core.spec import RoostSpec
@@ -37,6 +37,21 @@ class Loaded:
     lines: Mapping[ConfigPath, int] = field(default_factory=dict)
     secrets: frozenset[ConfigPath] = frozenset()
     """Paths in `spec` whose value came from a secret variable, besides those whose name tells."""
+    dialect: str = "native"
+    """The form of file that it was."""
+    written: "Written | None" = None
+    """The same before it was made effective: what `convert` starts from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A spec with paths and command lines as the file has them, defaults and macros put in."""
+
+    spec: RoostSpec
+    sources: Mapping[ConfigPath, str]
+    """Texts that still name environment variables, by their path in `spec`."""
+    secrets: frozenset[ConfigPath]
+    """As in `Loaded`, for this spec."""
 
 
 def load(text: str, *, file: str, env: Mapping[str, str], home: str, base_dir: str) -> Loaded:
@@ -47,8 +62,10 @@ def load(text: str, *, file: str, env: Mapping[str, str], home: str, base_dir: s
     if not isinstance(root.value, Mapping):
         fault = "is empty" if root.value is None else "is not a mapping of keys to values"
         return Loaded(None, (*problems, _no_mapping(file, fault)))
-    tree, said = dialect_of(root)(root, env)
-    return _judge(tree, [*problems, *said], env, Folders(base_dir, home))
+    dialect = dialect_of(root)
+    tree, said = dialect.read(root, env)
+    loaded = _judge(tree, [*problems, *said], env, Folders(base_dir, home))
+    return replace(loaded, dialect=dialect.name)
 
 
 def check_further(loaded: Loaded, validators: Iterable[Validator]) -> Loaded:
@@ -75,11 +92,22 @@ def _judge(tree: Node, problems: list[Problem], env: Mapping[str, str], folders:
         return Loaded(None, _tidy(problems), lines(tree))
     finished = finish(validated.spec, folders)
     scene = Scene(finished.spec, tree, env)
-    found = [*finished.problems, *(problem for check in (*CHECKS, budgets) for problem in check(scene))]
+    found = [
+        *finished.problems,
+        *(problem for check in (*CHECKS, *replicas.CHECKS, budgets) for problem in check(scene)),
+    ]
     problems += (_discreet(placed(problem, tree)) for problem in found)
     tidy = _tidy(problems)
-    known, hidden = _moved(lines(tree), finished), frozenset(_moved(dict.fromkeys(secrets(tree), 0), finished))
-    return Loaded(None if has_errors(tidy) else finished.spec, tidy, known, hidden)
+    if has_errors(tidy):
+        return Loaded(None, tidy, _moved(lines(tree), finished))
+    hidden = frozenset(secrets(tree))
+    return Loaded(
+        finished.spec,
+        tidy,
+        _moved(lines(tree), finished),
+        frozenset(_moved(dict.fromkeys(hidden, 0), finished)),
+        written=Written(validated.spec, sources(tree), hidden),
+    )
 
 
 def _moved(by_path: dict[ConfigPath, int], finished: Finished) -> dict[ConfigPath, int]:

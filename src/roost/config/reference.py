@@ -8,6 +8,7 @@ from dataclasses import MISSING, is_dataclass
 from typing import Any
 
 from roost.config import kinds
+from roost.config.dialects.instances import ADDITIONS
 from roost.config.schema import json_schema
 from roost.core.problems import ConfigPath
 from roost.core.units import Duration, MaybeDuration, PositiveDuration, Size, exact_duration, exact_size
@@ -26,8 +27,9 @@ models:
 ```
 
 `roost config check FILE` lists every problem with its line and what to write instead and exits with 0 or 2 (warnings
-alone are no failure). `roost config show FILE` prints what a file comes to. `roost config schema` prints a JSON Schema;
-an editor with a YAML language server reads it from a first line such as
+alone are no failure). `roost config show FILE` prints what a file comes to, `roost config convert FILE` the same file
+in its shortest form. `roost config schema` prints a JSON Schema; an editor with a YAML language server reads it from a
+first line such as
 
 ```yaml
 # yaml-language-server: $schema=./roost.schema.json
@@ -53,6 +55,7 @@ Every text may hold variables. Keys are taken as they stand.
 | `${name}` | the macro of that name under `macros` |
 | `$$` | a plain `$`; a `$` that no `{` or `$` follows needs no doubling |
 | `${PORT}`, `${MODEL}` | the engine's port and the model's name, once it starts |
+| `${HOST}` | the address that the engine is to listen on; only in `command` and `args` |
 | `${PID}` | the engine's process id; only in `stop_command` |
 
 `${PORT}` and `${MODEL}` may stand in `command`, `args`, `env`, `health_path` and `stop_command`.
@@ -93,11 +96,56 @@ Without keys roost serves loopback only. To bind another address add `server.key
 trusted, `server.open: true` or `ROOST_ALLOW_OPEN=1` in the environment.
 """
 
+_KVCACHED = """\
+## Files of kvcached's controller
+
+A file with a list `instances` is read in the form of kvcached's controller, unchanged. `roost config convert FILE`
+prints it in roost's own form, which means the same; secrets become variables unless `--show-secrets` is given. The
+native sections `server`, `policy` and `memory` may be added; what they say wins over the keys below. `null` stands for
+the default, an unknown key is an error.
+
+| key | default | becomes |
+|---|---|---|
+| `kvcached.KEY` | | variable `KEY` in capitals of every engine, printed as Python does: `true` is `True` |
+| `router.enable_router` | `false` | `server.listen`: without it engines run, and no port opens until `roost serve` |
+| `router.router_port` | `8080` | `server.port` |
+| `router.router_host` | `127.0.0.1` | `server.host`; another than loopback counts as leave to bind it, with a warning |
+| `sleep_manager.idle_threshold_seconds` | `300` | `policy.idle_threshold` and each model's `sleep_after` |
+| `sleep_manager.check_interval_seconds` | `60` | `policy.check_interval` |
+| `sleep_manager.auto_sleep_enabled` | `false` | `policy.auto_sleep` |
+| `sleep_manager.wakeup_on_request` | `true` | each model's `wake_on_request` |
+| `sleep_manager.min_sleep_duration` | `60` | each model's `min_sleep_duration`; it never holds up a request |
+| `sleep_manager.vllm_sleep_mode` | `abort` | `sleep_mode` of vLLM models; roost drains before in either mode |
+| `sleep_manager.vllm_sleep_timeout_seconds` | `30` | `timeouts.sleep` of vLLM models |
+| `launch_delay_seconds` | `0` | `policy.launch_delay` |
+| `instances[].model` | required | the model's name, and its `weights` |
+| `instances[].engine` | required | `vllm`, `sglang` or `sgl` |
+| `instances[].name` | last part of `model` | the replica's name; its session is called `kvcached-` and that |
+| `instances[].engine_args`, `args` | | the command line; `--host`, `--port`, `--served-model-name` are read from it |
+| `instances[].engine_env`, `kvcached_env` | | `env`, as `NAME=VALUE`; the latter wins, both win over `kvcached` |
+| `instances[].using_venv` | `false` | whether `venv_path` counts; without one, `python` on the PATH |
+| `instances[].venv_path` | | `venv`; relative to the file |
+
+An instance may also have these keys of a model: FURTHER.
+
+- Instances are started in the order of the file (`preload: true`, `launcher: auto`, `server.detach: true`,
+  `server.session_prefix: kvcached-`), all of them (`policy.max_starts`).
+- An instance without `--port` gets a free one. Without `--host` it is sought at `localhost`.
+- Two instances of one model are two replicas of it. They may differ in name, host, port and device variables
+  (`CUDA_VISIBLE_DEVICES` and its like), in nothing else.
+- An SGLang engine without `--enable-weights-cpu-backup` loses its weights in its sleep, so roost reads them from disk
+  again at the wake (`sleep_level: 2`).
+- Nothing is evicted unless a `memory` section says how much there is.
+- Every `$` is plain text, but for `${env:NAME}` and `${env:NAME:-text}`, and `${PORT}`, `${HOST}` and `${MODEL}`
+  in `engine_args`, which are filled in at the start. There is no escape.
+""".replace("FURTHER", ", ".join(f"`{key}`" for key in ADDITIONS))
+
 _SECTIONS: tuple[tuple[str, ConfigPath], ...] = (
     ("server", ("server",)),
     ("server.keys", ("server", "keys", 0)),
     ("server.limits", ("server", "limits")),
     ("models.NAME", ("models", "NAME")),
+    ("models.NAME.replicas", ("models", "NAME", "replicas", 0)),
     ("models.NAME.queue", ("models", "NAME", "queue")),
     ("models.NAME.timeouts", ("models", "NAME", "timeouts")),
     ("models.NAME.restart", ("models", "NAME", "restart")),
@@ -106,13 +154,14 @@ _SECTIONS: tuple[tuple[str, ConfigPath], ...] = (
 )
 _NOTES = {
     "server.keys": "Each entry of the list has these keys.",
+    "models.NAME.replicas": "Each entry of the list has these keys.",
 }
 
 
 def reference_markdown() -> str:
     """The whole page, ending in a newline."""
     sections = [_table(title, path) for title, path in (("the file", ()), *_SECTIONS)]
-    return "\n".join((_HEAD, "## Every key\n", *sections)).rstrip() + "\n"
+    return "\n".join((_HEAD, _KVCACHED, "## Every key\n", *sections)).rstrip() + "\n"
 
 
 def _table(title: str, path: ConfigPath) -> str:

@@ -29,7 +29,7 @@ def _taken(section: str, key: str, property_: dict[str, Any]) -> dict[str, Any]:
     """One key's schema, widened to what the reader takes there."""
     if section == "ModelSpec" and key == "args":
         property_["items"] = _WORD
-    if section == "ModelSpec" and key == "env":
+    if section in ("ModelSpec", "ReplicaSpec") and key == "env":
         property_["additionalProperties"] = _WORD
     outer: dict[str, Any] = {
         name: property_.pop(name) for name in ("title", "description", "default", "examples") if name in property_

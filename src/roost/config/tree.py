@@ -23,6 +23,8 @@ class Node:
     """A scalar as it stands in the file: `01` is a number to YAML, and a model's name to its owner."""
     secret: bool = False
     """Comes from a variable whose name says that it must not be shown."""
+    source: str = ""
+    """A text in the native form that still names the variables its value came from; empty where there are none."""
     broken: bool = False
     """A problem with it is already reported; it takes no part in what follows."""
 
@@ -68,6 +70,11 @@ def lines(root: Node) -> dict[ConfigPath, int]:
 def secrets(root: Node) -> set[ConfigPath]:
     """The paths whose value came from a variable with a secret's name."""
     return {path for path, node in _walk(root, ()) if node.secret}
+
+
+def sources(root: Node) -> dict[ConfigPath, str]:
+    """The texts that still name variables, by their path in this tree."""
+    return {path: node.source for path, node in _walk(root, ()) if node.source}
 
 
 def _walk(node: Node, path: ConfigPath) -> Iterator[tuple[ConfigPath, Node]]:

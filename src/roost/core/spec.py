@@ -203,9 +203,9 @@ class ModelSpec:
     weights: str | None = None
     """A file, folder or hub id that the engine loads; relative paths start at the config file."""
     command: str | tuple[str, ...] | None = None
-    """The whole command line, in place of the engine's usual one; `${PORT}` and `${MODEL}` are replaced. Alone it means
-    `engine: command`; with another engine, that kind's sleep and wake steps still apply. A string is split as a shell
-    would, without a shell."""
+    """The whole command line, in place of the engine's usual one; `${PORT}`, `${HOST}` and `${MODEL}` are replaced.
+    Alone it means `engine: command`; with another engine, that kind's sleep and wake steps still apply. A string is
+    split as a shell would, without a shell."""
     url: str | None = None
     """Base address of an engine that runs already; roost never starts or stops it."""
     host: str = "127.0.0.1"

@@ -11,12 +11,12 @@ from roost.core.step import Step
 
 
 def own_args(name: str, spec: ModelSpec, port: int) -> tuple[str, ...]:
-    """`spec.args` with `${PORT}` and `${MODEL}` replaced."""
+    """`spec.args` with `${PORT}`, `${HOST}` and `${MODEL}` replaced."""
     return tuple(fill(part, name, spec, port) for part in spec.args)
 
 
 def own_command(name: str, spec: ModelSpec, port: int) -> tuple[str, ...]:
-    """`spec.command` and `args` with `${PORT}` and `${MODEL}` replaced; empty where the spec has no command."""
+    """`spec.command` and `args` with their variables replaced; empty where the spec has no command."""
     if spec.command is None:
         return ()
     words = (spec.command,) if isinstance(spec.command, str) else spec.command
@@ -24,8 +24,10 @@ def own_command(name: str, spec: ModelSpec, port: int) -> tuple[str, ...]:
 
 
 def fill(text: str, name: str, spec: ModelSpec, port: int) -> str:
-    """`${MODEL}` is the name that the engine knows the model by."""
-    return text.replace("${PORT}", str(port)).replace("${MODEL}", spec.served_name or name)
+    """`${HOST}` is where the engine is to listen, `${MODEL}` the name that it knows the model by."""
+    return (
+        text.replace("${PORT}", str(port)).replace("${HOST}", spec.host).replace("${MODEL}", spec.served_name or name)
+    )
 
 
 def health_step(spec: ModelSpec, default: str = "/health") -> Step:

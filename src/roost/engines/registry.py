@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from roost.core.problems import Problem
-from roost.core.spec import EngineKind, ModelSpec, RoostSpec
+from roost.core.spec import EngineKind, ModelSpec, RoostSpec, servings
 from roost.engines.base import Adapter
 from roost.engines.command import COMMAND
 from roost.engines.llamacpp import LLAMACPP
@@ -32,8 +32,9 @@ def adapter_for(spec: ModelSpec) -> Adapter:
 
 
 def validate(spec: RoostSpec) -> Sequence[Problem]:
-    """What the engines have to say of every model, in the order of the config."""
-    found: list[Problem] = []
+    """What the engines have to say of every model, in the order of the config; the same of all replicas once."""
+    found: dict[Problem, None] = {}
     for name, model in spec.models.items():
-        found += adapter_for(model).validate(name, model)
-    return found
+        for serving in servings(model):
+            found.update(dict.fromkeys(adapter_for(model).validate(name, serving)))
+    return list(found)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from roost.core.problems import Problem
-from roost.core.spec import EngineKind, ModelSpec, RoostSpec, Task
+from roost.core.spec import EngineKind, ModelSpec, ReplicaSpec, RoostSpec, Task
 from roost.core.step import Probe, Step
 from roost.engines.base import Launch, Machine
 from roost.engines.common import own_args
@@ -137,6 +137,7 @@ def _simulated(model: ModelSpec) -> ModelSpec:
         weights=None,
         command=None,
         url=None,
+        replicas=tuple(ReplicaSpec(name=own.name) for own in model.replicas),
         host=bare.host,
         port=None,
         args=(),

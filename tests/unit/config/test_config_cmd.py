@@ -79,6 +79,43 @@ def test_show_masks_secrets_and_completes_paths(file: Path) -> None:
     assert run("show", str(file)).exit_code == 2
 
 
+KVCACHED = "instances:\n- model: org/a\n  engine: vllm\n  using_venv: true\n  venv_path: v\n"
+
+
+def test_check_names_the_dialect(file: Path) -> None:
+    file.write_text(KVCACHED)
+    assert run("check", str(file)).stdout == f"{file}: fine in the kvcached dialect; 1 model: org/a\n"
+    assert f"venv: {file.parent}/v" in run("show", str(file)).stdout
+
+
+def test_convert_prints_the_native_form(file: Path) -> None:
+    file.write_text(KVCACHED)
+    result = run("convert", str(file))
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "venv: v\n" in result.stdout and "name: a\n" in result.stdout
+    native = file.with_name("native.yaml")
+    native.write_text(result.stdout)
+    assert run("show", "--all", str(native)).stdout == run("show", "--all", str(file)).stdout
+
+
+def test_convert_says_which_secrets_it_left_out(file: Path) -> None:
+    result = run("convert", str(file))
+    assert result.exit_code == 0 and "geheim" not in result.output
+    assert result.stderr == f"{file}: models.a.api_key is a secret and not printed: set ROOST_A_API_KEY to it\n"
+    assert "api_key: ${env:ROOST_A_API_KEY}\n" in result.stdout
+    shown = run("convert", "--show-secrets", str(file))
+    assert (shown.stderr, "api_key: geheim\n" in shown.stdout) == ("", True)
+
+
+def test_convert_prints_nothing_that_would_mean_something_else(file: Path) -> None:
+    file.write_text("models: {a: {engine: simulated, metadata: {secrets: [1]}}}")
+    result = run("convert", str(file))
+    assert (result.exit_code, result.stdout) == (2, "") and "add --show-secrets" in result.stderr
+    assert run("convert", "--show-secrets", str(file)).exit_code == 0
+    file.write_text("models: 5")
+    assert run("convert", str(file)).exit_code == 2
+
+
 def test_schema_and_reference() -> None:
     assert json.loads(run("schema").stdout)["title"] == "roost configuration"
     assert run("reference").stdout.startswith("# Configuration")

@@ -19,26 +19,21 @@ from roost.accesslog import Watch
 from roost.admin.api import build
 from roost.admin.events import Hub
 from roost.admin.server import AdminServer
-from roost.config.addresses import split_url
 from roost.config.dump import config_hash
 from roost.console import Console, Parts, change_event, plan_facts
 from roost.control.controller import Controller
 from roost.core.events import Changed
-from roost.core.ids import replica_id
 from roost.core.lifecycle import State
 from roost.core.plan import Plan
 from roost.core.request import Address, Route
-from roost.core.spec import ModelSpec, RoostSpec
+from roost.core.spec import RoostSpec
 from roost.core.view import Policy
 from roost.engines.base import Machine
 from roost.engines.registry import adapter_for
-from roost.host.keepers.base import Keeper
-from roost.host.keepers.foreign import ForeignKeeper
+from roost.host.fleet import Making, end_leftovers, make_replicas
 from roost.host.keepers.process import ProcessKeeper
+from roost.host.keepers.tmux import TmuxKeeper
 from roost.host.machine import raise_open_files_limit
-from roost.host.output import Output
-from roost.host.ports import PortPicker
-from roost.host.replica import Replica, Setup
 from roost.host.store import Store
 from roost.logs import log
 from roost.proxy.listener import Listener, bind
@@ -65,6 +60,8 @@ class Options:
     config_path: str | None = None
     auto: bool = True
     """False: nothing is preloaded or put to sleep by roost itself."""
+    route_only: bool = False
+    """`roost serve`: nothing is started; what an earlier roost left running is taken up and supervised again."""
     write_access_log: Callable[[str], None] | None = None
 
 
@@ -85,27 +82,30 @@ class App:
         raise_open_files_limit()
         self.store.lock()
         try:
-            sock = bind(self.spec.server.host, self.spec.server.port)
-            await self._start(sock)
+            server = self.spec.server
+            await self._start(bind(server.host, server.port) if server.listen else None)
         except BaseException:
             self.store.close()
             raise
 
-    async def _start(self, sock: socket.socket) -> None:
-        self.port = sock.getsockname()[1]
+    async def _start(self, sock: socket.socket | None) -> None:
+        if sock is not None:
+            self.port = sock.getsockname()[1]
         self._make()
-        await self._stop_orphans()
+        await end_leftovers(self.store, (replica.id for replica in self.replicas if replica.owned))
         await asyncio.gather(*(replica.recover() for replica in self.replicas))
         self.controller.start()
         await self.admin.start()
-        await self.listener.start(sock)
+        if sock is not None:
+            await self.listener.start(sock)
+            self.console.address = f"{_shown(self.spec.server.host)}:{self.port}"
         self._ticker = spawn(self._tick(), "tick")
-        self.console.address = f"{_shown(self.spec.server.host)}:{self.port}"
         self.console.serving = True
         self.store.write_server(
             {
                 "pid": os.getpid(),
-                "address": self.console.address,
+                "address": self.console.address or None,
+                "mode": "serve" if self.options.route_only else "up",
                 "admin_socket": str(self.store.admin_socket()),
                 "config": self.options.config_path,
                 "started_at": clock.wall(),
@@ -115,14 +115,24 @@ class App:
         gc.collect()
         gc.freeze()  # what stands now stands to the end: the collector need not walk it at each request
         gc.set_threshold(GC_OBJECTS, 20, 50)
-        log.info("serving %d models on http://%s", len(self.spec.models), self.console.address)
+        where = f"serving on http://{self.console.address}" if sock is not None else "no port is open (listen: false)"
+        log.info("%d models, %s", len(self.spec.models), where)
 
     def _make(self) -> None:
         spec, options = self.spec, self.options
         self.recorder = Recorder(self._gauges, __version__)
         self.watch = Watch(self.recorder, options.write_access_log if spec.server.request_log else None)
         self.hub = Hub()
-        self.replicas = self._make_replicas()
+        self.replicas = make_replicas(
+            spec,
+            Making(
+                store=self.store,
+                machine=options.machine,
+                cwd=options.base_dir,
+                last_byte_at=self.watch.last_byte_at.get,
+                route_only=options.route_only,
+            ),
+        )
         self.controller = Controller(spec, self.replicas, Policy(spec=spec.policy, auto=options.auto))
         for replica in self.replicas:
             replica.subscribe(self._changed)
@@ -155,57 +165,6 @@ class App:
         )
         self.admin = AdminServer(build(self.console), bind_private(socket_path))
 
-    def _make_replicas(self) -> list[Replica]:
-        spec = self.spec
-        ports = PortPicker({spec.server.port, *(model.port for model in spec.models.values() if model.port)})
-        return [self._make_replica(name, model, ports) for name, model in spec.models.items()]
-
-    def _make_replica(self, name: str, model: ModelSpec, ports: PortPicker) -> Replica:
-        own = replica_id(name)
-        address = self._address(own, model, ports)
-        model = _filled(model, name, address)
-        output = Output(self.store.log_path(own))
-        words = (model.stop_command,) if isinstance(model.stop_command, str) else model.stop_command
-        keeper: Keeper = ForeignKeeper() if model.url is not None else ProcessKeeper(own, output, words)
-        return Replica(
-            Setup(
-                id=own,
-                model=name,
-                spec=model,
-                adapter=adapter_for(model),
-                keeper=keeper,
-                address=address,
-                machine=self.options.machine,
-                store=self.store,
-                output=output,
-                cwd=self.options.base_dir,
-                last_byte_at=lambda: self.watch.last_byte_at.get(own),
-            )
-        )
-
-    def _address(self, own: str, model: ModelSpec, ports: PortPicker) -> Address:
-        if model.url is not None:
-            host, port = split_url(model.url)
-            return Address(host, port)
-        record = self.store.read(own)
-        earlier = record.get("port") if record is not None else None
-        if model.port is not None:
-            return Address(model.host, model.port)
-        return Address(model.host, earlier if isinstance(earlier, int) else ports.pick(model.host))
-
-    async def _stop_orphans(self) -> None:
-        """Engines of an earlier roost whose model the config no longer has."""
-        known = {replica.id for replica in self.replicas if replica.owned}
-        for record in self.store.records():
-            own = str(record.get("replica"))
-            if own in known:
-                continue
-            keeper = ProcessKeeper(own, Output(self.store.log_path(own)))
-            if keeper.adopt(record):
-                log.info("%s is not in the config any more; its engine (pid %s) is stopped", own, record.get("pid"))
-                await keeper.stop(15.0)
-            self.store.forget(own)
-
     # telling
 
     def _changed(self, change: Changed) -> None:
@@ -220,16 +179,15 @@ class App:
         self.hub.publish({"type": "plan", **plan_facts(plan, clock.now())})
 
     def _gauges(self) -> list[ModelGauges]:
-        gate = self.controller.gate
-        return [
-            ModelGauges(
-                model=replica.model,
-                state=replica.state,
-                in_flight=gate.seat(replica.id).in_flight,
-                queue_depth=gate.lane(replica.model).depth,
-            )
-            for replica in self.replicas
-        ]
+        """One per model: with several replicas their requests together and the most useful state of theirs."""
+        gate, gauges = self.controller.gate, []
+        for name in self.spec.models:
+            lane = gate.lane(name)
+            states = [seat.state for seat in lane.seats]
+            state = State.READY if State.READY in states else states[0]
+            busy = sum(seat.in_flight for seat in lane.seats)
+            gauges.append(ModelGauges(model=name, state=state, in_flight=busy, queue_depth=lane.depth))
+        return gauges
 
     async def _tick(self) -> None:
         while True:
@@ -267,8 +225,7 @@ class App:
     def kill(self) -> None:
         """A third signal: end all engines at once."""
         for replica in self.replicas:
-            if isinstance(replica.keeper, ProcessKeeper):
-                replica.keeper.kill()
+            replica.keeper.kill()
 
     async def until_preloaded(self) -> None:
         """Until every `preload` model is ready or has failed."""
@@ -313,29 +270,9 @@ class EnginePaths:
 
 
 def as_router(spec: RoostSpec) -> RoostSpec:
-    """The same models, none of them ours to start: what `roost serve` runs."""
-    models = {
-        name: model
-        if model.url is not None
-        else replace(model, url=f"http://{model.host}:{model.port}", weights=None, command=None, preload=False)
-        for name, model in spec.models.items()
-    }
-    return replace(spec, models=models)
-
-
-def _filled(model: ModelSpec, name: str, address: Address) -> ModelSpec:
-    """`${PORT}` and `${MODEL}` in the fields that are not part of the command line; `${PID}` is the keeper's."""
-
-    def fill(text: str) -> str:
-        return text.replace("${PORT}", str(address.port)).replace("${MODEL}", model.served_name or name)
-
-    path, stop = model.health_path, model.stop_command
-    words = (stop,) if isinstance(stop, str) else stop
-    return replace(
-        model,
-        health_path=None if path is None else fill(path),
-        stop_command=None if words is None else tuple(fill(word) for word in words),
-    )
+    """The same models with a port open and none of them to be started unasked: what `roost serve` runs."""
+    models = {name: replace(model, preload=False) for name, model in spec.models.items()}
+    return replace(spec, models=models, server=replace(spec.server, listen=True))
 
 
 def bind_private(path: Path) -> socket.socket:

@@ -123,6 +123,7 @@ class Console:
             "pinned": controller.pinned(name),
             "idle_s": round(now - idle_from, 3) if idle_from and not busy else None,
             "replicas": [replica.id for replica in replicas],
+            "servings": [self._serving(replica) for replica in replicas],
             "pid": main.keeper.pid,
             "port": main.address.port,
             "owned": main.owned,
@@ -137,6 +138,18 @@ class Console:
             "tools": spec.tools,
             "memory_bytes": self._memory_of(main, now),
             "requests_per_s": round(self._parts.recorder.model(name).traffic.rates(now, RATE_WINDOW_S).requests, 3),
+        }
+
+    def _serving(self, replica: Replica) -> dict[str, Any]:
+        return {
+            "id": replica.id,
+            "state": str(replica.state),
+            "level": replica.level,
+            "in_flight": self._parts.controller.gate.seat(replica.id).in_flight,
+            "endpoint": f"http://{replica.address}",
+            "pid": replica.keeper.pid,
+            "session": getattr(replica.keeper, "session", None),
+            "last_error": replica.last_error or None,
         }
 
     def _memory_of(self, replica: Replica, now: float) -> int | None:

@@ -15,7 +15,8 @@ import httpx
 import psutil
 import typer
 
-from roost.host.store import state_home
+from roost.host.keepers.identity import matches
+from roost.host.store import Store, state_home
 
 ORDER_LIMIT_S = 1260.0
 START_SLACK_S = 10.0
@@ -64,6 +65,31 @@ def running() -> dict[str, dict[str, Any]]:
     return found
 
 
+def living(instance: str | None, state_dir: Path | None) -> bool:
+    """Whether any roost runs that could be meant."""
+    if state_dir is not None:
+        return read_server(state_dir) is not None
+    found = running()
+    return bool(found) if instance is None else instance in found
+
+
+def left_behind(instance: str | None, state_dir: Path | None) -> Path | None:
+    """The state directory of a roost that ended without its engines; ends the program if several could be meant."""
+    home = state_home(os.environ)
+    folders = [state_dir] if state_dir is not None else sorted(home.iterdir()) if home.is_dir() else []
+    if instance is not None:
+        folders = [home / instance]
+    found = [folder for folder in folders if any(_runs(record) for record in Store(folder).records())]
+    if len(found) > 1:
+        rows = "\n".join(f"  {folder.name}" for folder in found)
+        fail(f"No roost runs here, but engines of several do; say which with --instance:\n{rows}", 2)
+    return found[0] if found else None
+
+
+def _runs(record: dict[str, Any]) -> bool:
+    return matches(record, str(record.get("replica")))
+
+
 def choose(instance: str | None, state_dir: Path | None) -> dict[str, Any]:
     """The one that is meant; ends the program with a list or a hint where that is not clear."""
     if state_dir is not None:
@@ -77,9 +103,15 @@ def choose(instance: str | None, state_dir: Path | None) -> dict[str, Any]:
             fail(f"No roost called {instance!r} runs here. Running: {', '.join(found) or 'none'}.", 2)
         return found[instance]
     if not found:
+        left = left_behind(None, None)
+        if left is not None:
+            what = "`roost up CONFIG` takes them up, `roost down` stops them."
+            fail(f"No roost runs here, but engines of an earlier one do ({left.name}): {what}", 2)
         fail("No roost runs here. Start one with `roost up CONFIG`, or name one elsewhere with --url.", 2)
     if len(found) > 1:
-        rows = "\n".join(f"  {name}  {facts['address']}  {facts['config']}" for name, facts in found.items())
+        rows = "\n".join(
+            f"  {name}  {facts['address'] or 'no port'}  {facts['config']}" for name, facts in found.items()
+        )
         fail(f"Several run here; say which with --instance:\n{rows}", 2)
     return next(iter(found.values()))
 

@@ -1,12 +1,17 @@
-"""`roost down`: end a running roost in order. Needs no config."""
+"""`roost down`: end a running roost in order, or the engines that a killed one left. Needs no config."""
 
+import asyncio
+from pathlib import Path
 from typing import Annotated
 
 import psutil
 import typer
 
 from roost import clock
-from roost.cli.client import InstanceOpt, StateOpt, choose, fail
+from roost.cli.client import InstanceOpt, StateOpt, choose, fail, left_behind, living
+from roost.core.errors import RoostError
+from roost.host.fleet import end_leftovers
+from roost.host.store import Store
 
 LIMIT_S = 120.0
 LOOK_S = 0.2
@@ -19,11 +24,16 @@ def down(
     state_dir: StateOpt = None,
     wait: Annotated[float, typer.Option(help="Seconds to wait for its end.", min=0)] = LIMIT_S,
 ) -> None:
-    """Stop accepting, let answers end, stop the engines. Ctrl-C here cuts running answers over there; once more kills
-    the engines."""
+    """Stop accepting, let answers end, stop the engines, also those that a killed roost or `roost serve` left. Ctrl-C
+    here cuts running answers over there; once more kills the engines."""
+    live = living(instance, state_dir)
+    left = None if live else left_behind(instance, state_dir)
+    if left is not None:
+        typer.echo(f"No roost runs on {left}, but engines of an earlier one do.")
+        raise typer.Exit(_end_engines(left))
     facts = choose(instance, state_dir)
     pid = int(facts["pid"])
-    typer.echo(f"Stopping {facts['instance']} (pid {pid}, {facts['address']}) ...")
+    typer.echo(f"Stopping {facts['instance']} (pid {pid}, {facts['address'] or 'no port'}) ...")
     try:
         _stop(psutil.Process(pid), wait)
     except psutil.NoSuchProcess:
@@ -32,7 +42,26 @@ def down(
         fail(f"Process {pid} belongs to another user; stop it as that user.", 1)
     except psutil.TimeoutExpired:
         fail(f"It is still stopping after {wait:g} s; `roost status` shows what runs.", 1)
+    if facts.get("mode") == "serve":  # it leaves engines as they are: down means all of it
+        raise typer.Exit(_end_engines(Path(facts["state_dir"])))
     typer.echo("Stopped.")
+
+
+def _end_engines(state_dir: Path) -> int:
+    """Stop what an ended roost left running; exit status."""
+    store = Store(state_dir)
+    try:
+        store.lock()
+    except RoostError as error:
+        fail(str(error), 1)
+    try:
+        said = asyncio.run(end_leftovers(store))
+    finally:
+        store.close()
+    for sentence in said:
+        typer.echo(f"  {sentence}")
+    typer.echo("Stopped.")
+    return 1 if any("survived" in sentence for sentence in said) else 0
 
 
 def _stop(process: psutil.Process, wait: float) -> None:

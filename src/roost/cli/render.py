@@ -34,7 +34,18 @@ WIDE = 110
 
 def status_table(status: dict[str, Any]) -> RenderableType:
     """The fleet: one row a model, with the reason of its state beside it or, on a narrow screen, below it."""
-    return Group(_headline(status), _Fleet(status["models"]))
+    return Group(_headline(status), _Fleet(status["models"]), *_sessions(status["models"]))
+
+
+def _sessions(models: list[dict[str, Any]]) -> list[Text]:
+    """Where each engine can be watched, for those in tmux."""
+    servings = [serving for model in models for serving in model.get("servings", ())]
+    attached = [serving for serving in servings if serving.get("session")]
+    width = max((len(serving["id"]) for serving in attached), default=0)
+    return [
+        Text.assemble((f"{serving['id']:<{width}}  ", ""), (f"tmux attach -t {serving['session']}", "dim"))
+        for serving in attached
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +116,8 @@ def _plain(text: object, style: str = "") -> Text:
 def _headline(status: dict[str, Any]) -> Text:
     memory = status.get("memory") or {}  # a key limited to some models is not told
     text = Text("roost ", style="bold")
-    text.append(f"{status['state']} on http://{status['address']}", style="bold")
+    where = f"on http://{status['address']}" if status["address"] else "without a port (listen: false)"
+    text.append(f"{status['state']} {where}", style="bold")
     if "resident" in memory:
         bound = f" of {memory['max_resident']}" if memory.get("max_resident") is not None else ""
         text.append(f"   {memory['resident']}{bound} awake", style="dim")

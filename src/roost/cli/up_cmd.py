@@ -7,34 +7,38 @@ import asyncio
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import httpx
+import psutil
 import typer
 from rich.console import Console
 from rich.live import Live
 
-from roost import clock, logs
+from roost import logs
 from roost.app import App, Options, as_router
+from roost.cli import background
+from roost.cli.client import read_server
 from roost.cli.config_cmd import check_file
-from roost.cli.render import live_view, status_table
+from roost.cli.render import live_view
 from roost.config.checks import ports_written
 from roost.config.load import Validator
 from roost.core.errors import RoostError
 from roost.core.spec import RoostSpec
 from roost.engines.registry import validate
 from roost.engines.simulated import simulate
+from roost.host.keepers.tmux import tmux_available
 from roost.host.machine import find_machine
 from roost.host.store import instance_name, state_home
 from roost.logs import log
 
 REFRESH_S = 0.5
-DETACH_LIMIT_S = 1260.0  # the default start_timeout, and a minute
+HAND_OVER_LIMIT_S = 60.0
+HAND_OVER = signal.SIGUSR1
+"""Tells a roost to end and leave its engines running."""
 RECENT_SHOWN = 6
 
 ConfigArg = Annotated[Path | None, typer.Argument(help="The config file.", metavar="CONFIG")]
@@ -56,6 +60,7 @@ class Run:
     plain: bool
     level: str
     auto: bool = True
+    route_only: bool = False
     keep_engines: bool = False
 
 
@@ -64,6 +69,10 @@ def up(
     config_option: ConfigOpt = None,
     simulate_all: Annotated[bool, typer.Option("--simulate", help="Replace every engine by a simulated one.")] = False,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="In the background; returns when ready.")] = False,
+    foreground: Annotated[bool, typer.Option("--foreground", help="Stay, although the config says detach.")] = False,
+    wait: Annotated[
+        bool | None, typer.Option("--wait/--no-wait", help="In the background: return when ready, or when started.")
+    ] = None,
     keep_engines: Annotated[bool, typer.Option(help="Leave engines running at the end, to be adopted.")] = False,
     state_dir: StateDirOpt = None,
     port: PortOpt = None,
@@ -75,9 +84,12 @@ def up(
     spec = _load(path, (validate,) if not simulate_all else ())
     spec = simulate(spec) if simulate_all else spec
     run = _run(path, _with_port(spec, port), state_dir, plain=plain or not sys.stdout.isatty(), level=level)
-    if detach:
-        raise typer.Exit(_detach(run, [a for a in sys.argv[1:] if a not in ("--detach", "-d")]))
-    _main(_replace(run, keep_engines=keep_engines))
+    _check_tmux(run.spec)
+    if not foreground and (detach or spec.server.detach):
+        _check_free(run)
+        arguments = [word for word in sys.argv[1:] if word not in ("--detach", "-d", "--wait", "--no-wait")]
+        raise typer.Exit(background.detach(run, arguments, wait=detach if wait is None else wait))
+    _main(replace(run, keep_engines=keep_engines))
 
 
 def serve(
@@ -88,11 +100,13 @@ def serve(
     plain: PlainOpt = False,
     level: LevelOpt = "info",
 ) -> None:
-    """Only route: to engines that run already at the ports the config names. Starts and stops nothing."""
+    """Only route: to engines that run already. Those that `roost up` started are supervised again, all others are
+    looked for at the ports the config names. Nothing is started, and nothing stopped at the end."""
     path = _config_path(config, config_option)
     spec = as_router(_load(path, (ports_written,)))
     run = _run(path, _with_port(spec, port), state_dir, plain=plain or not sys.stdout.isatty(), level=level)
-    _main(run)
+    _take_over(run)
+    _main(replace(run, route_only=True, keep_engines=True))
 
 
 def _config_path(argument: Path | None, option: Path | None) -> Path:
@@ -118,19 +132,51 @@ def _load(path: Path, validators: Sequence[Validator]) -> RoostSpec:
 
 
 def _with_port(spec: RoostSpec, port: int | None) -> RoostSpec:
-    return spec if port is None else _replace(spec, server=_replace(spec.server, port=port))
-
-
-def _replace(value: Any, **changes: Any) -> Any:
-    from dataclasses import replace
-
-    return replace(value, **changes)
+    return spec if port is None else replace(spec, server=replace(spec.server, port=port))
 
 
 def _run(path: Path, spec: RoostSpec, state_dir: Path | None, *, plain: bool, level: str) -> Run:
     instance = instance_name(spec.server.name, str(path.resolve()))
     root = state_dir or state_home(os.environ) / instance
     return Run(config=path, spec=spec, state_dir=root, instance=instance, plain=plain, level=level)
+
+
+def _check_tmux(spec: RoostSpec) -> None:
+    wanting = [name for name, model in spec.models.items() if model.launcher == "tmux"]
+    if wanting and not tmux_available():
+        typer.echo(
+            f"launcher: tmux of {wanting[0]!r} needs tmux, which is not on the PATH. Install it (apt install tmux), or "
+            "write launcher: process.",
+            err=True,
+        )
+        raise typer.Exit(2)
+
+
+def _check_free(run: Run) -> None:
+    """Say at once what the one in the background could only write to its log."""
+    facts = read_server(run.state_dir)
+    if facts is not None:
+        typer.echo(
+            f"This config is up already (pid {facts['pid']}): roost status shows it, roost down ends it.", err=True
+        )
+        raise typer.Exit(2)
+
+
+def _take_over(run: Run) -> None:
+    """A supervisor without a port gives its engines to us; one that serves keeps them, and we are refused later."""
+    facts = read_server(run.state_dir)
+    if facts is None or facts.get("address") is not None:
+        return
+    typer.echo(f"Taking over the engines of the roost that runs without a port (pid {facts['pid']}) ...")
+    try:
+        other = psutil.Process(int(facts["pid"]))
+        other.send_signal(HAND_OVER)
+        other.wait(HAND_OVER_LIMIT_S)
+    except psutil.NoSuchProcess:
+        pass
+    except psutil.TimeoutExpired:
+        typer.echo(f"It did not let go within {HAND_OVER_LIMIT_S:g} s; its log says why.", err=True)
+        raise typer.Exit(2) from None
 
 
 # in the foreground
@@ -176,38 +222,45 @@ async def _serve(run: Run) -> None:
             machine=find_machine(),
             config_path=str(run.config.resolve()),
             auto=run.auto,
+            route_only=run.route_only,
             write_access_log=logs.write,
         ),
     )
     await app.start()
-    ended = _watch_signals(app)
+    signals = _Signals(app)
     if run.plain:
-        await ended.wait()
+        await signals.ended.wait()
     else:
-        await _show(app, run, ended)
+        await _show(app, run, signals.ended)
     log.info("shutting down; a second Ctrl-C cuts running answers")
-    await app.stop(keep_engines=run.keep_engines)
+    await app.stop(keep_engines=run.keep_engines or signals.hand_over)
 
 
-def _watch_signals(app: App) -> asyncio.Event:
-    """First signal: end in order; second: cut answers; third: kill the engines."""
-    ended = asyncio.Event()
-    count = 0
+class _Signals:
+    """First signal: end in order; second: cut answers; third: kill the engines. HAND_OVER: end, engines run on."""
 
-    def heard() -> None:
-        nonlocal count
-        count += 1
-        if count == 1:
-            ended.set()
-        elif count == 2:
-            app.hurry()
+    def __init__(self, app: App) -> None:
+        self.ended = asyncio.Event()
+        self.hand_over = False
+        self._app = app
+        self._count = 0
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._heard)
+        loop.add_signal_handler(HAND_OVER, self._give)
+
+    def _heard(self) -> None:
+        self._count += 1
+        if self._count == 1:
+            self.ended.set()
+        elif self._count == 2:
+            self._app.hurry()
         else:
-            app.kill()
+            self._app.kill()
 
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, heard)
-    return ended
+    def _give(self) -> None:
+        self.hand_over = True
+        self.ended.set()
 
 
 async def _show(app: App, run: Run, ended: asyncio.Event) -> None:
@@ -219,60 +272,3 @@ async def _show(app: App, run: Run, ended: asyncio.Event) -> None:
                 async with asyncio.timeout(REFRESH_S):
                     await ended.wait()
     typer.echo(f"Shutting down. The log is {run.state_dir / 'logs' / 'roost.log'}.")
-
-
-# in the background
-
-
-def _detach(run: Run, arguments: Sequence[str]) -> int:
-    """Start the same command in a session of its own, wait until it is ready, show the table."""
-    log_path = run.state_dir / "logs" / "roost.log"
-    log_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with log_path.open("a") as output:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "roost", *arguments, "--plain"],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    status = asyncio.run(_await_ready(run, child))
-    if status is None:
-        typer.echo(f"roost did not come up; the end of {log_path}:", err=True)
-        for line in log_path.read_text().splitlines()[-12:]:
-            typer.echo(f"  {line}", err=True)
-        return 1
-    Console().print(status_table(status))
-    typer.echo(f"Running in the background (pid {child.pid}); log {log_path}. Stop it: roost down")
-    return 0
-
-
-async def _await_ready(run: Run, child: "subprocess.Popen[bytes]") -> dict[str, Any] | None:
-    """The status once it serves and every preloaded model is up or has failed; None if it ended or took too long."""
-    from roost.cli.client import read_server
-
-    deadline = clock.now() + DETACH_LIMIT_S
-    while clock.now() < deadline and child.poll() is None:
-        server = read_server(run.state_dir)
-        if server is not None and server.get("pid") == child.pid:
-            status = await _status(str(server["admin_socket"]))
-            if status is not None and status["state"] == "serving" and _preloaded(run, status):
-                return status
-        await asyncio.sleep(0.1)
-    return None
-
-
-async def _status(socket_path: str) -> dict[str, Any] | None:
-    transport = httpx.AsyncHTTPTransport(uds=socket_path)
-    try:
-        async with httpx.AsyncClient(transport=transport, base_url="http://roost") as client:
-            answer = await client.get("/api/v1/status")
-            return dict(answer.json()) if answer.status_code == 200 else None
-    except httpx.HTTPError:
-        return None
-
-
-def _preloaded(run: Run, status: dict[str, Any]) -> bool:
-    wanted = {name for name, model in run.spec.models.items() if model.preload}
-    settled = ("ready", "asleep", "failed")
-    return all(model["state"] in settled for model in status["models"] if model["name"] in wanted)

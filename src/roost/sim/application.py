@@ -10,7 +10,7 @@ from enum import Enum, auto
 from roost.sim.crash import die
 from roost.sim.engine import EngineRefused
 from roost.sim.exchange import ClientLeft, Exchange, Message, Receive, Refused, Send
-from roost.sim.handlers import anthropic, control, openai, other, own, responses, status
+from roost.sim.handlers import anthropic, control, openai, other, own, responses, sglang, status
 from roost.sim.simulation import Simulation
 
 Handler = Callable[[Simulation, Exchange], Awaitable[None]]
@@ -61,6 +61,21 @@ _STATUS: dict[tuple[str, str], Handler] = {
     ("GET", "/metrics"): status.metrics,
     ("GET", "/v1/models"): openai.models,
 }
+_SGLANG: dict[tuple[str, str], Handler] = {
+    ("POST", "/pause_generation"): sglang.pause_generation,
+    ("POST", "/continue_generation"): sglang.continue_generation,
+    ("POST", "/release_memory_occupation"): sglang.release_memory_occupation,
+    ("POST", "/resume_memory_occupation"): sglang.resume_memory_occupation,
+    ("POST", "/update_weights_from_disk"): sglang.update_weights_from_disk,
+    ("POST", "/flush_cache"): sglang.flush_cache,
+    ("GET", "/flush_cache"): sglang.flush_cache,
+    ("POST", "/abort_request"): sglang.abort_request,
+}
+_SGLANG_STATUS: dict[tuple[str, str], Handler] = {
+    ("GET", "/ready"): sglang.ready,
+    ("GET", "/server_info"): sglang.server_info,
+    ("GET", "/get_server_info"): sglang.server_info,
+}
 _WAKING: dict[tuple[str, str], Handler] = {
     ("POST", "/tokenize"): other.tokenize,
     ("POST", "/detokenize"): other.detokenize,
@@ -69,12 +84,15 @@ _OWN: dict[str, Handler] = {"/sim/set": own.set_behaviour, "/sim/stats": own.sta
 
 
 def _table(kind: str) -> dict[tuple[str, str], tuple[Handler, Kind]]:
-    """(method, path) to handler: vLLM's development paths, or llama-server's."""
+    """(method, path) to handler: vLLM's development paths, SGLang's, or llama-server's."""
     table = {("POST", path): (handler, Kind.INFERENCE) for path, handler in _INFERENCE.items()}
     table |= {route: (handler, Kind.STATUS) for route, handler in _STATUS.items()}
     table |= {route: (handler, Kind.WAKING) for route, handler in _WAKING.items()}
     if kind == "vllm":
         return table | {route: (handler, Kind.CONTROL) for route, handler in _CONTROL.items()}
+    if kind == "sglang":
+        table |= {route: (handler, Kind.STATUS) for route, handler in _SGLANG_STATUS.items()}
+        return table | {route: (handler, Kind.CONTROL) for route, handler in _SGLANG.items()}
     table["GET", "/props"] = (status.props, Kind.STATUS)
     table["GET", "/slots"] = (status.slots, Kind.WAKING)
     return table

@@ -1,4 +1,4 @@
-"""The engine proper: weights, prefix cache and sleep tags, as vLLM 0.32 has them on a GPU.
+"""The engine proper: weights, prefix cache and sleep tags, as vLLM 0.32 and SGLang 0.5.23 have them on a GPU.
 
 A request to a sleeping engine waits in silence and runs after the wake. Level 2 woken without a reload answers
 garbage, and what garbage put into the prefix cache stays there until it is reset. A step on memory that sleep gave
@@ -126,6 +126,37 @@ class Engine:
             if not self.asleep and (back or "scheduling" in wanted):
                 self.level = None
                 self.scheduler.resume()
+
+    async def release(self, tags: Iterable[str]) -> None:
+        """SGLang: give tags away at once, asking nobody. A request that runs meanwhile kills the process."""
+        if self.behaviour.refuse_sleep:
+            raise EngineRefused("told to refuse to sleep")
+        async with self._order:
+            if self.scheduler.running:
+                die(1, "assertion failed: release_memory_occupation while a request runs")
+            await asyncio.sleep(self.behaviour.sleep_delay)
+            gone = set(tags) - self.asleep
+            self.asleep |= gone
+            if "weights" in gone:
+                self.sleeps += 1
+                self.memory.release()
+                self.weights_loaded = self.weights_loaded and self.behaviour.enable_weights_cpu_backup
+            if "kv_cache" in gone:
+                self.reset_prefix_cache()
+
+    async def restore(self, tags: Iterable[str]) -> None:
+        """SGLang: take tags back; one that was not released kills the process."""
+        if self.behaviour.refuse_wake:
+            raise EngineRefused("told to refuse to wake")
+        async with self._order:
+            wanted = set(tags)
+            if wanted - self.asleep:
+                die(1, f"KeyError: {min(wanted - self.asleep)!r} was not released")
+            await asyncio.sleep(self.behaviour.wake_delay)
+            if "weights" in wanted:
+                self.memory.take(self.behaviour.claim_memory)
+                self.wakes += 1
+            self.asleep -= wanted
 
     async def pause(self, mode: Mode) -> None:
         """Stop scheduling; memory stays."""

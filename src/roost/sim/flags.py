@@ -14,7 +14,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|)")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMG]?)(i?)B?", re.IGNORECASE)
 _SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3}
-KINDS = ("vllm", "llamacpp-idle")
+KINDS = ("vllm", "sglang", "llamacpp-idle")
 HANGS = ("all", "inference")
 
 
@@ -74,7 +74,9 @@ class Behaviour:
     served_model_name: tuple[str, ...] = _flag((), "names clients may use (default: --model)", fixed=True)
     host: str = _flag("127.0.0.1", "address to bind", fixed=True)
     port: int = _flag(8000, "port to bind; 0 picks a free one", count, fixed=True)
-    kind: str = _flag("vllm", "vllm, or llamacpp-idle: sleeps by itself, wakes by request", one_of(*KINDS), fixed=True)
+    kind: str = _flag(
+        "vllm", "vllm, sglang, or llamacpp-idle: sleeps by itself, wakes by request", one_of(*KINDS), fixed=True
+    )
     start_delay: float = _flag(0.0, "answers 503 for this long after the start", duration, fixed=True)
     log_lines: int = _flag(0, "lines written to stderr at start", count, fixed=True)
     crash_at_start: bool = _flag(False, "exit with status 1 instead of listening, after --start-delay", fixed=True)
@@ -86,6 +88,7 @@ class Behaviour:
     token_delay: float = _flag(0.0, "before each later token", duration)
     sleep_delay: float = _flag(0.0, "how long going to sleep takes", duration)
     wake_delay: float = _flag(0.0, "how long waking takes, per call", duration)
+    enable_weights_cpu_backup: bool = _flag(False, "kind sglang: released weights come back as they were", fixed=True)
     sleep_idle_seconds: float | None = _flag(None, "kind llamacpp-idle: idle time before it sleeps", duration)
     claim_memory: int = _flag(0, "memory really taken while the weights are awake", size)
     keep_alive_timeout: float = _flag(5.0, "idle connections are closed after this", duration, fixed=True)

@@ -75,11 +75,11 @@ class Simulation:
             self.idle.rearm()
 
     def served(self, asked: Any) -> str:
-        """The model's name as asked; Refused 404 for one that is not served. llama-server takes any name."""
+        """The model's name as asked; Refused 404 for one that is not served. llama-server and SGLang take any name."""
         names = self.behaviour.names
         if asked is None or asked in names:
             return str(asked) if asked is not None else names[0]
-        if self.idle is not None:
+        if self.behaviour.kind != "vllm":
             return str(asked)
         raise Refused(404, "NotFoundError", f"The model `{asked}` does not exist.", "model")
 

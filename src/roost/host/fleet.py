@@ -1,0 +1,155 @@
+"""From a spec to its replicas: which keeper holds each, where it listens, what an earlier roost left running.
+
+Makes them and ends what nobody wants any more; decides nothing about who is awake. Called by `app` and by
+`roost down`.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from roost.config.addresses import split_url
+from roost.core.ids import replica_id, session_name
+from roost.core.request import Address
+from roost.core.spec import ModelSpec, RoostSpec, servings
+from roost.engines.base import Machine
+from roost.engines.registry import adapter_for
+from roost.host.keepers.base import Keeper
+from roost.host.keepers.foreign import ForeignKeeper
+from roost.host.keepers.identity import matches
+from roost.host.keepers.process import ProcessKeeper
+from roost.host.keepers.tmux import TmuxKeeper, tmux_available
+from roost.host.output import Output
+from roost.host.ports import PortPicker
+from roost.host.replica import Replica, Setup
+from roost.host.store import Store
+from roost.logs import log
+
+ORPHAN_GRACE_S = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Making:
+    """What replicas are made with, besides the spec."""
+
+    store: Store
+    machine: Machine
+    cwd: str
+    last_byte_at: Callable[[str], float | None]
+    """Replica id -> when a byte of an answer last came from it."""
+    route_only: bool = False
+    """True: nothing is started. What an earlier roost left running is taken up, all else is at the written port."""
+
+
+def make_replicas(spec: RoostSpec, making: Making) -> list[Replica]:
+    """One for each serving of each model, in the order of the config."""
+    written = {each.port for model in spec.models.values() for each in servings(model) if each.port}
+    ports = PortPicker({spec.server.port, *written})
+    made = [
+        _Maker(spec, making, ports).replica(name, index, serving)
+        for name, model in spec.models.items()
+        for index, serving in enumerate(servings(model))
+    ]
+    if not tmux_available() and any(r.owned and r.spec.launcher == "auto" for r in made):
+        log.warning("tmux is not on the PATH: engines run as plain processes (sessions to attach to: apt install tmux)")
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    spec: RoostSpec
+    making: Making
+    ports: PortPicker
+
+    def replica(self, name: str, index: int, serving: ModelSpec) -> Replica:
+        own, making = replica_id(name, index), self.making
+        record = making.store.read(own)
+        if making.route_only and serving.url is None and not (record and matches(record, own)):
+            serving = replace(serving, url=f"http://{serving.host}:{serving.port}")
+        address = self._address(serving, record)
+        model = _filled(serving, name, address)
+        output = Output(making.store.log_path(own))
+        return Replica(
+            Setup(
+                id=own,
+                model=name,
+                spec=model,
+                adapter=adapter_for(model),
+                keeper=self._keeper(own, name, model, output),
+                address=address,
+                machine=making.machine,
+                store=making.store,
+                output=output,
+                cwd=making.cwd,
+                last_byte_at=lambda: making.last_byte_at(own),
+            )
+        )
+
+    def _keeper(self, own: str, name: str, model: ModelSpec, output: Output) -> Keeper:
+        if model.url is not None:
+            return ForeignKeeper()
+        words = (model.stop_command,) if isinstance(model.stop_command, str) else model.stop_command
+        if model.launcher == "tmux" or (model.launcher == "auto" and tmux_available()):
+            return TmuxKeeper(own, output, words, session=session_of(self.spec, name, own, model))
+        return ProcessKeeper(own, output, words)
+
+    def _address(self, model: ModelSpec, record: Mapping[str, Any] | None) -> Address:
+        if model.url is not None:
+            host, port = split_url(model.url)
+            return Address(host, port)
+        if model.port is not None:
+            return Address(model.host, model.port)
+        earlier = record.get("port") if record is not None else None
+        return Address(model.host, earlier if isinstance(earlier, int) else self.ports.pick(model.host))
+
+
+def session_of(spec: RoostSpec, name: str, own: str, serving: ModelSpec) -> str:
+    """The tmux session of a replica: its own name, else the model's, with a number from the second replica on."""
+    named = serving.replicas[0].name
+    number = int(own.rpartition("/")[2])
+    return session_name(spec.server.session_prefix, named or (f"{name}-{number + 1}" if number else name))
+
+
+async def end_leftovers(store: Store, wanted: Iterable[str] = ()) -> list[str]:
+    """Stop the engines that an earlier roost left and that are none of `wanted` (replica ids). Gives what was done,
+    a sentence each."""
+    keep = set(wanted)
+    left = [record for record in store.records() if record.get("replica") not in keep]
+    return [said for said in await asyncio.gather(*(_end(store, record) for record in left)) if said]
+
+
+async def _end(store: Store, record: Mapping[str, Any]) -> str:
+    own, pid = str(record.get("replica")), record.get("pid")
+    keeper = keeper_of_record(store, record)
+    said = ""
+    if keeper.adopt(record):
+        log.info("the engine of %s (pid %s) is stopped", own, pid)
+        if not await keeper.stop(ORPHAN_GRACE_S):
+            return f"{own} (pid {pid}) survived SIGKILL; its memory is still taken."
+        said = f"{own} (pid {pid}) is stopped."
+    await keeper.clear()
+    store.forget(own)
+    return said
+
+
+def keeper_of_record(store: Store, record: Mapping[str, Any]) -> ProcessKeeper | TmuxKeeper:
+    """The kind of keeper that wrote it."""
+    own = str(record.get("replica"))
+    output, session = Output(store.log_path(own)), record.get("session")
+    return TmuxKeeper(own, output, session=session) if isinstance(session, str) else ProcessKeeper(own, output)
+
+
+def _filled(model: ModelSpec, name: str, address: Address) -> ModelSpec:
+    """`${PORT}` and `${MODEL}` in the fields that are not part of the command line; `${PID}` is the keeper's."""
+
+    def fill(text: str) -> str:
+        return text.replace("${PORT}", str(address.port)).replace("${MODEL}", model.served_name or name)
+
+    path, stop = model.health_path, model.stop_command
+    words = (stop,) if isinstance(stop, str) else stop
+    return replace(
+        model,
+        health_path=None if path is None else fill(path),
+        stop_command=None if words is None else tuple(fill(word) for word in words),
+    )

@@ -55,8 +55,8 @@ def selftest(
                 client,
                 models=model or (),
                 limit_s=timeout,
-                hear=(lambda line: None) if as_json else _say,
-                pause=lambda seconds: threading.Event().wait(seconds) and None,
+                hear=(lambda line: None) if as_json else say,
+                pause=_pause,
             )
         except Nobody as nobody:
             fail(str(nobody), 2)
@@ -76,7 +76,11 @@ def _client(url: str, api_key: str | None) -> httpx.Client:
     return httpx.Client(base_url=base, headers={"authorization": f"Bearer {api_key}"} if api_key else {})
 
 
-def _say(line: Line) -> None:
+def _pause(seconds: float) -> None:
+    threading.Event().wait(seconds)
+
+
+def say(line: Line) -> None:
     typer.echo(str(line))
 
 

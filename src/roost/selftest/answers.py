@@ -43,7 +43,11 @@ def again(visit: Visit, model: Model) -> Got | None:
 
 
 def _ask(visit: Visit, model: Model, path: str, body: dict[str, Any]) -> Got:
+    """One request. A model that requests may not wake, and that was found asleep, is woken by an order first."""
     got = visit.infer(model, path, body)
+    asleep = got.status == 503 and got.error.get("code") == "model_asleep"
+    if asleep and visit.talk.order(f"/action/wakeup/{model.encoded}").status == 200:
+        got = visit.infer(model, path, body)
     if got.status == 200:
         visit.works.setdefault(model.name, (path, body))
     return got

@@ -3,6 +3,8 @@
 The only part of the walk that changes a router on purpose. Called by `run`.
 """
 
+from typing import Any
+
 from roost.selftest.answers import again
 from roost.selftest.lines import Check
 from roost.selftest.shapes import FLAG, NUMBER, OBJECT, TEXT, TEXTS, differs, lacks, lacks_each, shown
@@ -92,14 +94,17 @@ def _seen_asleep(visit: Visit, model: Model) -> None:
     got = visit.talk.get(f"/v1/models/{model.encoded}")
     visit.judge(check, got, got.fault(status=OBJECT) or differs(got.body["status"], {"value": "asleep"}))
     got = visit.talk.get("/sleep/status")
-    entry = None if _status_fault(got) else got.body["sleeping_models"].get(model.name)
-    fault = _status_fault(got) or lacks(entry, _SLEEPING, "its entry") or differs(entry, {"manual_sleep": True})
-    visit.judge(Check(name="asleep", expected="among those that sleep, by hand", model=model.name), got, fault)
+    check = Check(name="asleep", expected="among those that sleep, by hand", model=model.name)
+    visit.judge(check, got, _status_fault(got) or _not_sleeping(got.body["sleeping_models"].get(model.name)))
     got = visit.talk.get("/sleep/candidates")
     fault = _candidates_fault(got)
     if fault is None and model.name in got.body["sleep_candidates"]:
         fault = f"{shown(model.name)} among them"
     visit.judge(Check(name="asleep", expected="no candidate for sleep", model=model.name), got, fault)
+
+
+def _not_sleeping(entry: Any) -> str | None:
+    return "nothing of it" if entry is None else lacks(entry, _SLEEPING) or differs(entry, {"manual_sleep": True})
 
 
 def _by_request(visit: Visit, model: Model) -> None:
@@ -110,14 +115,27 @@ def _by_request(visit: Visit, model: Model) -> None:
         _wake(visit, model, f"/action/wakeup/{model.encoded}", "awake by order", True)
         return
     if got.status == 503 and got.error.get("code") == "model_asleep":
-        told = visit.talk.get("/sleep/status")
-        allowed = isinstance(told.body, dict) and told.body.get("wakeup_on_request") is True
         check = Check(name="wake", expected="503 model_asleep, as requests may not wake it", model=model.name)
-        visit.settle(check, f"{got.said}, though wakeup_on_request is true" if allowed else None)
+        allowed = _may_wake(visit.talk.get("/sleep/status"), model)
+        visit.settle(
+            check,
+            f"{got.said}, though the config lets requests wake it (has this key may_wake: false?)" if allowed else None,
+        )
         _wake(visit, model, f"/model/wake/{model.encoded}", "awake by order", True)
         return
     check = Check(name="wake", expected="awake by a request, which is answered", model=model.name)
     visit.judge(check, got, None if got.status == 200 else got.said, f"{got.took_s:.2f} s")
+
+
+def _may_wake(got: Got, model: Model) -> bool:
+    """What the router says of the model by itself, else of all."""
+    if _status_fault(got):
+        return False
+    rules = got.body.get("models")
+    own = rules.get(model.name) if isinstance(rules, dict) else None
+    return bool(
+        own["wake_on_request"] if isinstance(own, dict) and "wake_on_request" in own else got.body["wakeup_on_request"]
+    )
 
 
 def _seen_awake(visit: Visit, model: Model) -> None:

@@ -40,7 +40,7 @@ SPELLINGS = ("/traffic/stats", "/model/traffic/stats")
 WINDOW_S = 120
 BAD = ("0", "-1", "abc")
 IDLE_S = 300
-TINY_S = 0.001
+TINY_S = 0.0001
 SETTLE_S = 2.0
 """A request is counted when it is settled, which may be a moment after its last byte."""
 LOOK_EVERY_S = 0.05
@@ -114,13 +114,13 @@ def _rise(visit: Visit, model: Model, earlier: Before, sent: int) -> tuple[Got, 
     deadline = clock.now() + SETTLE_S
     while True:
         got = visit.talk.get(SPELLINGS[0])
-        stats = {} if got.fault(traffic_stats=OBJECT) else got.body["traffic_stats"]
-        now, then = stats.get(model.name), earlier.stats.get(model.name, {})
-        if lacks(now, STATS):
+        stats = None if got.fault(traffic_stats=OBJECT) else got.body["traffic_stats"].get(model.name)
+        if stats is None or lacks(stats, STATS):
             return got, None
-        rise = tuple(now[key] - then.get(key, 0) for key in ("total_requests", "successful_requests"))
-        if rise[0] >= sent or clock.now() > deadline:
-            return got, (rise[0], rise[1])
+        then = earlier.stats.get(model.name, {})
+        total, successful = (stats[key] - then.get(key, 0) for key in ("total_requests", "successful_requests"))
+        if total >= sent or clock.now() > deadline:
+            return got, (total, successful)
         visit.pause(LOOK_EVERY_S)
 
 

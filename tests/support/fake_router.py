@@ -215,7 +215,8 @@ class FakeRouter:
             "sleep_candidates": [],
             "auto_sleep_enabled": False,
             "idle_threshold_seconds": 300,
-            "wakeup_on_request": all(one.wake_on_request for one in self.models.values()),
+            "wakeup_on_request": any(one.wake_on_request for one in self.models.values()),
+            "models": {name: {"wake_on_request": one.wake_on_request} for name, one in self.models.items()},
         }
 
     def _candidates(self) -> dict[str, Any]:

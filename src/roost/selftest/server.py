@@ -37,7 +37,9 @@ def find_models(visit: Visit, wanted: Iterable[str]) -> bool:
     got = visit.talk.get("/v1/models")
     check = Check(name="models", expected="OpenAI's list at /v1/models")
     fault = got.fault(object=TEXT, data=LIST) or differs(got.body, {"object": "list"}) or _bad_entry(got.body["data"])
-    if not visit.judge(check, got, fault, came="" if fault else f"{len(got.body['data'])} models"):
+    if got.denied:  # nothing at all can be tested: that is no skipped line
+        fault = f"{got.said} Give a key with --api-key or ROOST_API_KEY."
+    if not visit.settle(check, fault, came="" if fault else f"{len(got.body['data'])} models"):
         return False
     tasks = _tasks(visit)
     visit.listed = tuple(_model(entry, tasks) for entry in got.body["data"])

@@ -108,34 +108,31 @@ def _not_sleeping(entry: Any) -> str | None:
 
 
 def _by_request(visit: Visit, model: Model) -> None:
-    """A request wakes the model; where the config forbids it, it is told so."""
+    """A request wakes the model; where the config forbids that, the request is told so."""
+    allowed = _may_wake(visit.talk.get("/sleep/status"), model)
     got = again(visit, model)
     if got is None:
         visit.skip(Check(name="wake", expected="", model=model.name), "no request is known that fits its task")
-        _wake(visit, model, f"/action/wakeup/{model.encoded}", "awake by order", True)
-        return
-    if got.status == 503 and got.error.get("code") == "model_asleep":
+    elif allowed:
+        check = Check(name="wake", expected="awake by a request, which is answered", model=model.name)
+        hint = " (has this key may_wake: false?)" if got.error.get("code") == "model_asleep" else ""
+        visit.judge(check, got, None if got.status == 200 else f"{got.said}{hint}", f"{got.took_s:.2f} s")
+    else:
         check = Check(name="wake", expected="503 model_asleep, as requests may not wake it", model=model.name)
-        allowed = _may_wake(visit.talk.get("/sleep/status"), model)
-        visit.settle(
-            check,
-            f"{got.said}, though the config lets requests wake it (has this key may_wake: false?)" if allowed else None,
-        )
+        fault = got.refusal_fault(503) or differs(got.error, {"code": "model_asleep"})
+        visit.judge(check, got, fault)
+    if got is None or got.status != 200:
         _wake(visit, model, f"/model/wake/{model.encoded}", "awake by order", True)
-        return
-    check = Check(name="wake", expected="awake by a request, which is answered", model=model.name)
-    visit.judge(check, got, None if got.status == 200 else got.said, f"{got.took_s:.2f} s")
 
 
 def _may_wake(got: Got, model: Model) -> bool:
     """What the router says of the model by itself, else of all."""
     if _status_fault(got):
-        return False
+        return True
     rules = got.body.get("models")
     own = rules.get(model.name) if isinstance(rules, dict) else None
-    return bool(
-        own["wake_on_request"] if isinstance(own, dict) and "wake_on_request" in own else got.body["wakeup_on_request"]
-    )
+    told = own if isinstance(own, dict) and "wake_on_request" in own else {}
+    return bool(told.get("wake_on_request", got.body["wakeup_on_request"]))
 
 
 def _seen_awake(visit: Visit, model: Model) -> None:

@@ -181,7 +181,7 @@ def test_a_sleeper_that_no_request_wakes_is_told() -> None:
 
     asleep.engine = refuse_the_second
     (line,) = of(walk(asleep), Verdict.FAILED)
-    assert "though the config lets requests wake it" in line
+    assert line.endswith("because model_asleep. (has this key may_wake: false?)")
 
 
 def test_where_requests_may_not_wake_the_refusal_is_what_is_expected() -> None:
@@ -189,6 +189,19 @@ def test_where_requests_may_not_wake_the_refusal_is_what_is_expected() -> None:
     report = walk(router)
     assert of(report, Verdict.FAILED) == []
     assert "✓ e: wake: 503 model_asleep, as requests may not wake it" in of(report, Verdict.PASSED)
+
+
+def test_a_request_that_wakes_although_it_may_not_is_told() -> None:
+    router = FakeRouter(models={"a": FakeModel(), "b": FakeModel(task="embed")})
+    router.tamper["/sleep/status"] = with_field("models/b/wake_on_request", False)
+    (line,) = of(walk(router), Verdict.FAILED)
+    assert line.startswith("✗ b: wake: expected 503 model_asleep")
+
+
+def test_a_router_that_speaks_only_of_all_models_is_believed() -> None:
+    router = FakeRouter(models={"b": FakeModel(task="embed", wake_on_request=False)})
+    router.tamper["/sleep/status"] = with_field("models", ...)
+    assert of(walk(router), Verdict.FAILED) == []
 
 
 @pytest.mark.parametrize("found", ["ready", "asleep", "cold"])
@@ -233,10 +246,11 @@ def test_what_the_key_may_not_do_is_skipped_and_said(scopes: tuple[str, ...], sk
     assert all("missing_scope" in line for line in of(report, Verdict.SKIPPED))
 
 
-def test_without_any_right_nothing_has_passed_but_health_and_the_models_say_why() -> None:
+def test_without_any_right_it_fails_at_the_models_and_says_what_to_give() -> None:
     report = walk(FakeRouter(key_may=()))
-    (line,) = of(report, Verdict.SKIPPED)
-    assert line.startswith("- models: skipped: HTTP 403")
+    (line,) = of(report, Verdict.FAILED)
+    assert line.startswith("✗ models: expected OpenAI's list at /v1/models; came HTTP 403")
+    assert line.endswith("Give a key with --api-key or ROOST_API_KEY.")
 
 
 def test_chat_that_the_engine_does_not_serve_is_skipped_in_its_words() -> None:

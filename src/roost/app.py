@@ -31,8 +31,6 @@ from roost.core.view import Policy
 from roost.engines.base import Machine
 from roost.engines.registry import adapter_for
 from roost.host.fleet import Making, end_leftovers, make_replicas
-from roost.host.keepers.process import ProcessKeeper
-from roost.host.keepers.tmux import TmuxKeeper
 from roost.host.machine import raise_open_files_limit
 from roost.host.store import Store
 from roost.logs import log

@@ -11,6 +11,7 @@ from typing import Any
 from roost import __version__, clock
 from roost.accesslog import Watch, summary
 from roost.admin.events import Hub
+from roost.console_traffic import TrafficFacts, most_useful
 from roost.control.controller import Controller
 from roost.core.events import Changed
 from roost.core.lifecycle import RESIDENT, State
@@ -25,6 +26,8 @@ MEMORY_AGE_S = 2.0
 """How old a measured memory figure may be: looking walks the process table."""
 RATE_WINDOW_S = 60
 BAD = frozenset({State.FAILED, State.STUCK})
+ANSWERS = frozenset({State.READY, State.DRAINING, State.SUSPENDING, State.ASLEEP, State.WAKING})
+"""States in which the engine's server is up, whether or not it takes requests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +54,7 @@ class Console:
         self._by_model: dict[str, list[Replica]] = {}
         for replica in parts.replicas:
             self._by_model.setdefault(replica.model, []).append(replica)
+        self._traffic = TrafficFacts(parts.spec, self._by_model, parts.controller, parts.recorder, parts.started_at)
         self._memory: dict[str, tuple[float, int | None]] = {}
         self.address = ""
         self.serving = False
@@ -104,7 +108,7 @@ class Console:
 
     def _facts(self, name: str, replicas: Sequence[Replica]) -> dict[str, Any]:
         spec, controller, now = self._parts.spec.models[name], self._parts.controller, clock.now()
-        main = replicas[0]
+        main = most_useful(replicas)
         seats = [controller.gate.seat(replica.id) for replica in replicas]
         blocked = controller.blocked(name)
         used = max((seat.last_done or 0.0 for seat in seats), default=0.0)
@@ -123,7 +127,8 @@ class Console:
             "pinned": controller.pinned(name),
             "idle_s": round(now - idle_from, 3) if idle_from and not busy else None,
             "replicas": [replica.id for replica in replicas],
-            "servings": [self._serving(replica) for replica in replicas],
+            "endpoint": _endpoint(main),
+            "endpoints": [self._serving(replica) for replica in replicas],
             "pid": main.keeper.pid,
             "port": main.address.port,
             "owned": main.owned,
@@ -142,14 +147,14 @@ class Console:
 
     def _serving(self, replica: Replica) -> dict[str, Any]:
         return {
-            "id": replica.id,
+            "replica": replica.id,
+            "endpoint": _endpoint(replica),
             "state": str(replica.state),
             "level": replica.level,
+            "answers": replica.state in ANSWERS and replica.lost_since is None,
             "in_flight": self._parts.controller.gate.seat(replica.id).in_flight,
-            "endpoint": f"http://{replica.address}",
             "pid": replica.keeper.pid,
-            "session": getattr(replica.keeper, "session", None),
-            "last_error": replica.last_error or None,
+            "session": replica.keeper.session,
         }
 
     def _memory_of(self, replica: Replica, now: float) -> int | None:
@@ -159,6 +164,19 @@ class Console:
         if seen is None or now - seen[0] > MEMORY_AGE_S:
             seen = self._memory[replica.id] = (now, replica.keeper.memory_bytes())
         return seen[1]
+
+    @property
+    def idle_threshold_s(self) -> float:
+        return self._parts.spec.policy.idle_threshold
+
+    def traffic(self, window_s: float, name: str | None = None) -> list[dict[str, Any]]:
+        return self._traffic.stats(window_s, name)
+
+    def traffic_history(self, name: str, span_s: int, bucket_s: int) -> list[dict[str, Any]]:
+        return self._traffic.history(name, span_s, bucket_s)
+
+    def sleep_status(self) -> dict[str, Any]:
+        return self._traffic.sleep()
 
     # orders
 
@@ -207,6 +225,11 @@ class Console:
 
     def metrics(self) -> bytes:
         return self._parts.recorder.text()
+
+
+def _endpoint(replica: Replica) -> str:
+    host, port = replica.address.host, replica.address.port
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _change(change: Changed) -> dict[str, Any]:

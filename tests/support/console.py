@@ -6,10 +6,66 @@ from typing import Any
 
 from roost.admin.events import Hub
 from roost.core.view import Goal
+from roost.telemetry.traffic import Traffic
 
 
 def entry(name: str, **more: Any) -> dict[str, Any]:
-    return {"name": name, "aliases": [], "state": "ready", "listed": True, "last_error": None} | more
+    serving = {"replica": f"{name}/0", "endpoint": "http://127.0.0.1:9", "state": "ready", "level": None}
+    return {
+        "name": name,
+        "aliases": [],
+        "state": "ready",
+        "listed": True,
+        "last_error": None,
+        "engine": "simulated",
+        "level": None,
+        "in_flight": 0,
+        "queue_depth": 0,
+        "endpoint": serving["endpoint"],
+        "endpoints": [{**serving, "answers": True}],
+        **more,
+    }
+
+
+def statistics(name: str, **more: Any) -> dict[str, Any]:
+    """Of a model that nobody has asked yet, ten seconds after the start."""
+    return {
+        "name": name,
+        "total_requests": 0,
+        "successful_requests": 0,
+        "failed_requests": 0,
+        "cancelled_requests": 0,
+        "success_rate": None,
+        "request_rate": 0.0,
+        "avg_response_time": 0.0,
+        "avg_ttft": None,
+        "last_activity_time": None,
+        "idle_time_seconds": 10.0,
+        "in_flight": 0,
+        "queue_depth": 0,
+        "state": "ready",
+        **more,
+    }
+
+
+def rest(name: str, **more: Any) -> dict[str, Any]:
+    """What `sleep_status` says of a model that is awake and busy enough."""
+    return {
+        "name": name,
+        "state": "ready",
+        "asleep": False,
+        "asleep_since": None,
+        "asleep_s": None,
+        "level": None,
+        "manual": False,
+        "reason": None,
+        "wake_on_request": True,
+        "sleep_after_s": 300.0,
+        "pinned": False,
+        "candidate": False,
+        "idle_s": None,
+        **more,
+    }
 
 
 @dataclass
@@ -30,11 +86,20 @@ class FakeConsole:
     hub: Hub = field(default_factory=Hub)
     lines: Hub = field(default_factory=Hub)
     fails: bool = False
+    idle_threshold_s: float = 300.0
+    traffics: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Model -> what its statistics say otherwise."""
+    rests: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Model -> what its sleep status says otherwise."""
+    windows: list[float] = field(default_factory=list)
 
     def status(self) -> dict[str, Any]:
         if self.fails:
             raise RuntimeError("broken on purpose")
-        return {"version": "1", "state": "serving", "models": self.models(), "memory": {"a": 1}}
+        return {"version": "1", "uptime_s": 1.5, "state": "serving", "config_hash": "c0ffee"} | {
+            "models": self.models(),
+            "memory": {"devices": {"gpu0": 1}, "max_resident": None, "resident": 1},
+        }
 
     def health(self) -> tuple[bool, list[str]]:
         return not self.reasons, self.reasons
@@ -50,6 +115,18 @@ class FakeConsole:
             if one["name"] == name or name in one["aliases"]:
                 return one | {"history": [], "steps": []}
         return None
+
+    def traffic(self, window_s: float, name: str | None = None) -> list[dict[str, Any]]:
+        self.windows.append(window_s)
+        names = [one["name"] for one in self.entries if name in (None, one["name"])]
+        return [statistics(one, **self.traffics.get(one, {})) for one in names]
+
+    def traffic_history(self, name: str, span_s: int, bucket_s: int) -> list[dict[str, Any]]:
+        return [{"requests": len(name), "seconds": bucket.width_s} for bucket in Traffic().history(0, span_s, bucket_s)]
+
+    def sleep_status(self) -> dict[str, Any]:
+        models = [rest(one["name"], **self.rests.get(one["name"], {})) for one in self.entries]
+        return {"auto_sleep": True, "idle_threshold_s": self.idle_threshold_s, "models": models}
 
     async def order(
         self, name: str, goal: Goal, *, by: str, level: int | None, wait_s: float, force: bool

@@ -34,6 +34,8 @@ class FakeKeeper:
         self.owned = owned
         self.running = not owned
         self.pid: int | None = None
+        self.session: str | None = None
+        self.cleared = False
         self.cannot: Exception | None = None
         self.immortal = False
         self.stop_s = 1.0
@@ -64,6 +66,12 @@ class FakeKeeper:
             return False
         self.die("The engine was ended by SIGTERM.")
         return True
+
+    def kill(self) -> None:
+        self.die("The engine was ended by SIGKILL.")
+
+    async def clear(self) -> None:
+        self.cleared = True
 
     def die(self, note: str) -> None:
         self.running, self.pid = False, None

@@ -3,6 +3,7 @@
 Options come from the query or a JSON body, the body first. Used by all handlers; knows no route.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +13,13 @@ from starlette.requests import Request
 from roost.admin.caller import Caller
 from roost.admin.errors import refuse, refuse_model
 from roost.admin.ports import Console
+from roost.core.units import parse_duration
 
 MAX_BODY = 64 * 1024
 MAX_WAIT_S = 1200.0
 DEFAULT_WAIT_S = 600.0
 """As long as the OpenAI clients wait."""
+_NUMBER = re.compile(r"(\d+\.?\d*|\.\d+)(e[-+]?\d{1,3})?", re.ASCII | re.IGNORECASE)
 _WORDS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": True}
 
 
@@ -54,10 +57,39 @@ class Ask:
             refuse(400, "bad_option", f"{key!r} must be a whole number from 1 to {most}, not {text[:40]!r}.")
         return int(text)
 
+    def seconds(self, key: str, default: float, most: float = float("inf")) -> float:
+        """A number above zero in the query; a whole one comes as an int, so that it is shown as it was asked."""
+        text = self.request.query_params.get(key)
+        if text is None:
+            return plain(default)
+        number = float(text) if _NUMBER.fullmatch(text) else 0.0
+        if not 0 < number <= most or number == float("inf"):
+            bound = "" if most == float("inf") else f" and at most {most:g}"
+            refuse(400, "bad_option", f"{key!r} must be a number of seconds above 0{bound}, not {text[:40]!r}.")
+        return plain(number)
+
+    def duration(self, key: str, default: int) -> int:
+        """Whole seconds in the query, as `90`, `5m` or `24h`."""
+        text = self.request.query_params.get(key)
+        if text is None:
+            return default
+        try:
+            seconds = parse_duration(text)
+        except ValueError:
+            seconds = None
+        if seconds is None or not 0 < seconds < 2**31 or seconds != int(seconds):
+            refuse(400, "bad_option", f"{key!r} must be whole seconds, like 90, 5m or 24h, not {text[:40]!r}.")
+        return int(seconds)
+
     def flag(self, key: str) -> bool:
         """A yes or no in the query; the bare word means yes."""
         text = self.request.query_params.get(key)
         return False if text is None else _flag(key, text)
+
+
+def plain(seconds: float) -> float:
+    """60.0 as 60."""
+    return int(seconds) if seconds < 2**53 and seconds == int(seconds) else seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +105,15 @@ async def options_of(ask: Ask, allowed: tuple[str, ...]) -> Options:
     """The options of an order from query and JSON body; 400 for an unknown one or a value out of bounds.
     Null is the same as left out."""
     body = {key: value for key, value in (await _body(ask.request)).items() if value is not None}
-    given: dict[str, Any] = dict(ask.request.query_params) | body
+    return _checked(dict(ask.request.query_params) | body, allowed)
+
+
+def query_options_of(ask: Ask, allowed: tuple[str, ...]) -> Options:
+    """The same from the query alone; the body is not looked at."""
+    return _checked(dict(ask.request.query_params), allowed)
+
+
+def _checked(given: dict[str, Any], allowed: tuple[str, ...]) -> Options:
     for key in given:
         if key not in allowed:
             refuse(400, "bad_option", f"Unknown option {key[:40]!r}; this order takes: {', '.join(allowed) or 'none'}.")

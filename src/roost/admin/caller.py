@@ -40,6 +40,11 @@ class Caller:
     def sees_all(self) -> bool:
         return self.models is None and bool(self.scopes)
 
+    @property
+    def reads(self) -> bool:
+        """Whether it may read status, with the engines' addresses."""
+        return Scope.ADMIN in self.scopes or Scope.READ in self.scopes
+
     def sees(self, name: str) -> bool:
         """Whether this caller may know of the model."""
         return self.models is None or any(fnmatchcase(name, pattern) for pattern in self.models)

@@ -58,7 +58,7 @@ async def unload_all(ask: Ask) -> Response:
     elsewhere are not ours to stop and are left out."""
     options = await options_of(ask, ask.options)
     names = [model["name"] for model in ask.caller.only(ask.console.models()) if model.get("owned", True)]
-    orders = [tasks.spawn(_obey(ask, name, Goal.STOPPED, options), f"unload {name}") for name in names]
+    orders = [tasks.spawn(obey(ask, name, Goal.STOPPED, options), f"unload {name}") for name in names]
     results = await asyncio.gather(*orders)
     worst = max((int(result.get("status", 200)) for result in results), default=200)
     failed = [name for name, result in zip(names, results, strict=True) if not result["success"]]
@@ -94,10 +94,11 @@ async def cancel(ask: Ask) -> Response:
 async def _order(ask: Ask, goal: Goal) -> Response:
     name = ask.model()["name"]
     options = await options_of(ask, ask.options)
-    return answer_order(ask.request, await _obey(ask, name, goal, options))
+    return answer_order(ask.request, await obey(ask, name, goal, options))
 
 
-async def _obey(ask: Ask, name: str, goal: Goal, options: Options) -> dict[str, Any]:
+async def obey(ask: Ask, name: str, goal: Goal, options: Options) -> dict[str, Any]:
+    """Give the console an order in the caller's name; its result as it came."""
     return await ask.console.order(
         name, goal, by=ask.caller.by, level=options.level, wait_s=options.wait_s, force=options.force
     )

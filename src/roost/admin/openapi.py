@@ -13,6 +13,8 @@ from roost.admin.ask import DEFAULT_WAIT_S, MAX_WAIT_S
 from roost.admin.caller import Need
 from roost.admin.schemas import SCHEMAS, ref
 from roost.admin.streams import LINES, MOST_LINES
+from roost.admin.traffic import WINDOW_S
+from roost.telemetry.traffic import HORIZON_S, MAX_BUCKETS
 
 if TYPE_CHECKING:
     from roost.admin.routes import Row
@@ -28,6 +30,19 @@ OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
         "Sleep level: 1 keeps the weights in host memory, 2 drops them. Left out: as configured.",
     ),
     "lines": ({"type": "integer", "minimum": 1, "maximum": MOST_LINES, "default": LINES}, "How many lines."),
+    "window": (
+        {"type": "number", "exclusiveMinimum": 0, "maximum": HORIZON_S, "default": WINDOW_S},
+        "Seconds over which rates are taken.",
+    ),
+    "threshold": (
+        {"type": "number", "exclusiveMinimum": 0},
+        "Seconds without a request from which a model counts as idle. Left out: `policy.idle_threshold`.",
+    ),
+    "span": ({"type": "string", "default": "1h"}, f"How far back, at most {HORIZON_S // 3600}h."),
+    "bucket": (
+        {"type": "string", "default": "1m"},
+        f"Length of one stretch; whole minutes where the span is over an hour, and at most {MAX_BUCKETS} of them.",
+    ),
     "follow": ({"type": "boolean", "default": False}, "Keep the stream open for new lines."),
 }
 NEEDS = {
@@ -75,7 +90,7 @@ def _operation(row: "Row") -> dict[str, Any]:
     parameters = [_place(name) for name in _PLACEHOLDER.findall(row.path)] + [_query(name) for name in row.options]
     if parameters:
         found["parameters"] = parameters
-    if row.method == "POST" and row.options:
+    if row.method == "POST" and row.options and row.takes_body:
         fields = {name: OPTIONS[name][0] | {"description": OPTIONS[name][1]} for name in row.options}
         schema = {"type": "object", "properties": fields, "additionalProperties": False}
         found["requestBody"] = {"required": False, "content": {"application/json": {"schema": schema}}}

@@ -28,11 +28,37 @@ class Console(Protocol):
     def models(self) -> list[dict[str, Any]]:
         """Every model: name, aliases, engine, task, state, since, level, in_flight, queue_depth, pinned,
         idle_s, replica ids, pid, port, last_error, reason (of its present state), blocked (sentence or null),
-        listed, description, metadata, context_length, modalities, tools."""
+        listed, description, metadata, context_length, modalities, tools; endpoint (`http://host:port` of the replica
+        that stands for it) and endpoints: [{replica, endpoint, state, level, answers}]."""
         ...
 
     def model(self, name: str) -> dict[str, Any] | None:
         """One model by name or alias, with `history` (last changes) and `steps` (last step records)."""
+        ...
+
+    @property
+    def idle_threshold_s(self) -> float:
+        """`policy.idle_threshold`: what statistics call idle."""
+        ...
+
+    def traffic(self, window_s: float, name: str | None = None) -> list[dict[str, Any]]:
+        """Every model, or the one named: name, total_requests, successful_requests, failed_requests,
+        cancelled_requests, success_rate, request_rate (per second over `window_s`), avg_response_time, avg_ttft,
+        last_activity_time (Unix seconds; null before the first request), idle_time_seconds (0 while requests run or
+        wait; before the first request since roost started or the model became ready), in_flight, queue_depth, state.
+        """
+        ...
+
+    def traffic_history(self, name: str, span_s: int, bucket_s: int) -> list[dict[str, Any]]:
+        """What ended in each stretch of the last `span_s`, oldest first; the last one still fills: start (ISO),
+        start_unix, seconds, requests, successful, failed, cancelled, requests_per_s, avg_response_time, avg_ttft,
+        tokens_in, tokens_out. ValueError with the bound that was passed."""
+        ...
+
+    def sleep_status(self) -> dict[str, Any]:
+        """auto_sleep, idle_threshold_s, and models: name, state, asleep, asleep_since (Unix seconds), asleep_s, level,
+        manual (an operator's order), reason, wake_on_request, sleep_after_s, pinned, idle_s (null where it could not
+        be put to sleep now), candidate (idle for longer than it may be)."""
         ...
 
     async def order(

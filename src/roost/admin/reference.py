@@ -13,6 +13,7 @@ The same table makes the router and the OpenAPI document (`GET /api/v1/openapi.j
 
 All routes are on the one port, beside inference. Locally the private socket in the state directory serves them too,
 without a key. HEAD works wherever GET does. Asking never wakes a model. Fields are only ever added.
+The addresses of engines are told to keys with the `read` scope; in `health` others see the replicas' names instead.
 
 A key limited to some models sees only those: others answer 404, in the same words as a model that does not exist.
 Errors are `{"error": {"message", "type", "code", ...}}`; the message says what to do next.
@@ -21,13 +22,28 @@ Errors are `{"error": {"message", "type", "code", ...}}`; the message says what 
 _OPTIONS = """
 ## Options
 
-In the query; orders (POST) take them in a JSON body too, which wins over the query.
+In the query; orders (POST) under `/api/v1` take them in a JSON body too, which wins over the query. The orders of
+kvcached's controller (`/action/...`, `/model/...`) do not look at their body, as that controller does not.
 """
 _ORDERS = """
 ## Answers of orders
 
 `{"success", "changed", "state", "message"}`. 200: done. 202: not there when the wait was over; it goes on.
 409: cannot be obeyed now. 503: the engine refused or failed. From 400 on there is an `error` beside it.
+A state that is reached already is 200 with `"changed": false`. Under `/action` and `/model` there is `model_name` too.
+
+## Traffic
+
+Every configured model has statistics from the start; names that clients make up never get any. A request counts when
+it ends and as what it was: successful if its whole answer went out with a status below 400, cancelled if the client
+left first, else failed. A stream that breaks half-way has failed. Times are means over the successful ones:
+`avg_response_time` from head to last byte, `avg_ttft` to the first token (the first byte where nothing is streamed).
+
+A model is idle (`is_idle`) if nothing came for longer than `policy.idle_threshold`, or `threshold` in the two lists;
+every model is in one of `idle_models` and `active_models`. While a request runs or waits the model is not idle. A model
+that never had a request has been idle since roost started or since it became ready, whichever is later.
+
+History is kept for 24 hours: by seconds for the last hour, by minutes before it. The last stretch still fills.
 
 ## Events
 
@@ -61,6 +77,11 @@ def _values(schema: dict[str, object]) -> str:
     choices = schema.get("enum")
     if isinstance(choices, list):
         return " or ".join(str(choice) for choice in choices)
+    if "exclusiveMinimum" in schema:
+        bound = f" and at most {schema['maximum']}" if "maximum" in schema else ""
+        return f"above {schema['exclusiveMinimum']}{bound}"
+    if schema["type"] == "string":
+        return "`90`, `5m`, `24h`"
     if "maximum" in schema:
         return f"{schema['minimum']} to {schema['maximum']}"
     return "true or false"

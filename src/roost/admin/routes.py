@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
-from roost.admin import manage, openapi, public, streams
+from roost.admin import manage, openapi, public, sleeping, streams, traffic
 from roost.admin.ask import Ask
 from roost.admin.caller import Need
 
@@ -32,6 +32,8 @@ class Row:
     """A name of `schemas.SCHEMAS`, or a media type for what is no JSON."""
     options: tuple[str, ...] = ()
     """Names of `openapi.OPTIONS`: query parameters of a GET; of a POST also fields of its JSON body."""
+    takes_body: bool = True
+    """Whether a POST reads its options from a body too."""
     statuses: tuple[int, ...] = (200,)
 
     @property
@@ -40,9 +42,18 @@ class Row:
         return self.path.replace(":path}", "}")
 
 
-def _get(path: str, handler: Handler, need: Need, summary: str, answer: str) -> Row:
-    statuses = (200, 404) if "{" in path else (200,)
-    return Row(method="GET", path=path, handler=handler, need=need, summary=summary, answer=answer, statuses=statuses)
+def _get(path: str, handler: Handler, need: Need, summary: str, answer: str, *, options: tuple[str, ...] = ()) -> Row:
+    statuses = (200, *((400,) if options else ()), *((404,) if "{" in path else ()))
+    return Row(
+        method="GET",
+        path=path,
+        handler=handler,
+        need=need,
+        summary=summary,
+        answer=answer,
+        options=options,
+        statuses=statuses,
+    )
 
 
 def _post(action: str, handler: Handler, summary: str, options: tuple[str, ...]) -> Row:
@@ -64,7 +75,13 @@ async def _document(ask: Ask) -> Response:
 
 _PUBLIC = (
     _get("/", public.hello, Need.NOTHING, "Name, version and links.", "Hello"),
-    _get("/health", public.health, Need.NOTHING, "Healthy or degraded; 200 either way.", "Health"),
+    _get(
+        "/health",
+        public.health,
+        Need.NOTHING,
+        "Healthy or degraded, 200 either way; as text for a client that ranks text/plain above JSON.",
+        "Health",
+    ),
     _get("/health/all", public.health_all, Need.ANY, "Health and state of every model.", "HealthAll"),
     _get(
         "/health/{name:path}",
@@ -89,17 +106,24 @@ _PUBLIC = (
 _SHOW = (
     _get("/api/v1/status", manage.status, Need.READ, "The running roost and its models.", "Status"),
     _get("/api/v1/models", manage.models, Need.READ, "Every model with its state.", "Models"),
-    Row(
-        method="GET",
-        path="/api/v1/models/{name:path}/logs",
-        handler=streams.logs,
-        need=Need.READ,
-        summary="The engine's last log lines; with follow=1 the stream goes on.",
-        answer="text/plain",
+    _get(
+        "/api/v1/models/{name:path}/logs",
+        streams.logs,
+        Need.READ,
+        "The engine's last log lines; with follow=1 the stream goes on.",
+        "text/plain",
         options=("lines", "follow"),
-        statuses=(200, 400, 404),
     ),
     _get("/api/v1/models/{name:path}", manage.model, Need.READ, "One model with its last changes and steps.", "Model"),
+    _get("/api/v1/traffic", traffic.overview, Need.READ, "Statistics of every model.", "Traffic", options=("window",)),
+    _get(
+        "/api/v1/traffic/{name:path}/history",
+        traffic.history,
+        Need.READ,
+        "Counts, rates and times of one model in equal stretches of time.",
+        "TrafficHistory",
+        options=("span", "bucket"),
+    ),
     _get("/api/v1/plan", manage.plan, Need.READ, "What the planner would do now, and why.", "Plan"),
     _get("/api/v1/requests", manage.requests, Need.READ, "Requests in flight.", "Requests"),
     _get("/api/v1/requests/recent", manage.recent, Need.READ, "The last settled requests, newest first.", "Requests"),
@@ -134,4 +158,68 @@ _ORDERS = (
         statuses=(200, 404),
     ),
 )
-ROWS: tuple[Row, ...] = (*_PUBLIC, *_SHOW, *_ORDERS)
+
+
+def _family(stats: str, lists: str, state: str, sleep: str, wake: str) -> tuple[Row, ...]:
+    """The endpoints of kvcached's controller in one spelling."""
+    return (
+        _get(stats, traffic.stats, Need.READ, "Statistics by model.", "TrafficStats", options=("window",)),
+        _get(
+            f"{stats}/{{name:path}}",
+            traffic.model_stats,
+            Need.READ,
+            "Statistics of one model.",
+            "ModelStats",
+            options=("window",),
+        ),
+        _get(
+            f"{lists}/idle",
+            traffic.idle,
+            Need.READ,
+            "Models without a request for longer than the threshold.",
+            "IdleModels",
+            options=("threshold",),
+        ),
+        _get(
+            f"{lists}/active",
+            traffic.active,
+            Need.READ,
+            "The other models, with their rates.",
+            "ActiveModels",
+            options=("threshold", "window"),
+        ),
+        _get(f"{state}/status", sleeping.status, Need.READ, "Who sleeps, since when and why.", "SleepStatus"),
+        _get(
+            f"{state}/candidates",
+            sleeping.candidates,
+            Need.READ,
+            "Ready models that could sleep and have been idle for longer than their `sleep_after`.",
+            "SleepCandidates",
+        ),
+        _family_order(sleep, sleeping.sleep, "Put it to sleep once its requests are done.", (*_ORDER, "level")),
+        _family_order(wake, sleeping.wake, "Wake it, or start it if it is cold.", _ORDER),
+    )
+
+
+def _family_order(path: str, handler: Handler, summary: str, options: tuple[str, ...]) -> Row:
+    return Row(
+        method="POST",
+        path=f"{path}/{{name:path}}",
+        handler=handler,
+        need=Need.ADMIN,
+        summary=summary,
+        answer="ModelOrder",
+        options=options,
+        takes_body=False,
+        statuses=_ORDER_STATUSES,
+    )
+
+
+_CONTROLLER = (
+    _get("/models", public.both_models, Need.READ, "OpenAI's list, and the models with their addresses.", "BothModels"),
+    _get("/get_server_info", public.server_info, Need.READ, "Version, models, engines and devices.", "ServerInfo"),
+    *_family("/traffic/stats", "/models", "/sleep", "/action/sleep", "/action/wakeup"),
+    *_family("/model/traffic/stats", "/model/traffic", "/model/sleep", "/model/sleep", "/model/wake"),
+)
+"""What users of kvcached's controller call, in both of its spellings."""
+ROWS: tuple[Row, ...] = (*_PUBLIC, *_SHOW, *_ORDERS, *_CONTROLLER)

@@ -37,6 +37,7 @@ _ERROR = _object(
     fault={"type": "string", "enum": ["client", "gateway", "engine"]},
     request_id=_TEXT,
 )
+_SERVING = _object(replica=_TEXT, endpoint=_TEXT, state=_STATE, level=_WHOLE_OR_NONE, answers=_FLAG)
 _MODEL = _object(
     name=_TEXT,
     aliases=_list(_TEXT),
@@ -60,6 +61,8 @@ _MODEL = _object(
     context_length=_WHOLE_OR_NONE,
     modalities=_ANY,
     tools=_ANY,
+    endpoint={"type": "string", "description": "Base address of the replica that stands for it."},
+    endpoints=_list(_SERVING),
 ) | {"required": ["name", "state"]}
 _REQUEST = _object(
     id=_TEXT,
@@ -87,14 +90,127 @@ _OPENAI_MODEL = _object(
     metadata=_ANY,
 ) | {"required": ["id", "object", "created", "owned_by"]}
 _ORDER = _object(success=_FLAG, changed=_FLAG, state=_STATE, message=_TEXT, error=_ERROR)
+_STATS_FIELDS: Schema = {
+    "total_requests": _WHOLE,
+    "successful_requests": _WHOLE,
+    "failed_requests": _WHOLE,
+    "cancelled_requests": {"type": "integer", "description": "The client left first."},
+    "success_rate": {"type": ["number", "null"], "description": "Of those that were not cancelled."},
+    "request_rate": {"type": "number", "description": "Requests per second over the window."},
+    "avg_response_time": {"type": "number", "description": "Seconds from head to last byte, over successes."},
+    "avg_ttft": {"type": ["number", "null"], "description": "Seconds to the first token or byte, over successes."},
+    "last_activity_time": {"type": ["number", "null"], "description": "Unix seconds; now while requests run."},
+    "idle_time_seconds": {"type": "number", "description": "0 while requests run or wait."},
+    "is_idle": _FLAG,
+    "in_flight": _WHOLE,
+    "queue_depth": _WHOLE,
+    "state": _STATE,
+}
+_BUCKET = _object(
+    start=_TEXT,
+    start_unix=_NUMBER,
+    seconds=_NUMBER,
+    requests=_WHOLE,
+    successful=_WHOLE,
+    failed=_WHOLE,
+    cancelled=_WHOLE,
+    requests_per_s=_NUMBER,
+    avg_response_time=_NUMBER_OR_NONE,
+    avg_ttft=_NUMBER_OR_NONE,
+    tokens_in=_WHOLE,
+    tokens_out=_WHOLE,
+)
+_SLEEPER = _object(
+    sleep_start_time={"type": "number", "description": "Unix seconds."},
+    sleep_duration=_NUMBER,
+    manual_sleep={"type": "boolean", "description": "An operator's order put it to sleep."},
+    level=_WHOLE_OR_NONE,
+    reason=_TEXT_OR_NONE,
+)
+
+
+def _by_name(of: Schema) -> Schema:
+    return {"type": "object", "additionalProperties": of}
+
+
+def _some(*names: str) -> Schema:
+    return _object(**{name: _STATS_FIELDS[name] for name in names})
+
+
+_TRAFFIC: dict[str, Schema] = {
+    "Stats": _object(**_STATS_FIELDS),
+    "TrafficStats": _object(traffic_stats=_by_name(ref("Stats")), window_seconds=_NUMBER),
+    "ModelStats": _object(model_stats=_object(model_name=_TEXT, **_STATS_FIELDS), window_seconds=_NUMBER),
+    "IdleModels": _object(
+        idle_models=_list(_TEXT),
+        idle_threshold_seconds=_NUMBER,
+        idle_model_details=_by_name(
+            _some("idle_time_seconds", "total_requests", "last_activity_time", "state", "in_flight")
+        ),
+        idle_models_count=_WHOLE,
+    ),
+    "ActiveModels": _object(
+        active_models=_list(_TEXT),
+        idle_threshold_seconds=_NUMBER,
+        window_seconds=_NUMBER,
+        active_model_details=_by_name(ref("Stats")),
+        active_models_count=_WHOLE,
+    ),
+    "Traffic": _object(window_seconds=_NUMBER, models=_list(_object(name=_TEXT, **_STATS_FIELDS))),
+    "TrafficHistory": _object(name=_TEXT, span_seconds=_WHOLE, bucket_seconds=_WHOLE, buckets=_list(_BUCKET)),
+    "SleepStatus": _object(
+        sleeping_models=_by_name(_SLEEPER),
+        sleep_candidates=_list(_TEXT),
+        auto_sleep_enabled=_FLAG,
+        idle_threshold_seconds=_NUMBER,
+        wakeup_on_request={"type": "boolean", "description": "False only if it is false for every model."},
+        models=_by_name(
+            _object(state=_STATE, wake_on_request=_FLAG, sleep_after_seconds=_NUMBER_OR_NONE, pinned=_FLAG)
+        ),
+    ),
+    "SleepCandidates": _object(
+        sleep_candidates=_list(_TEXT),
+        candidate_details=_by_name(
+            _some("idle_time_seconds", "total_requests", "last_activity_time")
+            | {"description": "And `can_sleep`, which is true, and `sleep_after_seconds`."}
+        ),
+        idle_threshold_seconds=_NUMBER,
+        auto_sleep_enabled=_FLAG,
+    ),
+}
 
 SCHEMAS: dict[str, Schema] = {
     "Hello": _object(name=_TEXT, version=_TEXT, links={"type": "object", "additionalProperties": _TEXT}),
     "Health": _object(status={"enum": ["healthy", "degraded"]}, reasons=_list(_TEXT)),
     "ModelHealth": _object(
-        name=_TEXT, status={"enum": ["healthy", "unhealthy"]}, state=_STATE, last_error=_TEXT_OR_NONE
+        name=_TEXT,
+        status={"enum": ["healthy", "unhealthy"]},
+        state=_STATE,
+        last_error=_TEXT_OR_NONE,
+        model=_TEXT,
+        health=_by_name(_FLAG),
     ),
-    "HealthAll": _object(status={"enum": ["healthy", "degraded"]}, models=_list(ref("ModelHealth"))),
+    "HealthAll": _object(
+        status={"enum": ["healthy", "degraded"]},
+        models=_list(ref("ModelHealth")),
+        model={"const": "all"},
+        health=_by_name(_by_name(_FLAG)),
+    ),
+    "BothModels": _object(
+        object={"const": "list"},
+        data=_list(ref("OpenAIModel")),
+        models=_by_name(_object(endpoint=_TEXT, endpoints=_list(_TEXT))),
+    ),
+    "ServerInfo": _object(
+        status={"enum": ["starting", "serving", "stopping"]},
+        version=_TEXT,
+        uptime_s=_NUMBER,
+        config_hash=_TEXT,
+        models=_by_name(ref("Model")),
+        engines=_list(_TEXT),
+        devices=_ANY,
+        max_resident=_WHOLE_OR_NONE,
+    ),
     "Ready": _object(ready=_FLAG),
     "OpenAIModel": _OPENAI_MODEL,
     "OpenAIModels": _object(object={"const": "list"}, data=_list(ref("OpenAIModel"))),
@@ -113,9 +229,11 @@ SCHEMAS: dict[str, Schema] = {
     "Models": _object(models=_list(ref("Model"))),
     "Order": _ORDER,
     "Orders": _object(success=_FLAG, message=_TEXT, models={"type": "object", "additionalProperties": ref("Order")}),
+    "ModelOrder": _object(model_name=_TEXT, success=_FLAG, changed=_FLAG, state=_STATE, message=_TEXT, error=_ERROR),
     "Plan": _object(actions=_list(_ANY), blocked=_ANY, next_check_in_s=_NUMBER_OR_NONE),
     "Requests": _object(requests=_list(_REQUEST)),
     "Cancelled": _object(id=_TEXT, cancelled=_FLAG),
     "Error": _object(error=_ERROR) | {"required": ["error"]},
+    **_TRAFFIC,
     "Document": {"type": "object", "description": "This document."},
 }

@@ -21,7 +21,8 @@ from roost.cli.render import status_table
 from roost.core.errors import StartError
 from roost.core.ids import session_name
 from roost.core.spec import RoostSpec
-from roost.host.keepers.tmux import attach_hint, run_in_session, tmux_available
+from roost.host.keepers.tmux import run_in_session
+from roost.host.tmux import attach_hint, tmux_available
 
 if TYPE_CHECKING:
     from roost.cli.up_cmd import Run
@@ -117,4 +118,4 @@ def _started(spec: RoostSpec, status: dict[str, Any]) -> bool:
 
 def _preloaded(spec: RoostSpec, status: dict[str, Any]) -> list[str]:
     wanted = {name for name, model in spec.models.items() if model.preload}
-    return [replica["state"] for model in status["models"] if model["name"] in wanted for replica in model["servings"]]
+    return [replica["state"] for model in status["models"] if model["name"] in wanted for replica in model["endpoints"]]

@@ -11,7 +11,9 @@ from roost import clock
 from roost.cli.client import InstanceOpt, StateOpt, choose, fail, left_behind, living
 from roost.core.errors import RoostError
 from roost.host.fleet import end_leftovers
+from roost.host.keepers.tmux import frontend_mark
 from roost.host.store import Store
+from roost.host.tmux import remove_dead
 
 LIMIT_S = 120.0
 LOOK_S = 0.2
@@ -42,6 +44,7 @@ def down(
         fail(f"Process {pid} belongs to another user; stop it as that user.", 1)
     except psutil.TimeoutExpired:
         fail(f"It is still stopping after {wait:g} s; `roost status` shows what runs.", 1)
+    remove_dead(frontend_mark(Path(facts["state_dir"])))
     if facts.get("mode") == "serve":  # it leaves engines as they are: down means all of it
         raise typer.Exit(_end_engines(Path(facts["state_dir"])))
     typer.echo("Stopped.")

@@ -39,11 +39,11 @@ def status_table(status: dict[str, Any]) -> RenderableType:
 
 def _sessions(models: list[dict[str, Any]]) -> list[Text]:
     """Where each engine can be watched, for those in tmux."""
-    servings = [serving for model in models for serving in model.get("servings", ())]
+    servings = [serving for model in models for serving in model.get("endpoints", ())]
     attached = [serving for serving in servings if serving.get("session")]
-    width = max((len(serving["id"]) for serving in attached), default=0)
+    width = max((len(serving["replica"]) for serving in attached), default=0)
     return [
-        Text.assemble((f"{serving['id']:<{width}}  ", ""), (f"tmux attach -t {serving['session']}", "dim"))
+        Text.assemble((f"{serving['replica']:<{width}}  ", ""), (f"tmux attach -t {serving['session']}", "dim"))
         for serving in attached
     ]
 

@@ -30,9 +30,9 @@ from roost.core.errors import RoostError
 from roost.core.spec import RoostSpec
 from roost.engines.registry import validate
 from roost.engines.simulated import simulate
-from roost.host.keepers.tmux import tmux_available
 from roost.host.machine import find_machine
 from roost.host.store import instance_name, state_home
+from roost.host.tmux import tmux_available
 from roost.logs import log
 
 REFRESH_S = 0.5

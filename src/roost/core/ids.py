@@ -3,6 +3,7 @@
 import hashlib
 import re
 
+_SESSION = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _UNSAFE = re.compile(r"[^a-z0-9]+")
 
 
@@ -18,3 +19,15 @@ def slug(name: str) -> str:
 def replica_id(model: str, index: int = 0) -> str:
     """The replica's name in logs, plans and the API: `a/0`."""
     return f"{model}/{index}"
+
+
+def session_name(prefix: str, name: str) -> str:
+    """A tmux session's name: as written where tmux leaves it alone, else made safe with a short hash.
+
+    `kvcached-llama`; `org/Llama-3.2` -> `kvcached-org-llama-3-2-1b2c3d`, for a dot or colon would end a target.
+    """
+    return f"{_safe(prefix)}{_safe(name)}"
+
+
+def _safe(text: str) -> str:
+    return text if not text or _SESSION.fullmatch(text) else slug(text)

@@ -19,11 +19,12 @@ from roost.host.keepers.base import Keeper
 from roost.host.keepers.foreign import ForeignKeeper
 from roost.host.keepers.identity import matches
 from roost.host.keepers.process import ProcessKeeper
-from roost.host.keepers.tmux import TmuxKeeper, tmux_available
+from roost.host.keepers.tmux import TmuxKeeper
 from roost.host.output import Output
 from roost.host.ports import PortPicker
 from roost.host.replica import Replica, Setup
 from roost.host.store import Store
+from roost.host.tmux import tmux_available
 from roost.logs import log
 
 ORPHAN_GRACE_S = 15.0

@@ -289,6 +289,8 @@ class Replica:
                 log.error("%s survived SIGKILL (pid %s); its memory is still taken", self.id, self.keeper.pid)
             else:
                 self.setup.store.forget(self.id)
+        if not leave:
+            await self.keeper.clear()
         await self.caller.close()
 
 

@@ -13,8 +13,19 @@ if TYPE_CHECKING:
 
 OWN = ("/health", "/ready", "/metrics", "/v1/models", "/api")
 """Paths (and all below them) that roost's own API answers."""
-_OWN_EXACTLY = frozenset({"/", *OWN})
-_OWN_BELOW = tuple(f"{path}/" for path in OWN)
+CONTROLLER = (
+    *("/models", "/models/idle", "/models/active", "/get_server_info", "/traffic/stats", "/sleep/status"),
+    *("/sleep/candidates", "/model/traffic/stats", "/model/traffic/idle", "/model/traffic/active"),
+    *("/model/sleep/status", "/model/sleep/candidates"),
+)
+"""What else it answers, for users of kvcached's controller. Exactly these: `/sleep` and `/models/load` are engines'."""
+CONTROLLER_BELOW = (
+    *("/traffic/stats/", "/action/sleep/", "/action/wakeup/", "/model/traffic/stats/", "/model/sleep/"),
+    "/model/wake/",
+)
+"""What comes after these is a model's name."""
+_OWN_EXACTLY = frozenset({"/", *OWN, *CONTROLLER})
+_OWN_BELOW = (*(f"{path}/" for path in OWN), *CONTROLLER_BELOW)
 OPEN = frozenset({"/", "/health", "/ready"})
 """Answered without a key: load balancers ask them."""
 UPSTREAM = "/upstream/"

@@ -137,18 +137,22 @@ class Traffic:
         return sums.bucket(1)
 
     def rates(self, now: float, window_s: float) -> Rates:
-        """Means over the last `window_s`, to the second (beyond an hour to the minute). ValueError outside
-        (0, 86400]."""
-        window = check_window(window_s)
-        oldest = int(now) - ceil(window)
-        sums = _Sums()
-        for part in self._since(oldest, fine=window <= FINE_S):
-            sums.include(part)
+        """Means over the last `window_s`. Of the second (beyond an hour: minute) that its start falls into, the part
+        inside counts; a window under a second is taken as one second. ValueError outside (0, 86400]."""
+        window = max(check_window(window_s), 1.0)
+        start = now - window
+        requests = failures = tokens_in = tokens_out = 0.0
+        for part, width in self._since(start, fine=window <= FINE_S):
+            inside = min(1.0, (part.at + width - start) / width)
+            requests += inside * part.requests
+            failures += inside * part.failed
+            tokens_in += inside * part.tokens_in
+            tokens_out += inside * part.tokens_out
         return Rates(
-            requests=sums.requests / window,
-            failures=sums.failed / window,
-            tokens_in=sums.tokens_in / window,
-            tokens_out=sums.tokens_out / window,
+            requests=requests / window,
+            failures=failures / window,
+            tokens_in=tokens_in / window,
+            tokens_out=tokens_out / window,
         )
 
     def history(self, now: float, span_s: int, bucket_s: int) -> list[Bucket]:
@@ -158,20 +162,20 @@ class Traffic:
         last = int(now) // bucket_s
         count = ceil(span_s / bucket_s)
         made = {index: _Sums(index * bucket_s) for index in range(last - count + 1, last + 1)}
-        fine = span_s <= FINE_S
-        for part in self._since(min(made) * bucket_s - 1, fine=fine):
+        for part, _ in self._since(min(made) * bucket_s, fine=span_s <= FINE_S):
             if (found := made.get(part.at // bucket_s)) is not None:
                 found.include(part)
         return [sums.bucket(bucket_s) for sums in made.values()]
 
-    def _since(self, oldest: int, *, fine: bool) -> Iterator[_Sums]:
-        """Parts that began after `oldest`; coarse ones with the running second of the last minute."""
-        if fine:
-            yield from takewhile(lambda second: second.at > oldest, reversed(self._seconds))
-            return
-        if self._seconds and self._seconds[-1].at > oldest:
-            yield self._seconds[-1]
-        yield from takewhile(lambda minute: minute.at + MINUTE_S > oldest, reversed(self._minutes))
+    def _since(self, start: float, *, fine: bool) -> Iterator[tuple[_Sums, int]]:
+        """Parts that reach past `start`, newest first, each with its width in seconds; coarse ones with the running
+        second, which is in no minute yet."""
+        seconds = self._seconds if fine else (self._seconds[-1],) if self._seconds else ()
+        for second in takewhile(lambda one: one.at + 1 > start, reversed(seconds)):
+            yield second, 1
+        if not fine:
+            for minute in takewhile(lambda one: one.at + MINUTE_S > start, reversed(self._minutes)):
+                yield minute, MINUTE_S
 
     def _second(self, at: int) -> _Sums:
         seconds = self._seconds

@@ -18,8 +18,9 @@ def recorder() -> Recorder:
 
 
 def request(**known: Any) -> Request:
-    fields = {"route": ROUTE, "outcome": Outcome.OK, "status": 200, "ended_at": 12.0}
-    return Request("r", 10.0, **(fields | known))
+    fields: dict[str, Any] = {"route": ROUTE, "outcome": Outcome.OK, "status": 200, "ended_at": 12.0}
+    fields |= known
+    return Request("r", fields.pop("received_at", 10.0), **fields)
 
 
 def samples(recorder: Recorder) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -148,3 +149,33 @@ def test_an_eviction_counts_once_from_drain_to_sleep() -> None:
     one.changed(change(State.WAKING, State.STOPPING, Fact.STEP_FAILED, took_s=1.0))
     assert value(one, "roost_evictions_total", {"model": "a", "reason": "evict"}) == 1
     assert value(one, "roost_evictions_total", {"model": "a", "reason": "fact"}) is None
+
+
+def test_five_thousand_requests_a_second_come_out_as_that() -> None:
+    one = recorder()
+    for number in range(20_000):
+        ended_at = 100.0 + number / 5000
+        one.settled(request(received_at=ended_at - 0.02, ended_at=ended_at))
+    traffic = one.model("a").traffic
+    assert round(traffic.rates(103.9999, 4).requests) == 5000
+    assert traffic.total().requests == 20_000
+    assert round(traffic.total().response_s or 0, 6) == 0.02
+
+
+def test_each_request_counts_as_how_it_ended() -> None:
+    one = recorder()
+    one.settled(request(first_token_at=10.5))
+    one.settled(request(status=429))
+    one.settled(request(outcome=Outcome.ENGINE_FAILED, first_token_at=10.1))
+    one.settled(request(outcome=Outcome.REFUSED, status=503))
+    one.settled(request(outcome=Outcome.CLIENT_GONE, status=499))
+    total = one.model("a").traffic.total()
+    assert (total.requests, total.successful, total.failed, total.cancelled) == (5, 1, 3, 1)
+    assert (total.response_s, total.ttft_s) == (2.0, 0.5)
+
+
+def test_names_that_clients_make_up_have_no_traffic() -> None:
+    one = recorder()
+    one.settled(request(route=None, outcome=Outcome.REFUSED, status=404))
+    assert set(one.models) == {""}
+    assert one.model("").traffic.total().requests == 0

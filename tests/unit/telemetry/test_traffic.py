@@ -25,6 +25,21 @@ def test_five_thousand_requests_a_second_are_all_counted() -> None:
     assert traffic.total().requests == 50_000
 
 
+@pytest.mark.parametrize("window_s", [1e-300, 0.3, 1, 1.5, 2.25, 5, 9])
+def test_rates_hold_for_small_and_broken_windows_in_the_middle_of_a_second(window_s: float) -> None:
+    traffic = Traffic()
+    for number in range(47_500):
+        traffic.add(1000.0 + number / 5000, Ended.OK, 0.001)
+    assert traffic.rates(1009.5, window_s).requests == pytest.approx(5000.0)
+
+
+def test_a_minute_cut_by_a_long_window_counts_in_part() -> None:
+    traffic = Traffic()
+    for second in range(3 * FINE_S):
+        traffic.add(float(second), Ended.OK, 0.0)
+    assert traffic.rates(3.0 * FINE_S - 0.001, FINE_S + 30).requests == pytest.approx(1.0, rel=1e-3)
+
+
 def test_totals_and_means_are_over_what_succeeded() -> None:
     traffic = Traffic()
     traffic.add(1.0, Ended.OK, 2.0, 0.5)

@@ -38,6 +38,11 @@ class Keeper(Protocol):
     @property
     def running(self) -> bool: ...
 
+    @property
+    def session(self) -> str | None:
+        """The tmux session that it runs in."""
+        ...
+
     def on_gone(self, hear: Callable[[str], None]) -> None:
         """`hear` gets a sentence (how it ended, its last lines) once the engine and all it started are gone,
         wanted or not."""
@@ -58,6 +63,14 @@ class Keeper(Protocol):
 
     async def stop(self, grace_s: float) -> bool:
         """End it and all it started; True once it is gone, False if it survives SIGKILL."""
+        ...
+
+    def kill(self) -> None:
+        """SIGKILL to all of it, now; nothing where it is not ours."""
+        ...
+
+    async def clear(self) -> None:
+        """roost ends, and the engine with it: take away what was kept for people to look at."""
         ...
 
     def memory_bytes(self) -> int | None:

@@ -13,6 +13,7 @@ class ForeignKeeper:
     owned = False
     pid: int | None = None
     running = True
+    session: str | None = None
 
     def on_gone(self, hear: Callable[[str], None]) -> None:
         """Nobody tells us; the replica's probes find out."""
@@ -29,6 +30,12 @@ class ForeignKeeper:
     async def stop(self, grace_s: float) -> bool:
         """Let go: not ours to end."""
         return True
+
+    def kill(self) -> None:
+        """Not ours to end."""
+
+    async def clear(self) -> None:
+        """Nothing of it is ours."""
 
     def memory_bytes(self) -> int | None:
         return None

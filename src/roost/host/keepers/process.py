@@ -10,7 +10,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,9 @@ class ProcessKeeper:
     """Implements `Keeper`."""
 
     owned = True
+    session: str | None = None
+    """The tmux session it runs in."""
+    _spawns_children = True
 
     def __init__(self, replica: str, output: Output, stop_command: tuple[str, ...] | None = None) -> None:
         self._replica = replica
@@ -69,10 +72,16 @@ class ProcessKeeper:
         env = {**os.environ, **start.env, "ROOST_REPLICA": self._replica}
         program = self._program(start, env)
         self._check_port(start.address)
+        pid = await self._spawn(start, (program, *start.argv[1:]), env)
+        self._start = start
+        self._keep(pid, is_child=self._spawns_children)
+
+    async def _spawn(self, start: Start, argv: tuple[str, ...], env: Mapping[str, str]) -> int:
+        """Run it; gives the pid, which is that of its group, too. Raises StartError."""
         descriptor = self._output.open(start.header)
         try:
             child = subprocess.Popen(  # noqa: ASYNC220 - fork and exec take a millisecond
-                (program, *start.argv[1:]),
+                argv,
                 env=env,
                 cwd=start.cwd,
                 stdin=subprocess.DEVNULL,
@@ -81,12 +90,11 @@ class ProcessKeeper:
                 start_new_session=True,
             )
         except OSError as error:
-            raise StartError(f"{program} could not be started: {error.strerror or error}.") from None
+            raise StartError(f"{argv[0]} could not be started: {error.strerror or error}.") from None
         finally:
             os.close(descriptor)
         child.returncode = 0  # `ExitWatch` reaps it: Popen must neither wait for it nor warn that it outlives us
-        self._start = start
-        self._keep(child.pid, is_child=True)
+        return child.pid
 
     def _program(self, start: Start, env: Mapping[str, str]) -> str:
         if start.cwd is not None and not Path(start.cwd).is_dir():
@@ -138,7 +146,10 @@ class ProcessKeeper:
         pgid, watch = self._pid, self._watch
         assert pgid is not None and watch is not None
         left = group_members(pgid)
-        note = self._note(watch.reap())
+        self._report(pgid, left, watch.reap())
+
+    def _report(self, pgid: int, left: Sequence[int], how: str) -> None:
+        note = self._note(how)
         self._watch = None
         if left:
             spawn(self._sweep(pgid, note), f"sweep {self._replica}")
@@ -184,6 +195,9 @@ class ProcessKeeper:
             return False
         await self._port_free()
         return True
+
+    async def clear(self) -> None:
+        """Nothing is left to be cleared away once the group is gone."""
 
     def kill(self) -> None:
         """SIGKILL to the group, now: for an operator who will not wait."""

@@ -171,7 +171,7 @@ def _ordered(body: Any) -> None:
 CURLS: list[tuple[str, Check]] = [
     (
         'curl http://localhost:8080/v1/completions \\\n -H "Content-Type: application/json" \\\n'
-        f" -d '{{\"model\": \"{LLAMA}\", \"prompt\": \"Hello\"}}'",
+        f' -d \'{{"model": "{LLAMA}", "prompt": "Hello"}}\'',
         _completed,
     ),
     ("curl http://localhost:8080/health", _field("status", "healthy")),
@@ -247,7 +247,7 @@ def test_sleep_and_wake_reach_both_engines_and_a_request_wakes(stack: Stack) -> 
         asleep = stack.curl("curl http://localhost:8080/sleep/status").body["sleeping_models"]
         assert asleep[model]["manual_sleep"] is True
         # min_sleep_duration is 80 s: it holds back the next sleep, never a request
-        command = f"curl http://localhost:8080/v1/completions -d '{{\"model\": \"{model}\", \"prompt\": \"Hello\"}}'"
+        command = f'curl http://localhost:8080/v1/completions -d \'{{"model": "{model}", "prompt": "Hello"}}\''
         assert stack.curl(f'{command} -H "Content-Type: application/json"').status == 200
         assert model not in stack.curl("curl http://localhost:8080/sleep/status").body["sleeping_models"]
 

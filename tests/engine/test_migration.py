@@ -134,6 +134,19 @@ def test_status_lists_sessions_and_processes(stack: Stack) -> None:
         assert part in said
 
 
+def test_what_an_engine_printed_is_in_its_log_too(stack: Stack) -> None:
+    said = stack.home.roost("logs", LLAMA).ok().out
+    assert f"started vllm.entrypoints.openai.api_server for {LLAMA}" in said
+
+
+def test_the_native_form_says_the_same(stack: Stack) -> None:
+    native = stack.home.roost("config", "convert", str(stack.config)).ok().out
+    path = stack.config.with_name("native.yaml")
+    path.write_text(native)
+    shown = [stack.home.roost("config", "show", str(one)).ok().out for one in (stack.config, path)]
+    assert shown[0] == shown[1]
+
+
 Check = Callable[[Any], None]
 
 
@@ -284,13 +297,14 @@ def test_a_second_up_asks_nothing_and_changes_nothing(stack: Stack) -> None:
 
 
 def engine_pids(home: Home) -> set[int]:
-    return {serving["pid"] for model in home.status()["models"] for serving in model["servings"]}
+    return {serving["pid"] for model in home.status()["models"] for serving in model["endpoints"]}
 
 
 def test_down_leaves_no_session_and_no_process() -> None:
     with own_home() as home:
         config, url = write_yaml(home.folder)
-        home.roost("up", "--config", str(config), "--wait").ok()
+        home.roost("up", "--config", str(config)).ok()
+        assert home.sessions() == {"kvcached-llama", "kvcached-mini", "kvcached-frontend"}
         assert curl(f"curl {url}/health", home).status == 200
         assert len(home.pids()) >= 3
         home.roost("down").ok()

@@ -36,7 +36,7 @@ class Script:
     async def play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             head, body = await read_request(reader)
-            if head.startswith(b"GET /health"):
+            if head.startswith(b"GET "):  # health, and whether it sleeps
                 writer.write(answer("200 OK", b"{}"))
                 continue
             self.heads.append(head)
@@ -174,7 +174,7 @@ async def test_defect_09_both_lists_of_models_and_every_openai_path(tmp_path: Pa
         both = (await roost.client.get("/models")).json()
         assert both["object"] == "list"
         assert [model["id"] for model in both["data"]] == ["org/a"]
-        assert both["models"] == {"org/a": {"endpoint": f"http://127.0.0.1:{made.port}"}}
+        assert both["models"]["org/a"]["endpoint"] == f"http://127.0.0.1:{made.port}"
         assert (await roost.client.get("/v1/models")).json()["data"][0]["id"] == "org/a"
         for path in ("/v1/embeddings", "/v1/responses", "/v1/rerank", "/v1/audio/speech"):
             assert (await roost.client.post(path, json={"model": "org/a"})).status_code == 200
@@ -182,9 +182,8 @@ async def test_defect_09_both_lists_of_models_and_every_openai_path(tmp_path: Pa
 
 @live
 async def test_defect_23_health_tells_the_truth_about_one_and_all(tmp_path: Path) -> None:
-    text = (
-        "models:\n  a: {engine: simulated}\n  bad: {command: 'false', restart: {tries: 1, retry_failed_after: never}}\n"
-    )
+    bad = "{command: 'false ${PORT}', restart: {tries: 1, retry_failed_after: never}}"
+    text = f"models:\n  a: {{engine: simulated}}\n  bad: {bad}\n"
     async with running_roost(text, tmp_path) as roost:
         assert (await roost.client.get("/health")).json() == {"status": "healthy"}
         await roost.chat("bad")

@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "events": ("roost.cli.look_cmd", "events", "What happens, as it happens."),
     "config": ("roost.cli.config_cmd", "", "Check and show configurations."),
     "bench": ("roost.cli.bench_cmd", "bench", "Load a server and measure what it answers."),
+    "selftest": ("roost.cli.selftest_cmd", "selftest", "Ask a live router everything that it promises."),
     "demo": ("roost.cli.demo_cmd", "demo", "Three real models on this machine's CPU, shown working."),
     "sim-engine": ("roost.cli.sim_cmd", "sim_engine", "Run a simulated engine."),
 }

@@ -1,0 +1,89 @@
+"""`roost selftest`: asks a live router everything that it promises, one line per check.
+
+Talks to the port as any client does, so that it tests a roost elsewhere as well. The checks are `roost.selftest`'s.
+"""
+
+import json
+import threading
+from typing import Annotated
+
+import httpx
+import typer
+
+from roost.cli.client import fail
+from roost.core.units import parse_duration
+from roost.loadgen.plan import PlanError, server
+from roost.selftest.lines import Line, Report
+from roost.selftest.run import Nobody, run
+
+_DEFAULT_URL = "http://127.0.0.1:8080"
+_INTERRUPTED = 130
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    if not isinstance(seconds, float) or seconds <= 0:
+        raise typer.BadParameter(f"{text!r} is not a duration above 0; write it like 30s or 5m")
+    return seconds
+
+
+def selftest(
+    url: Annotated[str, typer.Argument(envvar="ROOST_URL", help="Address of the router.", metavar="[URL]")] = (
+        _DEFAULT_URL
+    ),
+    api_key: Annotated[
+        str | None, typer.Option(envvar="ROOST_API_KEY", help="An admin key tests everything, another one less.")
+    ] = None,
+    model: Annotated[list[str] | None, typer.Option(help="Only this model; repeat for several.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON report instead of lines.")] = False,
+    timeout: Annotated[
+        float, typer.Option(parser=_seconds, help="Longest wait for one answer, loading and waking included.")
+    ] = "10m",  # type: ignore[assignment]
+) -> None:
+    """Health, models, answers, statistics, sleep and wake: ask a live router all of it.
+
+    One line a check: ✓ as expected, ✗ not, - could not be made. Each model is put to sleep and woken twice, and left
+    as it was found. Exit status: 0 all is well, 1 something is not, 2 nobody is there.
+    """
+    client = _client(url, api_key)
+    with client:
+        try:
+            report = run(
+                client,
+                models=model or (),
+                limit_s=timeout,
+                hear=(lambda line: None) if as_json else say,
+                pause=_pause,
+            )
+        except Nobody as nobody:
+            fail(str(nobody), 2)
+        except KeyboardInterrupt:
+            fail("Interrupted.", _INTERRUPTED)
+    _end(report, as_json=as_json)
+
+
+def _client(url: str, api_key: str | None) -> httpx.Client:
+    try:
+        place = server(url)
+    except PlanError as error:
+        fail(str(error), 2)
+    if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
+        fail("The API key has characters that no key can have; look at --api-key or ROOST_API_KEY.", 2)
+    base = f"{'https' if place.tls else 'http'}://{place.authority}{place.prefix}"
+    return httpx.Client(base_url=base, headers={"authorization": f"Bearer {api_key}"} if api_key else {})
+
+
+def _pause(seconds: float) -> None:
+    threading.Event().wait(seconds)
+
+
+def say(line: Line) -> None:
+    typer.echo(str(line))
+
+
+def _end(report: Report, *, as_json: bool) -> None:
+    typer.echo(json.dumps(report.to_dict(), indent=1) if as_json else f"\n{report.summary}")
+    raise typer.Exit(0 if report.good else 1)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roost.core.lifecycle import RESIDENT, Order, State, advance
-from roost.core.plan import Action, Drain, Evict, Load, Ordered, Sleep, Stop, Undrain, Wake
+from roost.core.plan import Action, Drain, Evict, Load, Ordered, Preload, Sleep, Stop, Undrain, Wake
 from roost.core.spec import MemorySpec, ModelSpec, PolicySpec
 from roost.core.view import FleetView, Goal, ModelView, Policy, ReplicaView, Wish
 from roost.planner.plan import plan
@@ -45,6 +45,7 @@ def replicas(draw: st.DrawFn, model: str, number: int) -> ReplicaView:
         idle_since=draw(times) if state is State.READY else None,
         last_used_at=draw(times),
         last_sleep_at=draw(times),
+        last_load_at=draw(st.sampled_from([None, None, 900.0, 990.0])),
         retry_at=draw(times),
         failures=draw(st.integers(0, 5)),
         drain_goal=goal,
@@ -60,7 +61,7 @@ wishes = st.builds(
     asked_at=past,
     force_at=st.sampled_from([None, 900.0, 1000.0, 1060.0]),
     level=st.sampled_from([None, None, 1, 2]),
-    restart_began=st.booleans(),
+    gone_down=st.frozensets(st.sampled_from(["m0/0", "m0/1", "m1/0", "m1/1", "m2/0"])),
 )
 
 
@@ -83,7 +84,7 @@ def views(draw: st.DrawFn) -> tuple[FleetView, Policy]:
             ModelView(
                 name=name,
                 spec=spec,
-                replicas=tuple(draw(replicas(name, n)) for n in range(draw(st.sampled_from([1, 1, 1, 2])))),
+                replicas=tuple(draw(replicas(name, n)) for n in range(draw(st.sampled_from([1, 1, 2, 3])))),
                 waiting=waiting,
                 oldest_wait_at=draw(past) if waiting else None,
                 pinned=draw(st.integers(0, 4)) == 0,
@@ -99,6 +100,8 @@ def views(draw: st.DrawFn) -> tuple[FleetView, Policy]:
         evict_by=draw(st.sampled_from(["sleep", "unload"])),
         residency=draw(st.sampled_from([0.0, 20.0])),
         max_starts=draw(st.integers(1, 3)),
+        launch_delay=draw(st.sampled_from([0.0, 0.0, 30.0])),
+        auto_sleep=draw(st.booleans()),
     )
     view = FleetView(now=NOW, models=tuple(found), memory=memory, pending=pending, started_at=draw(past))
     return view, Policy(spec=policy, auto=draw(st.booleans()))
@@ -187,9 +190,57 @@ def test_victims_are_allowed(given_view: tuple[FleetView, Policy]) -> None:
     for action in evictions:
         model, replica = known[action.replica]
         assert not model.pinned
-        assert model.wish is None
+        newcomer = action.reason.for_model if isinstance(action.reason, Evict) else ""
+        # Of the newcomer's own replicas only a sleeping one makes room, for the first that wakes.
+        assert replica.state is State.ASLEEP if newcomer == model.name else model.wish is None
         if replica.state is State.READY and replica.became_ready_at is not None:
             assert view.now >= replica.became_ready_at + policy.spec.residency
+
+
+@QUICK
+@given(views())
+def test_nobody_yields_for_a_model_that_is_up_or_coming(given_view: tuple[FleetView, Policy]) -> None:
+    view, policy = given_view
+    made, known = plan(view, policy), by_id(view)
+    for action in made.actions:
+        if is_new_eviction(action, known) and isinstance(action.reason, Evict):
+            newcomer = next(m for m in view.models if m.name == action.reason.for_model)
+            states = {replica.state for replica in newcomer.replicas}
+            assert not states & {State.READY, State.STARTING, State.WAKING}
+
+
+@QUICK
+@given(views())
+def test_settled_orders_have_nothing_left(given_view: tuple[FleetView, Policy]) -> None:
+    """One is ready, and nothing is ordered or on its way for the others."""
+    view, policy = given_view
+    made = plan(view, policy)
+    acted = {action.replica for action in made.actions} | set(view.pending)
+    for name in made.settled:
+        model = next(m for m in view.models if m.name == name)
+        assert model.wish is not None
+        assert model.wish.goal in (Goal.READY, Goal.RESTARTED)
+        assert name not in made.denied
+        assert any(replica.state is State.READY for replica in model.replicas)
+        assert not acted & {replica.id for replica in model.replicas}
+        assert not {replica.state for replica in model.replicas} & {State.STARTING, State.WAKING}
+
+
+@QUICK
+@given(views())
+def test_first_starts_keep_their_distance(given_view: tuple[FleetView, Policy]) -> None:
+    """At most one preload a round, none too soon, and the plan says when the next one is due."""
+    view, policy = given_view
+    delay = policy.spec.launch_delay
+    known = by_id(view)
+    first = [
+        action
+        for action in plan(view, policy).actions
+        if isinstance(action.reason, Preload) and known[action.replica][1].state is State.COLD
+    ]
+    started = [r.last_load_at for m, r in known.values() if m.spec.preload and r.last_load_at is not None]
+    assert not first or not started or view.now >= max(started) + delay
+    assert len(first) <= 1 or delay == 0
 
 
 def is_new_eviction(action: Action, known: dict[str, tuple[ModelView, ReplicaView]]) -> bool:

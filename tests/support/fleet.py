@@ -16,7 +16,7 @@ from roost.core.ids import replica_id
 from roost.core.lifecycle import Event, Fact, Order, State, advance
 from roost.core.plan import Action, Drain, Evict, Idle, Load, Sleep, Stop, Undrain, Wake
 from roost.core.request import Address, Refusal, Request
-from roost.core.spec import KeySpec, ModelSpec, RoostSpec
+from roost.core.spec import KeySpec, ModelSpec, RoostSpec, servings
 from roost.core.view import Goal, Policy
 from roost.tasks import spawn
 
@@ -50,6 +50,7 @@ class FakeOwner:
         self.last_error = ""
         self.became_ready_at: float | None = None
         self.last_sleep_at: float | None = None
+        self.last_load_at: float | None = None
         self.manual_wake_at: float | None = None
         self.drain_goal: Goal | None = None
         self.drain_idle = False
@@ -92,6 +93,7 @@ class FakeOwner:
         reason, kind = str(action.reason), action.reason.kind
         match action:
             case Load():
+                self.last_load_at = clock.now()
                 self._move(Order.LOAD, reason, kind)
                 self._later(self.times.start, self._started)
             case Wake():
@@ -262,9 +264,11 @@ class Bench:
     def __init__(self, spec: RoostSpec, policy: Policy | None = None, **kinds: Mapping[str, object]) -> None:
         self.spec = spec
         self.owners = {
-            name: FakeOwner(name, model, **kinds.get(name, {}))  # type: ignore[arg-type]
+            key_of(name, index): FakeOwner(name, serving, index=index, **kinds.get(name, {}))  # type: ignore[arg-type]
             for name, model in spec.models.items()
+            for index, serving in enumerate(servings(model))
         }
+        """`a` for a model's first replica, `a/1` for its second."""
         self.control = Controller(spec, list(self.owners.values()), policy)
         self.clients: list[Client] = []
         self.sweep_every_s = 0.25
@@ -291,7 +295,8 @@ class Bench:
         assert route is not None
         now = clock.now()
         request = Request(id=f"r{len(self.clients)}", received_at=now, method=method, key=key, route=route)
-        client = Client(len(self.clients), model, hold_s, now, request.counts, request.may_wake)
+        may_wake = request.may_wake and route.spec.wake_on_request
+        client = Client(len(self.clients), model, hold_s, now, request.counts, may_wake)
         self.clients.append(client)
         answer = self.control.gate.enter(request, route, client, now)
         if isinstance(answer, Refusal):
@@ -315,8 +320,13 @@ class Bench:
             await pause(step_s)
 
     def states(self) -> dict[str, str]:
-        """Model -> state."""
+        """Replica (`a`, `a/1`) -> state."""
         return {name: str(owner.state) for name, owner in self.owners.items()}
+
+
+def key_of(model: str, index: int) -> str:
+    """How `Bench` names a replica."""
+    return model if index == 0 else replica_id(model, index)
 
 
 async def pause(seconds: float) -> None:

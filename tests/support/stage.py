@@ -13,6 +13,7 @@ import httpx
 
 from roost import clock
 from roost.core.events import Changed
+from roost.core.ids import replica_id
 from roost.core.lifecycle import State
 from roost.core.request import Address
 from roost.core.spec import EngineKind, ModelSpec
@@ -114,9 +115,10 @@ class FakeEngine:
 
 
 class Stage:
-    """One replica between a fake keeper and a fake engine."""
+    """One replica of model "a" between a fake keeper and a fake engine."""
 
-    def __init__(self, folder: Path, spec: ModelSpec = VLLM) -> None:
+    def __init__(self, folder: Path, spec: ModelSpec = VLLM, index: int = 0) -> None:
+        self.id = replica_id("a", index)
         self.keeper = FakeKeeper(owned=spec.url is None)
         self.engine = FakeEngine()
         self.last_byte_at: float | None = None
@@ -131,7 +133,7 @@ class Stage:
 
     def _setup(self, spec: ModelSpec) -> Setup:
         return Setup(
-            id="a/0",
+            id=self.id,
             model="a",
             spec=spec,
             adapter=adapter_for(spec),
@@ -139,7 +141,7 @@ class Stage:
             address=Address("127.0.0.1", 9),
             machine=MACHINE,
             store=self.store,
-            output=Output(self.store.log_path("a/0")),
+            output=Output(self.store.log_path(self.id)),
             cwd="/",
             last_byte_at=lambda: self.last_byte_at,
             transport=httpx.MockTransport(self.engine.answer),
@@ -173,4 +175,4 @@ class Stage:
     @property
     def record(self) -> dict[str, Any] | None:
         """What the next roost would read."""
-        return self.store.read("a/0")
+        return self.store.read(self.id)

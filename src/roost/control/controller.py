@@ -30,7 +30,7 @@ class Controller:
         by_model: dict[str, list[Owner]] = {name: [] for name in spec.models}
         for owner in owners:
             by_model[owner.model].append(owner)
-        self._loop = Loop(self._round)
+        self._loop = Loop(self._round, self._policy.spec.check_interval)
         self._executor = Executor(owners)
         self._wishes = Wishes(by_model, {name: model.pin for name, model in spec.models.items()})
         self.gate = Gate(spec, owners, self._loop.nudge)
@@ -96,7 +96,8 @@ class Controller:
     async def order(
         self, name: str, goal: Goal, *, by: str, level: int | None = None, wait_s: float = 0.0, force: bool = False
     ) -> OrderResult:
-        """Wish a state for a model and wait up to `wait_s` for it; the order stands on after that (202).
+        """Wish a state for a model and wait up to `wait_s` for it; the order stands on after that (202). It is for all
+        its replicas; `Goal` says what of them must be so for the answer.
         `force` lets running requests not hold it up; else they may until the model's `timeouts.drain`."""
         route = self.gate.resolve(name)
         if route is None:
@@ -132,9 +133,10 @@ class Controller:
         for model, blocked in made.blocked.items():
             if blocked.final:
                 self.gate.refuse_all(model, refusal_for(blocked))
-        if made.denied:
+        if made.denied or made.settled:
             self._wishes.deny(made.denied)
-            self._loop.nudge()
+            self._wishes.settle(made.settled)
+            self._loop.nudge()  # without the order other rules hold
         return made
 
     def _publish(self, made: Plan) -> None:

@@ -118,7 +118,7 @@ class Entry:
         self.request = request
         self.waiter = waiter
         self.queued_at = now
-        self.may_wake = request.may_wake
+        self.may_wake = request.may_wake and lane.spec.wake_on_request
         self.counts = request.counts
         limit = now + lane.spec.queue.max_wait
         self.deadline_at = limit if request.deadline_at is None else min(limit, request.deadline_at)

@@ -65,6 +65,7 @@ def _replica(sources: Sources, owner: Owner) -> ReplicaView:
         idle_since=_idle_since(sources, owner),
         last_used_at=_latest(seat.last_granted, seat.last_done),
         last_sleep_at=owner.last_sleep_at,
+        last_load_at=owner.last_load_at,
         retry_at=owner.retry_at,
         failures=owner.failures,
         last_error=owner.last_error,

@@ -52,6 +52,7 @@ class Owner(Protocol):
     last_error: str
     became_ready_at: float | None
     last_sleep_at: float | None
+    last_load_at: float | None
     manual_wake_at: float | None
     drain_goal: Goal | None
     drain_idle: bool

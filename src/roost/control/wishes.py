@@ -5,7 +5,7 @@ waits. Called by `controller` (new orders, pins, owners' changes) and `observe`.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from roost.control.ports import Owner
@@ -15,8 +15,27 @@ from roost.core.plan import Blocked
 from roost.core.view import Goal, Wish
 
 _DOWN = frozenset({State.COLD, State.FAILED})
-_BROKEN = frozenset({State.BACKOFF, State.FAILED})
-_NOTHING_RUNS = _DOWN | _BROKEN
+_CRASHED = frozenset({State.BACKOFF, State.FAILED})
+_NOTHING_RUNS = _DOWN | _CRASHED
+_NOT_AWAKE = _NOTHING_RUNS | {State.STUCK}
+_MOST_USEFUL = (
+    State.READY,
+    State.WAKING,
+    State.STARTING,
+    State.DRAINING,
+    State.SUSPENDING,
+    State.ASLEEP,
+    State.STOPPING,
+    State.COLD,
+    State.BACKOFF,
+    State.FAILED,
+    State.STUCK,
+)
+
+
+def foremost(states: Iterable[State]) -> State:
+    """A model's state in one word: its replicas' state that a request is nearest to being answered in."""
+    return min(states, key=_MOST_USEFUL.index)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,13 +96,15 @@ class Wishes:
         if wish.goal is Goal.READY:
             self._woken_at[model] = wish.asked_at
         done: asyncio.Future[OrderResult] = asyncio.get_running_loop().create_future()
-        if wish.goal is not Goal.RESTARTED and self._met(model, wish):
+        owners = self._owners[model]
+        if wish.goal is Goal.RESTARTED:
+            down = (owner.id for owner in owners if not owner.owned or owner.state in _NOTHING_RUNS)
+            wish = replace(wish, gone_down=frozenset(down))
+        elif self._answered(model, wish):
             message = f'Model "{model}" is {wish.goal} already.'
             done.set_result(OrderResult(success=True, changed=False, state=self.state(model), message=message))
-            return done
-        if wish.goal is Goal.RESTARTED and all(o.state in _NOTHING_RUNS for o in self._owners[model]):
-            wish = replace(wish, restart_began=True)
-        self._standing[model] = _Standing(wish, done)
+        if wish.goal is Goal.RESTARTED or not self._met(model, wish):
+            self._standing[model] = _Standing(wish, done)
         return done
 
     def deny(self, denied: Mapping[str, Blocked]) -> None:
@@ -91,18 +112,27 @@ class Wishes:
         for model, blocked in denied.items():
             self._end(model, False, 409, blocked.sentence)
 
+    def settle(self, models: Iterable[str]) -> None:
+        """End the orders to be up that have nothing left to bring up: what could come up is up."""
+        for model in models:
+            absent = [f"{o.id} is {o.state}" for o in self._owners[model] if o.state is not State.READY]
+            rest = f" ({', '.join(absent)})" if absent else ""
+            self._end(model, True, 200, f'Model "{model}" is {self.state(model)}{rest}.')
+
     def replica_changed(self, change: Changed) -> None:
         """Hear of an owner's change: an order may be met by it, have begun, or have failed."""
         standing = self._standing.get(change.model)
         if standing is None:
             return
-        goal = standing.wish.goal
-        if goal is Goal.RESTARTED and not standing.wish.restart_began and change.after in _NOTHING_RUNS:
-            standing.wish = replace(standing.wish, restart_began=True)
-        elif self._met(change.model, standing.wish):
-            self._end(change.model, True, 200, f'Model "{change.model}" is {change.after}.')
-        elif self._failed(change, goal):
-            self._end(change.model, False, 503, self._failure(change))
+        wish, model = standing.wish, change.model
+        if wish.goal is Goal.RESTARTED and change.after in _NOTHING_RUNS and change.replica not in wish.gone_down:
+            standing.wish = replace(wish, gone_down=wish.gone_down | {change.replica})
+        elif self._met(model, wish):
+            self._end(model, True, 200, self._arrived(model))
+        elif self._answered(model, wish):
+            self._answer(standing, model, True, 200, self._arrived(model))
+        elif self._failed(change, wish.goal):
+            self._end(model, False, 503, self._failure(change))
 
     def close(self) -> None:
         """roost ends: nobody waits on."""
@@ -111,27 +141,40 @@ class Wishes:
 
     def state(self, model: str) -> str:
         """The model's state in one word: the most useful of its replicas'."""
-        states = [owner.state for owner in self._owners[model]]
-        return str(State.READY if State.READY in states else states[0])
+        return str(foremost(owner.state for owner in self._owners[model]))
+
+    def _arrived(self, model: str) -> str:
+        return f'Model "{model}" is {self.state(model)}.'
+
+    def _answered(self, model: str, wish: Wish) -> bool:
+        """Whoever asked may be told that it is so: for READY the first replica is enough."""
+        if wish.goal is Goal.READY:
+            return any(owner.state is State.READY for owner in self._owners[model])
+        return self._met(model, wish)
 
     def _met(self, model: str, wish: Wish) -> bool:
+        """Nothing is left of the order. That no more of it can be had is for the planner to say (`settle`)."""
         owners = self._owners[model]
         match wish.goal:
             case Goal.READY:
-                return any(owner.state is State.READY for owner in owners)
+                return all(owner.state is State.READY for owner in owners)
             case Goal.RESTARTED:
-                return wish.restart_began and any(owner.state is State.READY for owner in owners)
+                return all(owner.state is State.READY and owner.id in wish.gone_down for owner in owners)
             case Goal.ASLEEP:
-                return all(o.state is State.ASLEEP and wish.level in (None, o.level) for o in owners)
+                asleep = [owner for owner in owners if owner.state not in _NOT_AWAKE]
+                return bool(asleep) and all(o.state is State.ASLEEP and wish.level in (None, o.level) for o in asleep)
             case Goal.STOPPED:
-                return all(owner.state in _DOWN for owner in owners)
+                ours = [owner for owner in owners if owner.owned] or owners
+                return all(owner.state in _DOWN for owner in ours)
 
     def _failed(self, change: Changed, goal: Goal) -> bool:
+        """The change ends the last hope for the order."""
+        states = [owner.state for owner in self._owners[change.model]]
         if goal is Goal.STOPPED:
             return False
-        if goal is Goal.ASLEEP and change.before is State.STOPPING:
-            return True
-        return change.after in _BROKEN
+        if goal is Goal.ASLEEP:
+            return all(state in _NOT_AWAKE for state in states)
+        return change.after in _CRASHED and all(state in _CRASHED or state is State.STUCK for state in states)
 
     def _failure(self, change: Changed) -> str:
         error = next((o.last_error for o in self._owners[change.model] if o.id == change.replica and o.last_error), "")
@@ -139,7 +182,11 @@ class Wishes:
 
     def _end(self, model: str, success: bool, status: int, message: str) -> None:
         standing = self._standing.pop(model, None)
-        if standing is not None and not standing.done.done():
+        if standing is not None:
+            self._answer(standing, model, success, status, message)
+
+    def _answer(self, standing: _Standing, model: str, success: bool, status: int, message: str) -> None:
+        if not standing.done.done():
             state = self.state(model)
             standing.done.set_result(
                 OrderResult(success=success, changed=success, state=state, message=message, status=status)

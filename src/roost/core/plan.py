@@ -86,7 +86,19 @@ class Wanted:
         return f"{self.waiting} new request{'s' if self.waiting != 1 else ''} came while it drained"
 
 
-Reason = Demand | Preload | Idle | Evict | Ordered | Wanted
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spared:
+    """A drain begun to make room is taken back: the newcomer left, and nobody else waits for room."""
+
+    for_model: str
+    """Who the room would have been for."""
+    kind: str = "spared"
+
+    def __str__(self) -> str:
+        return f"{self.for_model!r} needs its room no longer"
+
+
+Reason = Demand | Preload | Idle | Evict | Ordered | Wanted | Spared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,4 +170,7 @@ class Plan:
     blocked: Mapping[str, Blocked] = field(default_factory=dict)
     denied: Mapping[str, Blocked] = field(default_factory=dict)
     """Model -> why its operator's wish cannot be met; the wish ends, waiting requests are not touched."""
+    settled: tuple[str, ...] = ()
+    """Models whose order to be up (READY, RESTARTED) has nothing left to bring up: one replica at least is ready, and
+    each other one is up as well, has failed, or finds no room. The order ends."""
     next_check_at: float | None = None

@@ -19,9 +19,13 @@ class Goal(StrEnum):
     """Where a drain leads, and what an operator may ask a model to become."""
 
     READY = "ready"
+    """Every replica that there is room for comes up; met as soon as one of them is ready."""
     ASLEEP = "asleep"
+    """Every replica that runs sleeps."""
     STOPPED = "stopped"
+    """Nothing of it runs any more."""
     RESTARTED = "restarted"
+    """Every replica has gone down once, and all that there is room for are ready again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +39,8 @@ class Wish:
     force_at: float | None = None
     """From then on running requests no longer hold it up."""
     level: int | None = None
-    restart_began: bool = False
-    """RESTARTED only: the old process has gone down, what is left is to start."""
+    gone_down: frozenset[str] = frozenset()
+    """RESTARTED only: the replicas whose old process is gone; what is left of them is to start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +65,8 @@ class ReplicaView:
     last_used_at: float | None = None
     last_sleep_at: float | None = None
     """Start of its last sleep."""
+    last_load_at: float | None = None
+    """When roost last ordered it to start; None for one that it found running."""
     retry_at: float | None = None
     """In BACKOFF and FAILED: not before this; None in FAILED means only an operator may."""
     failures: int = 0

@@ -102,7 +102,9 @@ class Sglang:
         return (spec.sleep_level,)
 
     def sleep(self, spec: ModelSpec, level: int) -> tuple[Step, ...]:
-        timeout_s = spec.timeouts.step
+        """Always `abort`: its other modes keep requests inside, and with one there the release kills the server; a
+        mode that waits for them, as `sleep_mode: wait` asks of vLLM, it does not have."""
+        timeout_s = spec.timeouts.sleep or spec.timeouts.step
         return (
             Step(path="/pause_generation", json={"mode": "abort"}, timeout_s=timeout_s),
             Step(path="/release_memory_occupation", json={}, timeout_s=timeout_s),

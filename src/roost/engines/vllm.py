@@ -87,9 +87,10 @@ class Vllm:
         return _ALL_LEVELS
 
     def sleep(self, spec: ModelSpec, level: int) -> tuple[Step, ...]:
-        """`mode=wait`: requests that came past roost end first; `abort`, vLLM's default, would cut them."""
-        query = (("level", str(level)), ("mode", "wait"))
-        return (Step(path="/sleep", query=query, timeout_s=spec.timeouts.step),)
+        """Requests that came past roost end first with mode `wait`, which vLLM itself does not bound, and are cut
+        with `abort`, its default."""
+        query = (("level", str(level)), ("mode", spec.sleep_mode))
+        return (Step(path="/sleep", query=query, timeout_s=spec.timeouts.sleep or spec.timeouts.step),)
 
     def wake(self, spec: ModelSpec, level: int | None) -> tuple[Step, ...]:
         """Level unknown (someone else's sleep, or a pause): as from level 2, and a plain wake lifts the pause."""

@@ -74,6 +74,8 @@ class Replica:
         self.last_error = ""
         self.became_ready_at: float | None = None
         self.last_sleep_at: float | None = None
+        self.last_load_at: float | None = None
+        """When it was last ordered to start; an adopted engine never was."""
         self.manual_wake_at: float | None = None
         self.drain_goal: Goal | None = None
         self.drain_idle = False
@@ -146,6 +148,7 @@ class Replica:
     def _obey_load(self, action: Load) -> None:
         if isinstance(action.reason, Ordered):
             self.failures = 0  # whoever asks by hand has mended something: all tries again
+        self.last_load_at = clock.now()
         self.fact(Order.LOAD)
         self.begin(lambda: work.load(self), "load")
 

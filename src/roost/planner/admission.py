@@ -7,6 +7,7 @@ no object at all.
 from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Protocol, TypeVar
+from urllib.parse import quote
 
 from roost.core.lifecycle import State
 from roost.core.request import Fault, Refusal
@@ -16,6 +17,8 @@ RETRY_AFTER_MAX_S = 120.0
 """The OpenAI client ignores a Retry-After above it."""
 COMING = frozenset({State.READY, State.STARTING, State.WAKING, State.DRAINING, State.SUSPENDING})
 """States in which even a request that may not wake the model waits."""
+
+_PLIGHTS = {State.BACKOFF: "has crashed", State.FAILED: "has failed"}
 
 
 class Enqueue(Enum):
@@ -94,7 +97,7 @@ def admit(lane: Lane[S], request: Asking) -> S | Enqueue | Refusal:
             return seat
     if depth >= lane.spec.queue.size:
         return queue_full(lane)
-    if not request.may_wake and not coming(lane):
+    if not (request.may_wake and lane.spec.wake_on_request) and not coming(lane):
         return not_awake(lane)
     return ENQUEUE
 
@@ -115,12 +118,20 @@ def queue_full(lane: Lane[Seat]) -> Refusal:
 
 
 def not_awake(lane: Lane[Seat]) -> Refusal:
-    """503 without Retry-After: trying again would not help."""
-    state = lane.seats[0].state if lane.seats else State.COLD
-    message = (
-        f'Model "{lane.name}" is {state}, and this request may not wake it. Send a POST with a key that may, '
-        f"or POST /api/v1/models/{lane.name}/wake."
-    )
+    """503 without Retry-After: trying again would not help, somebody must wake (or load) the model first."""
+    states = [seat.state for seat in lane.seats] or [State.COLD]
+    state = State.ASLEEP if State.ASLEEP in states else states[0]
+    plight, name = _PLIGHTS.get(state, f"is {state}"), quote(lane.name, safe="")
+    if lane.spec.wake_on_request:
+        message = (
+            f'Model "{lane.name}" {plight}, and this request may not wake it. Send a POST with a key that may, '
+            f"or POST /api/v1/models/{name}/wake."
+        )
+    else:
+        message = (
+            f'Model "{lane.name}" {plight}, and requests do not wake it (wake_on_request: false). '
+            f"POST /action/wakeup/{name} or POST /api/v1/models/{name}/wake does."
+        )
     return Refusal(status=503, code="model_asleep", message=message, fault=Fault.GATEWAY)
 
 

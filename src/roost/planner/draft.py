@@ -4,9 +4,9 @@ At most one order per replica and round. Pure; made and finished by `plan`, fill
 """
 
 from roost.core.lifecycle import State
-from roost.core.plan import Action, Blocked, Plan
+from roost.core.plan import Action, Blocked, Load, Plan, Wake
 from roost.core.view import FleetView, ModelView, Policy, ReplicaView
-from roost.planner.room import Room, destination
+from roost.planner.room import Amounts, Room, destination
 
 _STARTS = frozenset({State.STARTING, State.WAKING})
 
@@ -22,6 +22,7 @@ class Draft:
         self.actions: dict[str, Action] = {}
         self.blocked: dict[str, Blocked] = {}
         self.denied: dict[str, Blocked] = {}
+        self.settled: list[str] = []
         self.due: float | None = None
         self.starts = sum(
             replica.state in _STARTS or view.pending.get(replica.id) in ("load", "wake")
@@ -36,6 +37,16 @@ class Draft:
     def do(self, action: Action) -> None:
         """Order it."""
         self.actions[action.replica] = action
+
+    def may_start(self) -> bool:
+        """Fewer engines are starting than `max_starts`."""
+        return self.starts < max(1, self.policy.spec.max_starts)
+
+    def start(self, action: Load | Wake, need: Amounts) -> None:
+        """Order it up into room that has been found free."""
+        self.do(action)
+        self.starts += 1
+        self.room.take(need)
 
     def at(self, moment: float | None) -> None:
         """Look again then, if it lies ahead."""
@@ -74,5 +85,6 @@ class Draft:
             actions=tuple(self.actions.values()),
             blocked=self.blocked,
             denied={name: blocked for name, blocked in self.denied.items() if name in wished},
+            settled=tuple(self.settled),
             next_check_at=self.due,
         )

@@ -1,7 +1,8 @@
 """The ladder of idleness: awake, then asleep after `sleep_after`, then stopped after `unload_after`.
 
-Both clocks start when the model became idle. Never for a pinned model, one that requests wait for, or one an
-operator has given an order for; an engine that runs elsewhere never goes past sleep. Pure; called by `plan`.
+Each replica has clocks of its own; both start when it became idle. Never with `policy.auto_sleep: false`, for a pinned
+model, one that requests wait for, or one an operator has given an order for; an engine that runs elsewhere never goes
+past sleep. Pure; called by `plan`.
 """
 
 from roost.core.lifecycle import State
@@ -13,7 +14,13 @@ from roost.planner.draft import Draft
 
 def ladder(draft: Draft, model: ModelView) -> None:
     """Let the model's idle replicas down one rung if their time has come, else note when it will."""
-    if not draft.policy.auto or model.pinned or model.wish is not None or model.waiting:
+    if (
+        not draft.policy.auto
+        or not draft.policy.spec.auto_sleep
+        or model.pinned
+        or model.wish is not None
+        or model.waiting
+    ):
         return
     for replica in model.replicas:
         if not draft.free(replica):

@@ -4,36 +4,44 @@ Leases are never cut before an operator's `force_at`. Pure; called by `plan` bef
 """
 
 from roost.core.lifecycle import State
-from roost.core.plan import Blocked, Drain, Ordered, Reason, Sleep, Stop, Undrain, Wanted
+from roost.core.plan import Blocked, Drain, Evict, Ordered, Reason, Sleep, Spared, Stop, Undrain, Wanted
 from roost.core.spec import ModelSpec
 from roost.core.units import format_duration
 from roost.core.view import Goal, ModelView, ReplicaView, Wish
 from roost.planner.draft import Draft
 
 _NOTHING_RUNS = frozenset({State.COLD, State.BACKOFF, State.FAILED})
+_NOT_AWAKE = _NOTHING_RUNS | {State.STUCK}
 
 
 def lower(draft: Draft, model: ModelView) -> None:
     """Orders for the model's replicas that lead down, or end a way down."""
     wish = model.wish
+    refusal = None if wish is None else _refusal(draft, model, wish)
+    if refusal is not None:
+        draft.deny(refusal)
     for replica in model.replicas:
         if not draft.free(replica):
             continue
-        if wish is not None and wish.goal is Goal.ASLEEP:
-            _to_sleep(draft, model, replica, wish)
-        elif wish is not None and goes_down(wish, replica):
-            _to_stop(draft, model, replica, wish)
+        if wish is not None and refusal is None and goes_down(wish, replica):
+            if wish.goal is Goal.ASLEEP:
+                _to_sleep(draft, model, replica, wish)
+            else:
+                _to_stop(draft, model, replica, wish)
         elif replica.state is State.DRAINING:
             _drain_on(draft, model, replica)
 
 
 def goes_down(wish: Wish, replica: ReplicaView) -> bool:
-    """The wish still has this replica to take down. A restart of what does not run is only a start."""
+    """The wish still has this replica to take down. A restart of what does not run is only a start, and what runs
+    elsewhere is never stopped: it serves on while the model's other replicas go."""
     match wish.goal:
-        case Goal.STOPPED | Goal.ASLEEP:
+        case Goal.ASLEEP:
             return True
+        case Goal.STOPPED:
+            return replica.owned
         case Goal.RESTARTED:
-            return not wish.restart_began and replica.state not in _NOTHING_RUNS
+            return replica.owned and replica.id not in wish.gone_down and replica.state not in _NOTHING_RUNS
         case _:
             return False
 
@@ -45,7 +53,7 @@ def sleep_level(spec: ModelSpec, levels: tuple[int, ...], asked: int | None = No
 
 
 def _drain_on(draft: Draft, model: ModelView, replica: ReplicaView) -> None:
-    reason = _take_back(model, replica)
+    reason = _take_back(draft, model, replica)
     if reason is not None:
         draft.do(Undrain(replica=replica.id, reason=reason))
     elif replica.in_flight == 0:
@@ -53,18 +61,26 @@ def _drain_on(draft: Draft, model: ModelView, replica: ReplicaView) -> None:
         _end_drain(draft, model, replica, replica.drain_reason or Ordered(goal=goal, by="roost"))
 
 
-def _take_back(model: ModelView, replica: ReplicaView) -> Reason | None:
-    """Why the drain should not go on, or None if it should. A drain that makes room for another model goes on."""
+def _take_back(draft: Draft, model: ModelView, replica: ReplicaView) -> Reason | None:
+    """Why the drain should not go on, or None if it should."""
     wish, cause = model.wish, replica.drain_reason
     if isinstance(cause, Ordered):  # its wish no longer stands
         return Ordered(goal=Goal.READY, by=wish.by if wish is not None else cause.by)
     if model.pinned:
         return Ordered(goal=Goal.READY, by="pin")
+    if isinstance(cause, Evict) and not _room_is_wanted(draft, model):
+        return Spared(for_model=cause.for_model)
     if not replica.drain_idle:
         return None
     if wish is not None:
         return Ordered(goal=wish.goal, by=wish.by)
     return Wanted(waiting=model.waiting) if model.waiting else None
+
+
+def _room_is_wanted(draft: Draft, model: ModelView) -> bool:
+    """Whether anybody could still need what a drain of this model frees. Whoever it was begun for may have left; but
+    while others wait or an order stands it goes on, for they may count on it."""
+    return any(o.name != model.name and (o.waiting > 0 or o.wish is not None) for o in draft.view.models)
 
 
 def _end_drain(draft: Draft, model: ModelView, replica: ReplicaView, reason: Reason) -> None:
@@ -77,12 +93,19 @@ def _end_drain(draft: Draft, model: ModelView, replica: ReplicaView, reason: Rea
         draft.do(Undrain(replica=replica.id, reason=reason))
 
 
+def _refusal(draft: Draft, model: ModelView, wish: Wish) -> Blocked | None:
+    """Why the order cannot be obeyed at all."""
+    found: tuple[str, str] | None = None
+    if wish.goal is Goal.ASLEEP:
+        found = _cannot_sleep(draft, model, wish)
+    elif wish.goal is not Goal.READY and model.replicas and not any(r.owned for r in model.replicas):
+        where = f" ({model.spec.url})" if model.spec.url else ""
+        found = "not_owned", f'Model "{model.name}" runs elsewhere{where}: roost neither starts nor stops it.'
+    return None if found is None else Blocked(model=model.name, sentence=found[1], final=True, code=found[0])
+
+
 def _to_stop(draft: Draft, model: ModelView, replica: ReplicaView, wish: Wish) -> None:
     reason = Ordered(goal=wish.goal, by=wish.by)
-    if not replica.owned:
-        sentence = f'Model "{model.name}" runs elsewhere ({model.spec.url}): roost neither starts nor stops it.'
-        draft.deny(Blocked(model=model.name, sentence=sentence, final=True, code="not_owned"))
-        return
     overdue = wish.force_at is not None and draft.now >= wish.force_at
     match replica.state:
         case State.READY if not overdue:
@@ -110,13 +133,6 @@ def stuck(model: ModelView, replica: ReplicaView) -> Blocked:
 
 
 def _to_sleep(draft: Draft, model: ModelView, replica: ReplicaView, wish: Wish) -> None:
-    refusal = _cannot_sleep(model, replica, wish)
-    if refusal is not None:
-        code, sentence = refusal
-        draft.deny(Blocked(model=model.name, sentence=sentence, final=True, code=code))
-        if replica.state is State.DRAINING:
-            _drain_on(draft, model, replica)
-        return
     reason = Ordered(goal=Goal.ASLEEP, by=wish.by)
     match replica.state:
         case State.READY:
@@ -152,20 +168,23 @@ def _forced(wish: Wish) -> bool:
     return wish.force_at is not None and wish.force_at <= wish.asked_at
 
 
-def _cannot_sleep(model: ModelView, replica: ReplicaView, wish: Wish) -> tuple[str, str] | None:
-    levels = replica.sleep_levels
-    if not levels:
+def _cannot_sleep(draft: Draft, model: ModelView, wish: Wish) -> tuple[str, str] | None:
+    """Code and sentence. What does not run is passed over as long as another replica has something to sleep."""
+    running = [r for r in model.replicas if r.state not in _NOT_AWAKE or not draft.free(r)]
+    if any(not replica.sleep_levels for replica in running or model.replicas):
         return "cannot_sleep", (
             f'Model "{model.name}" cannot be put to sleep by an order: its engine has none. Unload it instead.'
         )
-    if wish.level is not None and wish.level not in levels:
-        known = ", ".join(map(str, levels))
-        return "cannot_sleep", f'Model "{model.name}" has no sleep level {wish.level}; its engine knows {known}.'
-    if replica.state is State.ASLEEP and wish.level not in (None, replica.level):
-        return "cannot_sleep", (
-            f'Model "{model.name}" already sleeps at level {replica.level or "its own"} and cannot change it asleep. '
-            "Wake it first, or unload it."
-        )
-    if replica.state in _NOTHING_RUNS or replica.state is State.STUCK:
-        return "not_awake", f'Model "{model.name}" is {replica.state}: there is nothing to put to sleep.'
-    return None
+    for replica in running or model.replicas:
+        if wish.level is not None and wish.level not in replica.sleep_levels:
+            known = ", ".join(map(str, replica.sleep_levels))
+            return "cannot_sleep", f'Model "{model.name}" has no sleep level {wish.level}; its engine knows {known}.'
+        if replica.state is State.ASLEEP and wish.level not in (None, replica.level):
+            return "cannot_sleep", (
+                f'Model "{model.name}" already sleeps at level {replica.level or "its own"} and cannot change it '
+                "asleep. Wake it first, or unload it."
+            )
+    if running or not model.replicas:
+        return None
+    state = model.replicas[0].state
+    return "not_awake", f'Model "{model.name}" is {state}: there is nothing to put to sleep.'

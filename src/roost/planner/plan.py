@@ -10,7 +10,8 @@ from roost.core.view import FleetView, Policy
 from roost.planner.draft import Draft
 from roost.planner.idle import ladder
 from roost.planner.lower import lower
-from roost.planner.rise import rise, wants
+from roost.planner.preload import preload
+from roost.planner.rise import rise_first, rise_others, wants
 
 
 def plan(view: FleetView, policy: Policy) -> Plan:
@@ -19,8 +20,12 @@ def plan(view: FleetView, policy: Policy) -> Plan:
     for model in view.models:
         lower(draft, model)
     draft.count_falling()
-    for want in wants(draft):
-        rise(draft, want)
+    wanted = wants(draft)
+    for want in wanted:
+        rise_first(draft, want)
+    for want in wanted:
+        rise_others(draft, want)
+    preload(draft)
     for model in view.models:
         ladder(draft, model)
     return draft.finish()

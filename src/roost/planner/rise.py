@@ -1,13 +1,15 @@
-"""What comes up: models that requests wait for, that an operator wants ready, that the config wants preloaded.
+"""What comes up because requests wait for it or an operator wants it ready. Preloads are next door, in `preload`.
 
 The oldest want goes first and keeps the room promised to it, so nobody younger slips past. A load or wake is
-ordered only when it fits now; else room is made (`victims`) or a sentence says what it waits for. Pure.
+ordered only when it fits now; else room is made (`victims`) or a sentence says what it waits for. Of a model with
+several replicas the easiest one comes first; the others follow as long as the want stands, into room that is free
+anyway. Pure; called by `plan`.
 """
 
 from dataclasses import dataclass
 
 from roost.core.lifecycle import State
-from roost.core.plan import Blocked, Demand, Load, Ordered, Preload, Reason, Wake
+from roost.core.plan import Blocked, Demand, Load, Ordered, Wake
 from roost.core.units import format_duration
 from roost.core.view import Goal, ModelView, ReplicaView
 from roost.planner.draft import Draft
@@ -15,6 +17,9 @@ from roost.planner.lower import goes_down, stuck
 from roost.planner.victims import make_room
 
 _UNDER_WAY = frozenset({State.READY, State.STARTING, State.WAKING})
+_MOVING = frozenset({State.STARTING, State.WAKING, State.SUSPENDING, State.STOPPING})
+"""Moves that end by themselves and soon: the order to bring a model up waits for them."""
+_UP_AGAIN = frozenset({Goal.READY, Goal.RESTARTED})
 _EASIEST = (
     State.ASLEEP,
     State.DRAINING,
@@ -24,56 +29,48 @@ _EASIEST = (
     State.BACKOFF,
     State.FAILED,
     State.STUCK,
+    State.READY,
+    State.STARTING,
+    State.WAKING,
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Want:
-    """A model that should be ready, since when, and why. `evicts`: others may yield for it."""
+    """A model that should be ready, since when, and why. Others may yield for its first replica."""
 
     model: ModelView
     since: float
-    reason: Reason
-    evicts: bool = True
+    reason: Demand | Ordered
 
 
 def wants(draft: Draft) -> list[Want]:
-    """All of them, the oldest first; preloads after those somebody waits for, in config order."""
+    """All of them, the oldest first."""
     found = [want for model in draft.view.models if (want := _want(draft, model)) is not None]
-    return sorted(found, key=lambda want: (not want.evicts, want.since if want.evicts else 0.0))
+    return sorted(found, key=lambda want: want.since)
 
 
 def _want(draft: Draft, model: ModelView) -> Want | None:
     wish = None if model.name in draft.denied else model.wish
     waiting_since = draft.now if model.oldest_wait_at is None else model.oldest_wait_at
     if wish is not None:
-        if any(goes_down(wish, replica) for replica in model.replicas):
+        if wish.goal not in _UP_AGAIN or all(goes_down(wish, replica) for replica in model.replicas):
             return None
         since = min(wish.asked_at, waiting_since)
         return Want(model=model, since=since, reason=Ordered(goal=wish.goal, by=wish.by))
     if model.waiting:
         reason = Demand(waiting=model.waiting, waited_s=draft.now - waiting_since)
         return Want(model=model, since=waiting_since, reason=reason)
-    if draft.policy.auto and any(_kept(draft, model, replica) for replica in model.replicas):
-        return Want(model=model, since=draft.now, reason=Preload(), evicts=False)
     return None
 
 
-def _kept(draft: Draft, model: ModelView, replica: ReplicaView) -> bool:
-    """To be brought up without anybody waiting: not yet up since roost began, or crashed and to be kept."""
-    if not replica.owned:
-        return False
-    if replica.state is State.COLD:
-        return model.spec.preload and replica.since <= draft.view.started_at
-    return replica.state is State.BACKOFF and (model.spec.preload or model.pinned)
-
-
-def rise(draft: Draft, want: Want) -> None:
-    """Bring the model up, begin to make room for it, or say what it waits for."""
+def rise_first(draft: Draft, want: Want) -> None:
+    """While no replica of the model is up or coming: bring the easiest one up, begin to make room for it, or say what
+    it waits for."""
     replicas = want.model.replicas
     if not replicas or any(r.state in _UNDER_WAY or not draft.free(r) for r in replicas):
         return
-    replica = min(replicas, key=lambda r: _EASIEST.index(r.state))
+    replica = min(replicas, key=_effort)
     match replica.state:
         case State.ASLEEP:
             _start(draft, want, replica, Wake(replica=replica.id, reason=want.reason))
@@ -81,7 +78,7 @@ def rise(draft: Draft, want: Want) -> None:
             hindrance = _hindrance(draft, want, replica)
             if hindrance is None:
                 _start(draft, want, replica, Load(replica=replica.id, reason=want.reason))
-            elif want.evicts:
+            else:
                 draft.block(hindrance)
         case State.STUCK:
             draft.block(stuck(want.model, replica))
@@ -89,13 +86,55 @@ def rise(draft: Draft, want: Want) -> None:
             pass  # on its way down; it comes up from there
 
 
+def rise_others(draft: Draft, want: Want) -> None:
+    """The model's other replicas, where they fit beside everything that is up and promised. An order to be up that
+    finds nothing more to do is settled."""
+    model, to_come = want.model, False
+    for replica in sorted(model.replicas, key=_effort):
+        if draft.free(replica) and (model.wish is None or not goes_down(model.wish, replica)):
+            to_come |= _follow(draft, want, replica)
+        else:
+            to_come = True
+    ready = any(replica.state is State.READY for replica in model.replicas)
+    if isinstance(want.reason, Ordered) and ready and not to_come:
+        draft.settled.append(model.name)
+
+
+def _follow(draft: Draft, want: Want, replica: ReplicaView) -> bool:
+    """True if the replica comes up, or will as soon as fewer engines are starting."""
+    action: Load | Wake
+    match replica.state:
+        case State.ASLEEP:
+            action = Wake(replica=replica.id, reason=want.reason)
+        case State.COLD | State.BACKOFF | State.FAILED:
+            if _hindrance(draft, want, replica) is not None:
+                return False
+            action = Load(replica=replica.id, reason=want.reason)
+        case state:
+            return state in _MOVING
+    need = draft.room.need(want.model, replica)
+    if not draft.room.fits(need):
+        return False
+    if draft.may_start():
+        draft.start(action, need)
+    return True
+
+
+def _effort(replica: ReplicaView) -> tuple[bool, int, float]:
+    """Order of preference; what runs elsewhere and is down can only be waited for. Of those that crashed the one that
+    may be tried soonest."""
+    awaited = not replica.owned and replica.state is not State.ASLEEP
+    never = float("inf") if replica.state in (State.BACKOFF, State.FAILED) else 0.0
+    return awaited, _EASIEST.index(replica.state), never if replica.retry_at is None else replica.retry_at
+
+
 def _hindrance(draft: Draft, want: Want, replica: ReplicaView) -> Blocked | None:
-    """Why what is down may not be started now. An operator's order does not wait for the next try."""
+    """Why what is down may not be started now. An operator's order does not wait for the next try, once each."""
     name, spec = want.model.name, want.model.spec
     if not replica.owned:
         sentence = f'Model "{name}" waits until {spec.url or "its engine"} answers; roost does not start it.'
         return Blocked(model=name, sentence=sentence)
-    if isinstance(want.reason, Ordered) and want.reason.goal in (Goal.READY, Goal.RESTARTED):
+    if _first_try_of_order(want, replica):
         return None
     if replica.state is State.COLD or (replica.retry_at is not None and replica.retry_at <= draft.now):
         return None
@@ -112,19 +151,22 @@ def _hindrance(draft: Draft, want: Want, replica: ReplicaView) -> Blocked | None
     return Blocked(model=name, sentence=f"{failed}. The next try is{wait or ' soon'}.")
 
 
+def _first_try_of_order(want: Want, replica: ReplicaView) -> bool:
+    wish = want.model.wish
+    if wish is None or not isinstance(want.reason, Ordered):
+        return False
+    return replica.last_load_at is None or replica.last_load_at < wish.asked_at
+
+
 def _start(draft: Draft, want: Want, replica: ReplicaView, action: Load | Wake) -> None:
     room, model = draft.room, want.model
     need = room.need(model, replica)
     if not room.fits(need):
-        if want.evicts:
-            draft.block(make_room(draft, model, replica, want.since))
-        return
-    limit = max(1, draft.policy.spec.max_starts)
-    if draft.starts < limit:
-        draft.do(action)
-        draft.starts += 1
-        room.take(need)
-    elif want.evicts:
+        draft.block(make_room(draft, model, replica, want.since))
+    elif draft.may_start():
+        draft.start(action, need)
+    else:
         room.promise(need)
+        limit = draft.policy.spec.max_starts
         sentence = f'Model "{model.name}" waits for its turn: {draft.starts} engines are starting (max_starts {limit}).'
         draft.block(Blocked(model=model.name, sentence=sentence))

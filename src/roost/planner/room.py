@@ -1,7 +1,8 @@
 """The ledger of one planning round: what is held, what comes free soon, what is promised to older wants.
 
-Amounts are counted per key: a device's name for its bytes, `PLACES` for `memory.max_resident`. Only keys with a
-configured budget exist, so without `memory:` everything fits. Pure; belongs to `plan` alone.
+Amounts are counted per key: a device's name for its bytes, `PLACES` for `memory.max_resident`. Each replica counts by
+itself, for places as for bytes: two replicas of one model awake are two, for they take the memory of two. Only keys
+with a configured budget exist, so without `memory:` everything fits. Pure; belongs to `plan` alone.
 """
 
 from collections.abc import Mapping

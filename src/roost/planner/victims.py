@@ -1,6 +1,7 @@
 """Who yields: the least recently used first, only as many as needed, only who frees what is lacking.
 
-Never a pinned model, one inside `policy.residency`, one with an order standing, or one whose turn it is.
+Never a pinned model, one inside `policy.residency`, one with an order standing, or one whose turn it is; of the
+newcomer's own replicas only one that sleeps. Each replica yields by itself, with its own last use.
 Sleep where the engine can and that frees enough, else stop. Pure; called by `rise`.
 """
 
@@ -13,6 +14,15 @@ from roost.core.units import format_duration, format_size
 from roost.core.view import Goal, ModelView, ReplicaView
 from roost.planner.draft import Draft
 from roost.planner.room import PLACES, Amounts
+
+
+@dataclass(frozen=True, slots=True)
+class Newcomer:
+    """Who needs the room, and since when."""
+
+    model: ModelView
+    replica: ReplicaView
+    since: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,25 +47,25 @@ def make_room(draft: Draft, model: ModelView, replica: ReplicaView, since: float
     hopeless = _never(draft, model, replica) or _held_fast(draft, model, replica)
     if hopeless is not None:
         return hopeless
-    need = room.need(model, replica)
+    newcomer, need = Newcomer(model, replica, since), room.need(model, replica)
     if room.lack(need, room.soon):
-        for victim in choose(draft, model, need, since):
+        for victim in choose(draft, newcomer, need):
             _evict(draft, model, need, victim)
     missing = room.lack(need, room.soon)
     if missing:
-        sentence = _waits_for_others(draft, model, missing)
+        sentence = _waits_for_others(draft, newcomer, missing)
     else:
-        names = ", ".join(f'"{other.name}"' for other in draft.falling() if other.name != model.name)
+        names = _listed(f'"{other.name}"' for other in draft.falling() if other.name != model.name)
         sentence = f'Model "{model.name}" waits until {names or "an older request"} made room.'
     room.promise(need)
     return Blocked(model=model.name, sentence=sentence)
 
 
-def choose(draft: Draft, model: ModelView, need: Amounts, since: float) -> list[Victim]:
+def choose(draft: Draft, newcomer: Newcomer, need: Amounts) -> list[Victim]:
     """A smallest sufficient set in LRU order; empty if all of them together would not do."""
     room = draft.room
     short = room.lack(need, room.soon)
-    found = sorted(_candidates(draft, model, since), key=lambda c: (_busy(*c), _last_used(c[1])))
+    found = sorted(_candidates(draft, newcomer), key=lambda c: (_busy(*c), _last_used(c[1])))
     chosen: dict[str, Victim] = {}
 
     def enough(some: Iterable[Victim]) -> bool:
@@ -78,9 +88,14 @@ def choose(draft: Draft, model: ModelView, need: Amounts, since: float) -> list[
     return list(chosen.values())
 
 
-def _candidates(draft: Draft, model: ModelView, since: float) -> Iterator[tuple[ModelView, ReplicaView]]:
+def _candidates(draft: Draft, newcomer: Newcomer) -> Iterator[tuple[ModelView, ReplicaView]]:
     for other, replica in draft.room.holders:
-        if other.name == model.name or other.pinned or other.wish is not None or _has_its_turn(other, since):
+        if replica.id == newcomer.replica.id or other.pinned:
+            continue
+        if other.name == newcomer.model.name:
+            if replica.state is not State.ASLEEP:  # a sibling that sleeps may keep what the first one to wake needs
+                continue
+        elif other.wish is not None or _has_its_turn(other, newcomer.since):
             continue
         if draft.free(replica) and replica.state in (State.READY, State.ASLEEP):
             stays_until = _stays_until(draft, replica)
@@ -173,7 +188,7 @@ def _held_fast(draft: Draft, model: ModelView, replica: ReplicaView) -> Blocked 
     fast = {key: 0 for key, amount in whole.items() if amount > 0}
     holders: dict[str, list[str]] = {key: [] for key in fast}
     for other, held in room.holders:
-        cause = _firm(draft, other, held) if other is not model else ""
+        cause = "" if held is replica else _firm(draft, other, held, sibling=other is model)
         if not cause:
             continue
         for key, amount in room.weight(other, held, held.state).items():
@@ -183,17 +198,18 @@ def _held_fast(draft: Draft, model: ModelView, replica: ReplicaView) -> Blocked 
     for key, amount in fast.items():
         if holders[key] and whole[key] + amount > room.budget[key]:
             what = "a place" if key == PLACES else f"{format_size(whole[key])} on {key}"
-            sentence = f'Model "{model.name}" needs {what}, but it is held by {", ".join(holders[key])}.'
+            sentence = f'Model "{model.name}" needs {what}, but it is held by {_listed(holders[key])}.'
             hint = " Unpin or unload one, or raise the budget."
             return Blocked(model=model.name, sentence=sentence + hint, final=True, code="no_room")
     return None
 
 
-def _firm(draft: Draft, model: ModelView, replica: ReplicaView) -> str:
-    """Why the replica's memory will not come free by itself or by roost; empty if it may."""
+def _firm(draft: Draft, model: ModelView, replica: ReplicaView, *, sibling: bool) -> str:
+    """Why the replica's memory will not come free by itself or by roost; empty if it may. An order may free that of
+    another model; one for the newcomer (`sibling`: its own other replica) does not."""
     if replica.state is State.STUCK:
         return "survived SIGKILL"
-    if draft.destination(replica) is not None or model.wish is not None:
+    if draft.destination(replica) is not None or (model.wish is not None and not sibling):
         return ""
     if model.pinned:
         return "pinned"
@@ -202,15 +218,22 @@ def _firm(draft: Draft, model: ModelView, replica: ReplicaView) -> str:
     return ""
 
 
-def _waits_for_others(draft: Draft, model: ModelView, missing: Amounts) -> str:
+def _waits_for_others(draft: Draft, newcomer: Newcomer, missing: Amounts) -> str:
+    model = newcomer.model
     held = [
         f'"{other.name}" ({_plight(draft, other, replica)})'
         for other, replica in draft.room.holders
-        if other.name != model.name and any(draft.room.weight(other, replica, replica.state).get(k) for k in missing)
+        if replica.id != newcomer.replica.id
+        and any(draft.room.weight(other, replica, replica.state).get(key) for key in missing)
     ]
     what = "a place" if PLACES in missing else ", ".join(f"{format_size(n)} more on {k}" for k, n in missing.items())
     older = " or by older requests" if any(draft.room.promised.values()) else ""
-    return f'Model "{model.name}" waits for {what}, held by {", ".join(held) or "none"}{older}.'
+    return f'Model "{model.name}" waits for {what}, held by {_listed(held) or "none"}{older}.'
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Each once, though several replicas of one model hold something."""
+    return ", ".join(dict.fromkeys(names))
 
 
 def _plight(draft: Draft, model: ModelView, replica: ReplicaView) -> str:

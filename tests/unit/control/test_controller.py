@@ -469,12 +469,12 @@ def test_plans_reach_listeners_and_a_dry_plan_does_nothing() -> None:
     run(main())
 
 
-def test_a_waiter_that_leaves_lets_the_idle_clock_be_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_waiter_that_leaves_lets_the_idle_clock_be_looked_at_again() -> None:
     """While somebody waits nobody looks at idleness, and an answer's end nudges nothing."""
-    monkeypatch.setattr("roost.control.loop._LONGEST_REST_S", 1e9)
 
     async def main() -> None:
-        async with Bench(RoostSpec(models=fleet("a", concurrency=1, sleep_after=60.0))) as bench:
+        models = fleet("a", concurrency=1, sleep_after=60.0)
+        async with Bench(RoostSpec(models=models, policy=PolicySpec(check_interval=1e9))) as bench:
             await bench.ask("a").settled.wait()
             bench.ask("a", 30.0)
             waits = bench.ask("a")

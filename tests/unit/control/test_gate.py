@@ -8,6 +8,8 @@ from roost import clock
 from roost.control.lane import Entry
 from roost.core.lifecycle import Fact
 from roost.core.spec import KeySpec, ModelSpec, QueueSpec, RoostSpec
+from roost.core.view import Goal
+from roost.tasks import spawn
 from tests.support.fleet import Bench, fleet, pause, settle
 from tests.support.virtual import run
 
@@ -98,6 +100,46 @@ def test_get_never_wakes_and_is_told_how() -> None:
             assert client.refusal.code == "model_asleep"
             await pause(5.0)
             assert bench.owners["a"].orders == []
+
+    run(main())
+
+
+def test_requests_do_not_wake_a_model_that_only_an_order_wakes() -> None:
+    async def main() -> None:
+        async with Bench(RoostSpec(models=fleet("a", wake_on_request=False, sleep_after=20.0))) as bench:
+            early = bench.ask("a")
+            assert early.refusal is not None
+            assert (early.refusal.code, early.refusal.retry_after_s) == ("model_asleep", None)
+            assert "is cold" in early.refusal.message
+            await pause(5.0)
+            assert bench.owners["a"].orders == []
+            spawn(bench.control.order("a", Goal.READY, by="cli", wait_s=60.0), "wake")
+            await settle()
+            coming = bench.ask("a")
+            await coming.settled.wait()
+            assert coming.outcome == "served"
+            await pause(25.0)
+            assert bench.states() == {"a": "asleep"}
+            late = bench.ask("a")
+            assert late.refusal is not None
+            assert "is asleep" in late.refusal.message
+            await pause(5.0)
+            assert bench.states() == {"a": "asleep"}
+
+    run(main())
+
+
+def test_who_waits_for_such_a_model_is_told_when_it_goes_down() -> None:
+    async def main() -> None:
+        async with Bench(RoostSpec(models=fleet("a", wake_on_request=False, concurrency=1))) as bench:
+            bench.owners["a"].see(Fact.READY)
+            bench.ask("a", 50.0)
+            waits = bench.ask("a")
+            await settle()
+            bench.owners["a"].see(Fact.GONE, "killed")
+            assert waits.refusal is not None
+            assert waits.refusal.code == "model_asleep"
+            assert "has crashed" in waits.refusal.message
 
     run(main())
 

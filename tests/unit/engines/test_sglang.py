@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from roost.core.errors import StartError
-from roost.core.spec import EngineKind, ModelSpec
+from roost.core.spec import EngineKind, ModelSpec, TimeoutsSpec
 from roost.engines.base import Machine
 from roost.engines.sglang import SGLANG
 
@@ -43,6 +43,18 @@ def test_generation_is_paused_before_memory_goes_and_resumed_after_it_is_back() 
         ("/resume_memory_occupation", {}),
         ("/continue_generation", {}),
     ]
+
+
+@pytest.mark.parametrize(
+    ("times", "seconds"), [(TimeoutsSpec(step=7.0), 7.0), (TimeoutsSpec(step=7.0, sleep=30.0), 30.0)]
+)
+def test_it_is_always_cut_off_and_sleep_has_its_own_time(times: TimeoutsSpec, seconds: float) -> None:
+    """Of its modes only `abort` leaves no request inside, and with one the release would kill it."""
+    spec = replace(SPEC, sleep_mode="wait", timeouts=times)
+    pause, release = SGLANG.sleep(spec, 1)
+    assert pause.json == {"mode": "abort"}
+    assert (pause.timeout_s, release.timeout_s) == (seconds, seconds)
+    assert {step.timeout_s for step in SGLANG.wake(spec, 1)} == {7.0}
 
 
 def test_level_2_reads_its_weights_again_before_it_goes_on() -> None:

@@ -48,6 +48,13 @@ def test_sleep_waits_for_what_runs_and_names_its_level_in_the_query() -> None:
     assert VLLM.sleep(spec, 2) == (expected,)
 
 
+def test_sleep_has_its_own_mode_and_time() -> None:
+    spec = replace(SPEC, sleep_mode="abort", timeouts=TimeoutsSpec(step=7.0, sleep=30.0))
+    expected = Step(path="/sleep", query=(("level", "1"), ("mode", "abort")), timeout_s=30.0)
+    assert VLLM.sleep(spec, 1) == (expected,)
+    assert {step.timeout_s for step in VLLM.wake(spec, None)} == {7.0}
+
+
 @pytest.mark.parametrize(
     ("level", "names"),
     [

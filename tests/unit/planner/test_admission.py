@@ -62,6 +62,36 @@ def test_who_may_not_wake_waits_where_it_comes(state: State) -> None:
     assert admit(Lane([Seat(state)]), Asking(may_wake=False)) is ENQUEUE
 
 
+@pytest.mark.parametrize(
+    ("states", "plight"),
+    [
+        ([State.ASLEEP], "is asleep"),
+        ([State.COLD], "is cold"),
+        ([State.COLD, State.ASLEEP], "is asleep"),
+        ([State.FAILED], "has failed"),
+        ([State.BACKOFF], "has crashed"),
+    ],
+)
+def test_a_model_that_requests_do_not_wake_names_the_call_that_does(states: list[State], plight: str) -> None:
+    lane = Lane([Seat(state) for state in states], name="org/m", spec=ModelSpec(wake_on_request=False))
+    refusal = admit(lane, Asking())
+    assert isinstance(refusal, Refusal)
+    assert (refusal.status, refusal.code, refusal.retry_after_s) == (503, "model_asleep", None)
+    assert refusal.message == (
+        f'Model "org/m" {plight}, and requests do not wake it (wake_on_request: false). '
+        "POST /action/wakeup/org%2Fm or POST /api/v1/models/org%2Fm/wake does."
+    )
+
+
+@pytest.mark.parametrize("state", [State.STARTING, State.WAKING, State.DRAINING, State.SUSPENDING])
+def test_such_a_model_serves_and_is_waited_for_as_usual(state: State) -> None:
+    spec = ModelSpec(wake_on_request=False, concurrency=1)
+    ready = Seat()
+    assert admit(Lane([Seat(State.ASLEEP), ready], spec=spec), Asking()) is ready
+    assert admit(Lane([Seat(state)], spec=spec), Asking()) is ENQUEUE
+    assert admit(Lane([Seat(in_flight=1)], spec=spec), Asking()) is ENQUEUE
+
+
 def test_who_may_not_wake_waits_with_one_who_may() -> None:
     assert admit(Lane([Seat(State.COLD)], depth=1, wakers=1), Asking(may_wake=False)) is ENQUEUE
 

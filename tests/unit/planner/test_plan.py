@@ -347,7 +347,8 @@ def test_a_drain_ends_in_what_it_was_for_and_keeps_its_reason() -> None:
     reason = Evict(for_model="b", idle_s=3.0)
 
     def ends(goal: Goal, in_flight: int) -> tuple[Action, ...]:
-        return planned(model("a", DRAINING, in_flight=in_flight, drain_goal=goal, drain_reason=reason)).actions
+        drains = model("a", DRAINING, in_flight=in_flight, drain_goal=goal, drain_reason=reason)
+        return planned(drains, model("b", waiting_since=990.0), memory=ONE).actions
 
     assert ends(Goal.ASLEEP, 1) == ends(Goal.STOPPED, 1) == ()
     assert ends(Goal.ASLEEP, 0) == (Sleep(replica="a/0", level=1, reason=reason),)

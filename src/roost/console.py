@@ -154,7 +154,7 @@ class Console:
             "answers": replica.state in ANSWERS and replica.lost_since is None,
             "in_flight": self._parts.controller.gate.seat(replica.id).in_flight,
             "pid": replica.keeper.pid,
-            "session": replica.keeper.session,
+            "session": replica.keeper.session if replica.state is not State.COLD else None,
         }
 
     def _memory_of(self, replica: Replica, now: float) -> int | None:

@@ -132,7 +132,7 @@ def _running(model: dict[str, Any]) -> dict[str, Any]:
 
 
 def _openai(model: dict[str, Any], created: int) -> dict[str, Any]:
-    known = ("context_length", "modalities", "tools", "description", "metadata")
+    known = ("task", "context_length", "modalities", "tools", "description", "metadata")
     return {
         "id": model["name"],
         "object": "model",

@@ -83,6 +83,7 @@ _OPENAI_MODEL = _object(
     owned_by=_TEXT,
     status=_object(value=_STATE),
     aliases=_list(_TEXT),
+    task=_TEXT,
     context_length=_WHOLE_OR_NONE,
     modalities=_ANY,
     tools=_ANY,

@@ -28,9 +28,12 @@ if TYPE_CHECKING:
     from roost.cli.up_cmd import Run
 
 LIMIT_S = 1260.0  # the default start_timeout, and a minute
+QUIET_S = 3.0
+"""With nothing started for so long (and the launch delay), what is still down is not going to be started: no room."""
 LOG_LINES = 12
 _DOWN = frozenset({"cold"})
 _SETTLED = frozenset({"ready", "asleep", "failed"})
+_AT_REST = _DOWN | _SETTLED
 
 
 def detach(run: "Run", arguments: Sequence[str], *, wait: bool) -> int:
@@ -77,14 +80,21 @@ def _as_process(log_path: Any, argv: Sequence[str]) -> int:
 
 
 async def _await(run: "Run", pid: int, is_there: Callable[[RoostSpec, dict[str, Any]], bool]) -> dict[str, Any] | None:
-    """The status once it is as wanted; None if the process ended or took too long."""
+    """The status once it is as wanted, or nothing more is being done about it; None if the process ended or took too
+    long."""
     deadline = clock.now() + LIMIT_S
+    patience, seen, since = QUIET_S + run.spec.policy.launch_delay, list[str](), clock.now()
     while clock.now() < deadline and _alive(pid):
         server = read_server(run.state_dir)
         if server is not None and server.get("pid") == pid:
             status = await _status(str(server["admin_socket"]))
-            if status is not None and status["state"] == "serving" and is_there(run.spec, status):
-                return status
+            if status is not None and status["state"] == "serving":
+                states = _preloaded(run.spec, status)
+                if states != seen:
+                    seen, since = states, clock.now()
+                at_rest = _AT_REST.issuperset(states) and clock.now() - since > patience
+                if is_there(run.spec, status) or at_rest:
+                    return status
         await asyncio.sleep(0.1)
     return None
 

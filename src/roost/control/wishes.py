@@ -90,8 +90,12 @@ class Wishes:
         return self._woken_at.get(model)
 
     def place(self, model: str, wish: Wish) -> asyncio.Future[OrderResult]:
-        """Let an order stand; the future is resolved when it is met or refused, at once if it is met already."""
-        if model in self._standing:
+        """Let an order stand; the future is resolved when it is met or refused, at once if it is met already. Who
+        asks for what is under way joins it."""
+        standing = self._standing.get(model)
+        if standing is not None and not standing.done.done() and _same(standing.wish, wish):
+            return self._join(standing, model, wish)
+        if standing is not None:
             self._end(model, False, 409, f"Another order took its place: {wish.by} asked for {wish.goal}.")
         if wish.goal is Goal.READY:
             self._woken_at[model] = wish.asked_at
@@ -106,6 +110,18 @@ class Wishes:
         if wish.goal is Goal.RESTARTED or not self._met(model, wish):
             self._standing[model] = _Standing(wish, done)
         return done
+
+    def _join(self, standing: _Standing, model: str, wish: Wish) -> asyncio.Future[OrderResult]:
+        """The earlier of both deadlines holds: whoever forces it does so for all."""
+        if wish.goal is Goal.READY:
+            self._woken_at[model] = wish.asked_at
+        known = [at for at in (standing.wish.force_at, wish.force_at) if at is not None]
+        first = standing.wish
+        forced_at_once = wish.force_at is not None and wish.force_at <= wish.asked_at
+        standing.wish = replace(
+            first, force_at=min(known, default=None), asked_at=wish.asked_at if forced_at_once else first.asked_at
+        )
+        return standing.done
 
     def deny(self, denied: Mapping[str, Blocked]) -> None:
         """End the orders that the plan says cannot be met."""
@@ -191,3 +207,7 @@ class Wishes:
             standing.done.set_result(
                 OrderResult(success=success, changed=success, state=state, message=message, status=status)
             )
+
+
+def _same(one: Wish, other: Wish) -> bool:
+    return one.goal is other.goal and one.level == other.level

@@ -25,8 +25,12 @@ _LOADS_WEIGHTS = frozenset({EngineKind.LLAMACPP, EngineKind.VLLM, EngineKind.SGL
 
 
 def start_of(replica: "Replica") -> Start:
-    """What the config says of this engine. Raises StartError where a program is missing."""
+    """What the config says of this engine. Raises StartError where a program or its environment is missing."""
     spec, setup = replica.spec, replica.setup
+    if spec.venv is not None and not Path(spec.venv, "bin").is_dir():
+        raise StartError(
+            f"The venv of {replica.model!r} is not at {spec.venv} (no bin folder). Make it or correct `venv`."
+        )
     launch = setup.adapter.launch(replica.model, spec, replica.address.port, setup.machine)
     env = {**launch.env, **{name: _fill(replica, value) for name, value in spec.env.items()}}
     if spec.venv is not None:

@@ -484,3 +484,18 @@ def test_a_waiter_that_leaves_lets_the_idle_clock_be_looked_at_again() -> None:
             assert bench.states()["a"] == "asleep"
 
     run(main())
+
+
+def test_defect_10_orders_for_the_same_state_join_and_all_are_answered() -> None:
+    async def main() -> None:
+        async with Bench(RoostSpec(models=fleet("a"))) as bench:
+            asked = [spawn(bench.control.order("a", Goal.READY, by=f"o{n}", wait_s=60.0), "order") for n in range(3)]
+            results = [await one for one in asked]
+            assert [(one.success, one.status) for one in results] == [(True, 200)] * 3
+            assert [type(order) for order in bench.owners["a"].orders] == [Load]
+            down = spawn(bench.control.order("a", Goal.STOPPED, by="o", wait_s=60.0), "order")
+            await settle()
+            up = await bench.control.order("a", Goal.READY, by="o", wait_s=60.0)
+            assert ((await down).status, up.success) == (409, True)
+
+    run(main())

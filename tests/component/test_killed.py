@@ -5,28 +5,44 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from roost.host.ports import PortPicker
 from tests.support.live import live
 from tests.support.roost import roost_process, until_ready
+from tests.support.tmux import needs_tmux, own_tmux
+
+
+@pytest.fixture(params=["process", pytest.param("tmux", marks=needs_tmux)])
+def launcher(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    if request.param == "process":
+        yield "process"
+        return
+    monkeypatch.delenv("TMUX", raising=False)
+    with own_tmux() as variables:
+        monkeypatch.setenv("TMUX_TMPDIR", variables["TMUX_TMPDIR"])
+        yield "tmux"
 
 
 class Place:
     """A config, a state directory and a port."""
 
-    def __init__(self, folder: Path, models: str) -> None:
+    def __init__(self, folder: Path, models: str, launcher: str = "process") -> None:
+        self.launcher = launcher
         self.port = PortPicker().pick("127.0.0.1")
         self.config = folder / "roost.yaml"
         self.state = folder / "state"
         self.write(models)
 
     def write(self, models: str) -> None:
-        self.config.write_text(f"server: {{name: k, port: {self.port}}}\nmodels:\n{models}")
+        self.config.write_text(
+            f"server: {{name: k, port: {self.port}}}\ndefaults: {{launcher: {self.launcher}}}\nmodels:\n{models}"
+        )
 
     @contextlib.asynccontextmanager
     async def up(self) -> AsyncIterator[tuple[asyncio.subprocess.Process, httpx.AsyncClient]]:
@@ -52,8 +68,8 @@ async def models(client: httpx.AsyncClient) -> dict[str, dict[str, Any]]:
 
 
 @live
-async def test_engines_outlive_a_killed_roost_and_are_adopted(tmp_path: Path) -> None:
-    place = Place(tmp_path, "  a: {engine: simulated}\n  b: {engine: simulated}\n  c: {engine: simulated}\n")
+async def test_engines_outlive_a_killed_roost_and_are_adopted(tmp_path: Path, launcher: str) -> None:
+    place = Place(tmp_path, "  a: {engine: simulated}\n  b: {engine: simulated}\n  c: {engine: simulated}\n", launcher)
     async with place.up() as (process, client):
         texts = [await chat(client, name) for name in "abc"]
         ordered = await client.post("/api/v1/models/b/sleep", json={"level": 2})
@@ -75,8 +91,8 @@ async def test_engines_outlive_a_killed_roost_and_are_adopted(tmp_path: Path) ->
 
 
 @live
-async def test_changed_config_stops_the_old_engine(tmp_path: Path) -> None:
-    place = Place(tmp_path, "  a: {engine: simulated}\n")
+async def test_changed_config_stops_the_old_engine(tmp_path: Path, launcher: str) -> None:
+    place = Place(tmp_path, "  a: {engine: simulated}\n", launcher)
     async with place.up() as (process, client):
         await chat(client, "a")
         before = await models(client)
@@ -90,8 +106,8 @@ async def test_changed_config_stops_the_old_engine(tmp_path: Path) -> None:
 
 
 @live
-async def test_kill_in_the_middle_of_a_start_leaves_an_engine_that_is_taken_up(tmp_path: Path) -> None:
-    place = Place(tmp_path, "  a: {engine: simulated, args: ['--start-delay 2s']}\n")
+async def test_kill_in_the_middle_of_a_start_leaves_an_engine_that_is_taken_up(tmp_path: Path, launcher: str) -> None:
+    place = Place(tmp_path, "  a: {engine: simulated, args: ['--start-delay 2s']}\n", launcher)
     async with place.up() as (process, client):
         task = asyncio.get_running_loop().create_task(client.get("/v1/models"))
         await task

@@ -142,8 +142,13 @@ def _run(path: Path, spec: RoostSpec, state_dir: Path | None, *, plain: bool, le
 
 
 def _check_tmux(spec: RoostSpec) -> None:
+    """Without tmux: an error where it is demanded, a warning where it would be used if it were there."""
+    if tmux_available():
+        return
     wanting = [name for name, model in spec.models.items() if model.launcher == "tmux"]
-    if wanting and not tmux_available():
+    if any(model.launcher == "auto" for model in spec.models.values()):
+        typer.echo("tmux is not on the PATH: engines run as plain processes. For sessions: apt install tmux", err=True)
+    if wanting:
         typer.echo(
             f"launcher: tmux of {wanting[0]!r} needs tmux, which is not on the PATH. Install it (apt install tmux), or "
             "write launcher: process.",

@@ -47,14 +47,12 @@ def make_replicas(spec: RoostSpec, making: Making) -> list[Replica]:
     """One for each serving of each model, in the order of the config."""
     written = {each.port for model in spec.models.values() for each in servings(model) if each.port}
     ports = PortPicker({spec.server.port, *written})
-    made = [
-        _Maker(spec, making, ports).replica(name, index, serving)
+    maker = _Maker(spec, making, ports)
+    return [
+        maker.replica(name, index, serving)
         for name, model in spec.models.items()
         for index, serving in enumerate(servings(model))
     ]
-    if not tmux_available() and any(r.owned and r.spec.launcher == "auto" for r in made):
-        log.warning("tmux is not on the PATH: engines run as plain processes (sessions to attach to: apt install tmux)")
-    return made
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,13 @@ class TmuxKeeper(ProcessKeeper):
     def identity(self) -> dict[str, Any]:
         return {**super().identity(), "session": self.session}
 
+    def adopt(self, identity: Mapping[str, Any], start: Start | None = None) -> bool:
+        """In the session where it is, whatever its name would be today; one without a session is kept all the same."""
+        adopted = super().adopt(identity, start)
+        if adopted and isinstance(identity.get("session"), str):
+            self.session = identity["session"]
+        return adopted
+
     # ending
 
     def _report(self, pgid: int, left: Sequence[int], how: str) -> None:

@@ -15,17 +15,17 @@ _BURST = 4.0
 """Rounds that may follow each other at once: a chain of drain, sleep and wake should not wait."""
 _RATE = 16.0
 """Rounds per second after that; with the burst never more than 20 within one second."""
-_LONGEST_REST_S = 30.0
-"""A look at the fleet at least this often, should a nudge ever be missed."""
 _FAULT_WAIT_S = 0.25
 _FAULT_WAIT_MAX_S = 30.0
 
 
 class Loop:
-    """Runs `round_` (observe, plan, execute; gives the plan) whenever it is nudged or due."""
+    """Runs `round_` (observe, plan, execute; gives the plan) whenever it is nudged or due, and at least every
+    `longest_rest_s`, should a nudge ever be missed."""
 
-    def __init__(self, round_: Callable[[float], Plan]) -> None:
+    def __init__(self, round_: Callable[[float], Plan], longest_rest_s: float) -> None:
         self._round = round_
+        self._longest_rest_s = longest_rest_s
         self._timer: asyncio.TimerHandle | None = None
         self._due = float("inf")
         self._running = False
@@ -44,6 +44,10 @@ class Loop:
         """No further round."""
         self._running = False
         self._cancel()
+
+    def rest_at_most(self, seconds: float) -> None:
+        """Another longest rest, from the next look on."""
+        self._longest_rest_s = seconds
 
     def nudge(self) -> None:
         """Look soon. Cheap, and as good once as many times."""
@@ -82,7 +86,7 @@ class Loop:
             self._look_at(now + wait)
             return
         self._faults = 0
-        due = now + _LONGEST_REST_S
+        due = now + self._longest_rest_s
         if plan.next_check_at is not None:
             due = min(due, max(plan.next_check_at, self._earliest(now)))
         if self._running:

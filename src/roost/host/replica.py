@@ -275,7 +275,7 @@ class Replica:
         if self.owned:
             await adoption.recover(self)
         else:
-            await watching.look_at_foreign(self)
+            await watching.look_once(self)
         self._monitor = spawn(watching.monitor(self, self._look), f"monitor {self.id}")
 
     async def close(self, *, leave: bool) -> None:

@@ -16,6 +16,7 @@ Entry = dict[str, str]
 """One engine: `host` and `port`; where needed `api_key`, `task` (generate, embed, rerank, other) and, for SGLang,
 `model_path`, from where it loads its weights again."""
 SleepMode = Literal["abort", "wait"]
+MAX_NAME = 200
 _SGLANG_STEP_S = 120.0
 """SGLang loads its weights from disk within one call."""
 _ENTRY = frozenset({"host", "port", "api_key", "task", "model_path"})
@@ -119,6 +120,8 @@ def _problems(kind: EngineKind, entry: Entry) -> Iterator[str]:
 
 def spec_of(kind: EngineKind, model: str, entry: Entry) -> ModelSpec:
     """The model as the server's configuration would have it. ValueError for an entry that names no engine."""
+    if not 1 <= len(model) <= MAX_NAME:
+        raise ValueError(f"A model's name has 1 to {MAX_NAME} characters, not {len(model)}.")
     for problem in _problems(kind, entry):
         raise ValueError(f"Model {model!r} {problem}.")
     host = entry.get("host", "localhost")

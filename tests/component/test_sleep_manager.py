@@ -68,7 +68,12 @@ async def test_defect_31_the_old_example_runs_and_gives_what_it_says() -> None:
     async with sim_engine(model=LLAMA) as sim:
         names = await execute(IMPORTS + MONITOR + SLEEP.replace("12346", str(sim.port)))
         try:
-            assert (names["slept"], names["in_between"], names["woken"], names["is_sleeping"]) == (True, True, True, False)
+            assert (names["slept"], names["in_between"], names["woken"], names["is_sleeping"]) == (
+                True,
+                True,
+                True,
+                False,
+            )
             assert names["idle_models"] == []  # the example says otherwise of a model that was used just now
             summary = names["summary"][LLAMA]
             assert (summary["total_requests"], summary["successful_requests"], summary["failed_requests"]) == (1, 1, 0)

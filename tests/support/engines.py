@@ -6,6 +6,7 @@
 import asyncio
 import contextlib
 import itertools
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,16 +27,22 @@ class Engine(FakeEngine):
 
     slow: dict[str, float] = field(default_factory=dict)
     """Path -> seconds before it answers."""
+    bodies: dict[str, Any] = field(default_factory=dict)
+    """Path -> the last JSON that came."""
 
     async def answer(self, request: httpx.Request) -> httpx.Response:
         if (delay := self.slow.get(request.url.path)) is not None:
             self.calls.append(f"{request.method} {request.url.path} begins")
             await asyncio.sleep(delay)
+        if request.content:
+            self.bodies[request.url.path] = json.loads(request.content)
         return await FakeEngine.answer(self, request)
 
     def count(self, path: str) -> int:
         """How often this path was called, whatever its query."""
-        return sum(call.removesuffix(" begins") == call and call.split(" ")[1].split("?")[0] == path for call in self.calls)
+        return sum(
+            call.removesuffix(" begins") == call and call.split(" ")[1].split("?")[0] == path for call in self.calls
+        )
 
     @property
     def orders(self) -> list[str]:

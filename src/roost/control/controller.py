@@ -6,17 +6,18 @@ ready replica serves its queue before the next plan looks.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from roost import clock
 from roost.control.execute import Executor, phrase
 from roost.control.gate import Gate, refusal_for
 from roost.control.loop import Loop
-from roost.control.observe import Sources, observe
+from roost.control.observe import Sources, idle_since, observe
 from roost.control.ports import Owner
 from roost.control.wishes import OrderResult, Wishes
 from roost.core.events import Changed
 from roost.core.plan import Blocked, Plan
-from roost.core.spec import RoostSpec
+from roost.core.spec import ModelSpec, PolicySpec, RoostSpec
 from roost.core.view import FleetView, Goal, Policy, Wish
 from roost.logs import log
 from roost.planner.plan import plan
@@ -69,6 +70,20 @@ class Controller:
     def dry_plan(self) -> Plan:
         """What the next round would do; nothing is done."""
         return plan(self.view(), self._policy)
+
+    def adjust(self, policy: PolicySpec, model: str, spec: ModelSpec) -> None:
+        """Other choices from the next look on; orders, queues and counts go on."""
+        self._policy = replace(self._policy, spec=policy)
+        self._loop.rest_at_most(policy.check_interval)
+        self.gate.lane(model).spec = spec
+        self.nudge()
+
+    def idle_since(self, model: str) -> float | None:
+        """Since when the model has had nothing to do, by the planner's measure; None unless all its replicas are
+        ready and idle. Only reads: safe from any thread."""
+        moments = [idle_since(self._sources, owner) for owner in self._sources.owners[model]]
+        known = [moment for moment in moments if moment is not None]
+        return max(known) if known and len(known) == len(moments) else None
 
     def blocked(self, model: str) -> Blocked | None:
         """Why the model could not move at the last look."""

@@ -78,6 +78,11 @@ class Gate:
         lease.release(now)
         return second
 
+    def passed(self, replica: str, now: float) -> Lease:
+        """A lease for a request that went to its replica without asking here, whatever the replica's state: it
+        counts as traffic, and a drain waits for it."""
+        return Lease(self._seats[replica], True, now)
+
     def replica_changed(self, change: Changed) -> None:
         """Hear of an owner's change: serve the queue when ready; tell those who may not wake it when it went down."""
         seat = self._seats[change.replica]

@@ -45,6 +45,10 @@ class Loop:
         self._running = False
         self._cancel()
 
+    def rest_at_most(self, seconds: float) -> None:
+        """Another longest rest, from the next look on."""
+        self._longest_rest_s = seconds
+
     def nudge(self) -> None:
         """Look soon. Cheap, and as good once as many times."""
         if self._running and not self._faults:

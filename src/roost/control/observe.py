@@ -62,7 +62,7 @@ def _replica(sources: Sources, owner: Owner) -> ReplicaView:
         level=owner.level,
         in_flight=seat.in_flight,
         became_ready_at=owner.became_ready_at,
-        idle_since=_idle_since(sources, owner),
+        idle_since=idle_since(sources, owner),
         last_used_at=_latest(seat.last_granted, seat.last_done),
         last_sleep_at=owner.last_sleep_at,
         last_load_at=owner.last_load_at,
@@ -75,8 +75,9 @@ def _replica(sources: Sources, owner: Owner) -> ReplicaView:
     )
 
 
-def _idle_since(sources: Sources, owner: Owner) -> float | None:
-    """Requests that do not count as traffic neither end nor renew idleness."""
+def idle_since(sources: Sources, owner: Owner) -> float | None:
+    """None while it is not ready or requests run; those that do not count as traffic neither end nor renew idleness.
+    Only reads attributes: safe from any thread."""
     seat = sources.gate.seat(owner.id)
     if owner.state is not State.READY or seat.counting:
         return None

@@ -25,7 +25,7 @@ from roost.host import adoption, watching, work
 from roost.host.keepers.base import Keeper, Start
 from roost.host.output import Output
 from roost.host.steps import Caller
-from roost.host.store import Store
+from roost.host.store import Records
 from roost.logs import log
 from roost.tasks import spawn
 
@@ -45,7 +45,7 @@ class Setup:
     keeper: Keeper
     address: Address
     machine: Machine
-    store: Store
+    store: Records
     output: Output
     cwd: str
     last_byte_at: Callable[[], float | None] = field(default=lambda: None)
@@ -278,7 +278,7 @@ class Replica:
         if self.owned:
             await adoption.recover(self)
         else:
-            await watching.look_at_foreign(self)
+            await watching.look_once(self)
         self._monitor = spawn(watching.monitor(self, self._look), f"monitor {self.id}")
 
     async def close(self, *, leave: bool) -> None:

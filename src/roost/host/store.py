@@ -13,7 +13,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 from roost.core.errors import StateDirInUse
 from roost.core.ids import slug
@@ -33,8 +33,29 @@ def instance_name(name: str | None, config_path: str) -> str:
     return name or slug(config_path.rsplit("/", 1)[-1].removesuffix(".yaml") + " " + config_path)[-40:]
 
 
+class Records(Protocol):
+    """What a replica remembers of its engine for the roost after this one."""
+
+    def write(self, replica: str, record: Mapping[str, Any]) -> None: ...
+    def forget(self, replica: str) -> None: ...
+    def read(self, replica: str) -> dict[str, Any] | None: ...
+
+
+class NoRecords:
+    """Implements `Records` for engines that run elsewhere: no later roost takes them up, so no disk is needed."""
+
+    def write(self, replica: str, record: Mapping[str, Any]) -> None:
+        """Nothing is remembered."""
+
+    def forget(self, replica: str) -> None:
+        """Nothing was remembered."""
+
+    def read(self, replica: str) -> dict[str, Any] | None:
+        return None
+
+
 class Store:
-    """The directory, locked from `lock` to the end of the process or `close`."""
+    """Implements `Records`. The directory, locked from `lock` to the end of the process or `close`."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

@@ -109,6 +109,20 @@ class Traffic:
         self._seconds: deque[_Sums] = deque(maxlen=FINE_S)
         self._minutes: deque[_Sums] = deque(maxlen=HORIZON_S // MINUTE_S)
 
+    def copy(self) -> "Traffic":
+        """As it is now. Cheap: seconds and minutes that are over never change again and are shared."""
+        made = Traffic()
+        made.last_request_at = self.last_request_at
+        made._total.include(self._total)
+        made._seconds.extend(self._seconds)
+        made._minutes.extend(self._minutes)
+        for parts in (made._seconds, made._minutes):
+            if parts:
+                running = _Sums(parts[-1].at)
+                running.include(parts[-1])
+                parts[-1] = running
+        return made
+
     def add(
         self, now: float, how: Ended, took_s: float, ttft_s: float | None = None, tokens: tuple[int, int] = (0, 0)
     ) -> None:

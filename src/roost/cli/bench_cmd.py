@@ -1,35 +1,39 @@
 """`roost bench`: load on a running roost, or on any OpenAI-compatible server, and what it did to the answers.
 
-Owns options, table and exit status; measuring is `loadgen`'s. Ctrl-C shows what was measured so far.
+Owns options and exit status; plans are `bench_plan`'s, measuring is `loadgen`'s. Ctrl-C shows what was measured so far.
 """
 
 import asyncio
 import json
 import signal
 import sys
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich import box
 from rich.console import Console
-from rich.status import Status
-from rich.table import Table
+from rich.live import Live
 
+from roost import __version__
+from roost.cli import bench_plan, bench_plot, bench_show, bench_tmux
+from roost.cli.bench_plan import Asked
 from roost.core.spec import Task
 from roost.core.units import parse_duration
-from roost.loadgen.ask import TASKS, Failed, models
-from roost.loadgen.plan import LoadPlan, PlanError, Target, server
-from roost.loadgen.report import Figures, Report, Sample
-from roost.loadgen.run import run
-from roost.loadgen.stats import Summary
+from roost.loadgen.ask import Failed, models
+from roost.loadgen.plan import LoadPlan, PlanError, server
+from roost.loadgen.report import Report
+from roost.loadgen.run import Watch, how, run
+from roost.loadgen.sleeping import Sleeps
+from roost.loadgen.traces import Cut
 from roost.loadgen.wire import Broken, Client
+from roost.tasks import spawn
 
-_DEFAULT_CONCURRENCY = 8
-_DEFAULT_DURATION_S = 30.0
-_SHOW_EVERY = 50
+_SHOW_S = 0.5
+_LINE_S = 5.0
 _INTERRUPTED = 130
+_PAIR = 2
 
 
 def _seconds(text: str) -> float:
@@ -42,64 +46,132 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+@dataclass(frozen=True, slots=True)
+class _Out:
+    """Where the result goes besides the table."""
+
+    json_to: str | None
+    plot: Path | None
+
+
 def bench(
-    url: Annotated[str, typer.Option(help="Address of the server.")] = "http://127.0.0.1:8080",
+    config: Annotated[Path | None, typer.Option(help="Load every model of this config, side by side.")] = None,
+    url: Annotated[
+        str | None, typer.Option(help="Address of the server (default: the config's, else port 8080).")
+    ] = None,
     model: Annotated[list[str] | None, typer.Option(help="Model, or MODEL=WEIGHT; repeat for several.")] = None,
-    rate: Annotated[float | None, typer.Option(help="Open loop: requests a second (Poisson).")] = None,
     concurrency: Annotated[int | None, typer.Option(help="Closed loop: requests at once (default 8).")] = None,
+    rate: Annotated[float | None, typer.Option(help="Open loop: requests a second (Poisson).")] = None,
+    fixed_rate: Annotated[float | None, typer.Option(help="Open loop: requests a second, evenly spaced.")] = None,
+    ramp: Annotated[
+        int | None, typer.Option(help="0 to this many requests a second and back, 1 more each second.")
+    ] = None,
+    trace: Annotated[
+        Path | None, typer.Option(help="Replay a trace (.csv, .csv.gz); see docs/benchmarking.md.")
+    ] = None,
+    trace_from: Annotated[float, typer.Option(parser=_seconds, help="Begin the trace here.")] = "0s",  # type: ignore[assignment]
+    trace_for: Annotated[float | None, typer.Option(parser=_seconds, help="Take so much of the trace.")] = None,
+    speed_up: Annotated[float, typer.Option(help="Replay so many times as fast.")] = 1.0,
+    keep: Annotated[float, typer.Option(help="Keep each arrival of the trace with this probability.")] = 1.0,
+    stagger: Annotated[float, typer.Option(parser=_seconds, help="Between the starts of two models.")] = "0s",  # type: ignore[assignment]
     duration: Annotated[float | None, typer.Option(parser=_seconds, help="How long to send (default 30s).")] = None,
-    requests: Annotated[int | None, typer.Option(help="How many to send.")] = None,
+    requests: Annotated[int | None, typer.Option(help="How many to send (with --config to each model).")] = None,
     stream: Annotated[bool, typer.Option(help="Streamed answers; TTFT, ITL and TPOT need them.")] = True,
     max_tokens: Annotated[int, typer.Option(help="Tokens per answer.")] = 64,
-    prompt_words: Annotated[int, typer.Option(help="Words per prompt.")] = 32,
+    prompts: Annotated[Path | None, typer.Option(help="Prompts, one a line, or JSON lines.")] = None,
+    prompt_words: Annotated[int, typer.Option(help="Words per made prompt.")] = 32,
     warm_up: Annotated[int, typer.Option(help="Requests to each model before, not counted.")] = 1,
     timeout: Annotated[float, typer.Option(parser=_seconds, help="Longest wait for one answer.")] = "10m",  # type: ignore[assignment]
     seed: Annotated[int, typer.Option(help="Of arrival times and prompts.")] = 0,
     api_key: Annotated[str | None, typer.Option(envvar="ROOST_API_KEY", help="Sent as a Bearer token.")] = None,
+    tmux: Annotated[bool, typer.Option("--tmux", help="With --config: a tmux session for each model.")] = False,
     json_to: Annotated[
         str | None, typer.Option("--json", help="Also write the report to a file; - for stdout.")
     ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Also draw a picture: FILE.png or FILE.svg.")] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None, typer.Option(help="Compare two reports; nothing is sent.", metavar="A.json B.json")
+    ] = None,
 ) -> None:
-    """Send load and measure: TTFT, ITL, latency and throughput per model."""
-    if concurrency is None and rate is None:
-        concurrency = _DEFAULT_CONCURRENCY
-    if duration is None and requests is None:
-        duration = _DEFAULT_DURATION_S
-    plan = LoadPlan(
+    """Send load and measure: TTFT, ITL, latency and throughput per model, and who slept meanwhile."""
+    asked = Asked(
+        config=config,
         url=url,
-        targets=(),
+        models=tuple(model or ()),
         concurrency=concurrency,
         rate=rate,
+        fixed_rate=fixed_rate,
+        ramp=ramp,
+        trace=trace,
+        cut=Cut(from_s=trace_from, for_s=trace_for, speed_up=speed_up, keep=keep, seed=seed),
+        stagger_s=stagger,
         duration_s=duration,
         requests=requests,
         stream=stream,
         max_tokens=max_tokens,
+        prompts=prompts,
         prompt_words=prompt_words,
         warm_up=warm_up,
-        api_key=api_key,
         timeout_s=timeout,
         seed=seed,
+        api_key=api_key,
     )
-    raise typer.Exit(_bench(plan, model or [], json_to))
-
-
-def _bench(plan: LoadPlan, names: list[str], json_to: str | None) -> int:
-    """Exit status: 0 measured, 1 nothing was answered, 2 cannot begin, 130 interrupted."""
     # The table goes where JSON does not, so that a pipe gets JSON alone.
     console = Console(stderr=json_to == "-")
     try:
-        report = asyncio.run(_measure(plan, names, console))
-    except (PlanError, Broken, Failed, TimeoutError) as error:
-        console.print(f"[red]Cannot measure {plan.url}:[/] {error or 'it did not answer'}", highlight=False)
-        return 2
-    console.print(table(report), *([_remark(report)] if _remark(report) else []))
-    _write(report, json_to)
+        status = _compare(compare, console) if compare else _bench(asked, _Out(json_to, plot), tmux, console)
+    except PlanError as error:
+        console.print(str(error), style="red", highlight=False, markup=False)
+        status = 2
+    raise typer.Exit(status)
+
+
+def _bench(asked: Asked, out: _Out, tmux: bool, console: Console) -> int:
+    """Exit status: 0 measured, 1 nothing was answered, 2 cannot begin, 130 interrupted."""
+    if out.plot is not None:
+        bench_plot.check(out.plot)
+    if not (asked.cut.speed_up > 0 and 0 < asked.cut.keep <= 1):
+        raise PlanError("--speed-up must be above 0, and --keep above 0 and at most 1.")
+    if tmux:
+        return _in_tmux(asked)
+    try:
+        report, sleeps = asyncio.run(_measure(asked, console))
+    except (Broken, Failed, TimeoutError) as error:
+        raise PlanError(
+            f"Cannot measure {asked.url or bench_plan.DEFAULT_URL}: {error or 'it did not answer'}"
+        ) from None
+    console.print(bench_show.table(report))
+    if said := bench_show.remark(report):
+        console.print(said, highlight=False, markup=False)
+    _write(report, sleeps, out)
     if report.interrupted:
         return _INTERRUPTED
     return 0 if report.total.answered else 1
 
 
-async def _measure(plan: LoadPlan, names: list[str], console: Console) -> Report:
+def _in_tmux(asked: Asked) -> int:
+    if asked.config is None:
+        raise PlanError("--tmux goes with --config: it makes a session for each model of it.")
+    spec = bench_plan.read_config(asked.config)
+    names = [target.name for target in bench_plan.config_targets(asked, spec)]
+    return bench_tmux.in_sessions(spec, names, _without(sys.argv[1:], flags=("--tmux",), options=("--model",)))
+
+
+def _without(words: Sequence[str], *, flags: Sequence[str], options: Sequence[str]) -> list[str]:
+    """The command line without these flags, and without these options and their values."""
+    kept, skip = [], False
+    for word in words:
+        if skip or word in flags or word.startswith(tuple(f"{option}=" for option in options)):
+            skip = False
+        elif word in options:
+            skip = True
+        else:
+            kept.append(word)
+    return kept
+
+
+async def _measure(asked: Asked, console: Console) -> tuple[Report, Sleeps]:
+    plans, shown = await _plans(asked)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -107,44 +179,45 @@ async def _measure(plan: LoadPlan, names: list[str], console: Console) -> Report
         stop.set()
         loop.remove_signal_handler(signal.SIGINT)  # a second Ctrl-C ends at once
 
-    plan = replace(plan, targets=await _targets(plan, names))
     loop.add_signal_handler(signal.SIGINT, interrupted)
-    with console.status("sending") as status:
-        return await run(plan, stop=stop, heard=_counter(status))
+    watch = Watch()
+    key = plans[0].api_key
+    async with Sleeps(plans[0].url if "://" in plans[0].url else f"http://{plans[0].url}", key) as sleeps:
+        showing = spawn(_show(watch, plans, sleeps, console), "show")
+        try:
+            report = await run(*plans, stop=stop, watch=watch)
+        finally:
+            showing.cancel()
+            await asyncio.wait([showing])
+        report = _with_sleeps(report, sleeps)
+    return replace(report, plan={"version": __version__, **bench_plan.facts(shown)}), sleeps
 
 
-def _counter(status: Status) -> Any:
-    counts = {"answered": 0, "failed": 0}
-
-    def heard(sample: Sample) -> None:
-        counts["failed" if sample.error else "answered"] += 1
-        if sum(counts.values()) % _SHOW_EVERY == 0:
-            status.update(f"sending: {counts['answered']} answered, {counts['failed']} failed")
-
-    return heard
-
-
-async def _targets(plan: LoadPlan, names: list[str]) -> tuple[Target, ...]:
-    """The models named, else all listed ones that generate; tasks as the server tells them."""
-    client = Client(server(plan.url), plan.api_key)
+async def _plans(asked: Asked) -> tuple[tuple[LoadPlan, ...], Asked]:
+    """The plans, and the options with what the config added. PlanError, Broken or Failed if the server is not there."""
+    if asked.config is not None:
+        spec = bench_plan.read_config(asked.config)
+        asked = bench_plan.with_config(asked, spec)
+        await _listed(asked)
+        return bench_plan.plans(asked, bench_plan.config_targets(asked, spec), side_by_side=True), asked
     try:
-        listed = {str(entry.get("id")): _task(entry) for entry in await models(client)}
+        listed = await _listed(asked)
     except Failed:
-        if not names:
+        if not asked.models:
             raise
         listed = {}
+    targets = bench_plan.named_targets(asked.models, listed)
+    if not targets:
+        raise PlanError("There is no model to send to. Name one with --model.")
+    return bench_plan.plans(asked, targets, side_by_side=False), asked
+
+
+async def _listed(asked: Asked) -> dict[str, Task]:
+    client = Client(server(asked.url or bench_plan.DEFAULT_URL), asked.api_key)
+    try:
+        return {str(entry.get("id")): _task(entry) for entry in await models(client)}
     finally:
         client.close()
-    if not names:
-        return tuple(Target(name=name) for name, task in listed.items() if task is Task.GENERATE)
-    weights = dict(_weighted(name, listed) for name in names)
-    targets = [
-        Target(name=name, weight=weight, task=listed.get(name, Task.GENERATE)) for name, weight in weights.items()
-    ]
-    unfit = [target.name for target in targets if target.task not in TASKS]
-    if unfit:
-        raise PlanError(f"{', '.join(unfit)}: bench can send to models that generate, embed or rerank.")
-    return tuple(targets)
 
 
 def _task(entry: dict[str, Any]) -> Task:
@@ -152,68 +225,64 @@ def _task(entry: dict[str, Any]) -> Task:
     return Task(told) if told in list(Task) else Task.GENERATE
 
 
-def _weighted(text: str, listed: dict[str, Task]) -> tuple[str, float]:
-    """`a=3` is model a with weight 3, unless a model is really called so."""
-    name, mark, weight = text.rpartition("=")
-    if text in listed or not mark:
-        return text, 1.0
-    try:
-        return name, float(weight)
-    except ValueError:
-        return text, 1.0
+async def _show(watch: Watch, plans: Sequence[LoadPlan], sleeps: Sleeps, console: Console) -> None:
+    """The table so far on a terminal, a line now and then elsewhere."""
+    about = how(plans)
+    if not console.is_terminal:
+        while True:
+            await asyncio.sleep(_LINE_S)
+            if watch.tally is not None:
+                console.print(bench_show.line(watch.tally.report(about)), highlight=False, markup=False)
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        while True:
+            await asyncio.sleep(_SHOW_S)
+            if watch.tally is not None:
+                live.update(bench_show.table(_with_sleeps(watch.tally.report(about), sleeps)), refresh=True)
 
 
-def _write(report: Report, json_to: str | None) -> None:
-    if json_to is None:
+def _with_sleeps(report: Report, sleeps: Sleeps) -> Report:
+    if not sleeps.known:
+        return report
+    ended = report.began_at + report.duration_s
+    told = {
+        name: replace(
+            figures, asleep_s=sleeps.asleep_s(name, report.began_at, ended), wakes_met=sleeps.wakes.get(name, 0)
+        )
+        for name, figures in report.models.items()
+    }
+    return replace(report, models=told)
+
+
+def _write(report: Report, sleeps: Sleeps, out: _Out) -> None:
+    if out.plot is not None:
+        try:
+            bench_plot.draw(report, sleeps.spells, out.plot)
+        except OSError as error:
+            raise PlanError(f"{out.plot} cannot be written: {error.strerror or error}.") from None
+    if out.json_to is None:
         return
     text = json.dumps(report.to_dict(), indent=2) + "\n"
-    if json_to == "-":
+    if out.json_to == "-":
         sys.stdout.write(text)
-    else:
-        Path(json_to).write_text(text)
+        return
+    try:
+        Path(out.json_to).write_text(text)
+    except OSError as error:
+        raise PlanError(f"{out.json_to} cannot be written: {error.strerror or error}.") from None
 
 
-def table(report: Report) -> Table:
-    """One row a model, and one for all where there are several."""
-    how = "streamed" if report.stream else "whole"
-    result = Table(
-        title=f"{report.url}: {report.load}, {how} answers, {report.duration_s:.1f} s",
-        caption="times in ms: p50/p99",
-        title_justify="left",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-    )
-    result.add_column("model")
-    for name in ("ok", "errors", "req/s", "tok/s", "TTFT", "ITL", "TPOT", "e2e"):
-        result.add_column(name, justify="right")
-    for name, figures in report.models.items():
-        result.add_row(name, *_cells(figures))
-    if len(report.models) > 1:
-        result.add_row("all", *_cells(report.total), style="bold")
-    return result
+def _compare(paths: tuple[Path, Path], console: Console) -> int:
+    reports = [_report(path) for path in paths]
+    assert len(reports) == _PAIR
+    console.print(bench_show.comparison(reports[0], reports[1], (paths[0].name, paths[1].name)))
+    return 0
 
 
-def _cells(figures: Figures) -> tuple[str, ...]:
-    tokens = "-" if figures.tokens_per_s is None else f"{figures.tokens_per_s:.0f}"
-    times = (figures.ttft_s, figures.itl_s, figures.tpot_s, figures.e2e_s)
-    failed = str(figures.requests - figures.answered)
-    return (str(figures.answered), failed, f"{figures.requests_per_s:.1f}", tokens, *map(_times, times))
-
-
-def _times(summary: Summary | None) -> str:
-    return "-" if summary is None else f"{_milliseconds(summary.p50)}/{_milliseconds(summary.p99)}"
-
-
-def _milliseconds(seconds: float) -> str:
-    """Three figures or so: the table fits 80 columns."""
-    return f"{seconds * 1000:.{0 if seconds >= 0.1 else 1}f}"
-
-
-def _remark(report: Report) -> str:
-    errors = ", ".join(f"{kind}: {count}" for kind, count in report.total.errors.items())
-    lines = [f"errors: {errors}"] if errors else []
-    if report.interrupted:
-        lines.append(f"interrupted; {report.cut} requests were under way and are not counted")
-    return "\n".join(lines)
+def _report(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise PlanError(f"{path} cannot be read as a report: {getattr(error, 'strerror', None) or error}.") from None
+    if not isinstance(value, dict):
+        raise PlanError(f"{path} is no report of roost bench --json.")
+    return value

@@ -11,7 +11,8 @@ from typing import Any
 
 from roost import clock
 from roost.core.spec import Task
-from roost.loadgen.plan import LoadPlan, Target
+from roost.loadgen.plan import LoadPlan, Prompt, Target
+from roost.loadgen.prompts import as_text
 from roost.loadgen.report import Sample
 from roost.loadgen.wire import Answer, Broken, Client
 
@@ -31,16 +32,17 @@ class Failed(Exception):
     """The answer came and is an error; the text is the sample's `error`."""
 
 
-def body(plan: LoadPlan, target: Target, prompt: str) -> bytes:
-    """The request's JSON."""
+def body(plan: LoadPlan, target: Target, prompt: Prompt, max_tokens: int | None = None) -> bytes:
+    """The request's JSON. `max_tokens`: of this request alone."""
     match target.task:
         case Task.EMBED:
-            content: dict[str, Any] = {"model": target.name, "input": prompt}
+            content: dict[str, Any] = {"model": target.name, "input": as_text(prompt)}
         case Task.RERANK:
-            content = {"model": target.name, "query": prompt, "documents": [prompt, "something else"]}
+            query = as_text(prompt)
+            content = {"model": target.name, "query": query, "documents": [query, "something else"]}
         case _:
-            message = {"role": "user", "content": prompt}
-            content = {"model": target.name, "messages": [message], "max_tokens": plan.max_tokens}
+            messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+            content = {"model": target.name, "messages": messages, "max_tokens": max_tokens or plan.max_tokens}
             if plan.stream:
                 content |= {"stream": True, "stream_options": {"include_usage": True}}
     return json.dumps(content).encode()
@@ -111,14 +113,14 @@ def _has_token(value: Mapping[str, Any]) -> bool:
     return any(delta.get(key) for delta in deltas for key in _CARRIERS)
 
 
-async def ask(client: Client, plan: LoadPlan, target: Target, prompt: str) -> Sample:
+async def ask(client: Client, plan: LoadPlan, target: Target, prompt: Prompt, max_tokens: int | None = None) -> Sample:
     """Send one request and read all of its answer. Never raises for what the server does."""
     began = clock.now()
     reading = Reading()
     error: str | None = None
     try:
         async with asyncio.timeout(plan.timeout_s):
-            answer = await client.send("POST", _PATHS[target.task], body(plan, target, prompt))
+            answer = await client.send("POST", _PATHS[target.task], body(plan, target, prompt, max_tokens))
             try:
                 await _read(answer, reading)
             finally:

@@ -4,10 +4,15 @@ Pure values and their check. Made by the CLI or a test, performed by `run`.
 """
 
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from roost.core.errors import RoostError
 from roost.core.spec import Task
+from roost.loadgen.arrivals import Arrivals, Closed, Ramp, Replay, ends
+
+Prompt = str | tuple[dict[str, Any], ...]
+"""A text, or the messages of a chat."""
 
 
 class PlanError(RoostError):
@@ -54,18 +59,20 @@ def server(url: str) -> Server:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadPlan:
-    """One measurement. Exactly one of `concurrency` (closed loop: so many at once, each after the last) and `rate`
-    (open loop: requests a second, Poisson); at least one end: `duration_s` or `requests`."""
+    """One stream of requests. Arrivals without an end of their own need one: `duration_s` or `requests`. Several plans
+    may be carried out together, such as one for each model."""
 
     url: str
     targets: tuple[Target, ...]
-    concurrency: int | None = None
-    rate: float | None = None
+    arrivals: Arrivals
+    begins_after_s: float = 0.0
     duration_s: float | None = None
     requests: int | None = None
     stream: bool = True
     max_tokens: int = 64
     prompt_words: int = 32
+    prompts: tuple[Prompt, ...] = ()
+    """In turn; made of `prompt_words` words each when there are none."""
     warm_up: int = 0
     """Requests to each model before the measurement, not counted."""
     api_key: str | None = None
@@ -81,13 +88,10 @@ class LoadPlan:
         server(self.url)
         if not self.targets:
             raise PlanError("There is no model to send to. Name one with --model.")
-        if (self.concurrency is None) == (self.rate is None):
-            raise PlanError("Give either a concurrency or a rate, not both and not neither.")
-        if self.duration_s is None and self.requests is None:
+        if self.duration_s is None and self.requests is None and not ends(self.arrivals):
             raise PlanError("Give a duration or a number of requests; the measurement would not end.")
         for name, value in (
-            ("concurrency", self.concurrency),
-            ("rate", self.rate),
+            ("concurrency, rate or peak", _pace(self.arrivals)),
             ("duration", self.duration_s),
             ("requests", self.requests),
             ("max_tokens", self.max_tokens),
@@ -97,3 +101,15 @@ class LoadPlan:
         ):
             if value is not None and value <= 0:
                 raise PlanError(f"{name} must be above 0, not {value}.")
+
+
+def _pace(arrivals: Arrivals) -> float | None:
+    match arrivals:
+        case Replay():
+            return None
+        case Ramp(peak=peak):
+            return peak
+        case Closed(concurrency=concurrency):
+            return concurrency
+        case _:
+            return arrivals.rate

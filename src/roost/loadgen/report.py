@@ -3,11 +3,14 @@
 Pure. `Tally.add` is called for each finished request by `run`; the report is shown by the CLI.
 """
 
+import random
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from roost.loadgen.stats import Reservoir, Summary
+
+POINTS_MAX = 20_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +53,20 @@ class Figures:
     itl_s: Summary | None
     tpot_s: Summary | None
     e2e_s: Summary | None
+    asleep_s: float | None = None
+    """How long of the measurement the model was asleep or not running; None where the server does not tell."""
+    wakes_met: int | None = None
+    """Loads and wakes that requests of the measurement had to wait for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class How:
+    """What was sent, to whom, as a reader wants it."""
+
+    url: str
+    load: str
+    """`8 at once` or `20 requests/s`."""
+    stream: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,10 +84,17 @@ class Report:
     interrupted: bool
     models: dict[str, Figures]
     total: Figures
+    began_at: float = 0.0
+    """Monotonic seconds."""
+    points: tuple[Sample, ...] = ()
+    """An even choice of the samples, without their gaps, for plots."""
+    plan: dict[str, Any] = field(default_factory=dict)
+    """Options, seed and version that it was made with."""
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, with the fields' own names."""
-        return asdict(self)
+        """JSON-ready, with the fields' own names; without the points."""
+        facts = asdict(replace(self, points=()))
+        return {name: value for name, value in facts.items() if name not in ("points", "began_at")}
 
 
 @dataclass(slots=True)
@@ -129,6 +153,8 @@ class Tally:
         self._total = _Sums()
         self._began: float | None = None
         self._ended = 0.0
+        self._random = random.Random(0)
+        self._points: list[Sample] = []
 
     @property
     def requests(self) -> int:
@@ -139,16 +165,27 @@ class Tally:
         self._total.add(sample)
         self._began = sample.started_at if self._began is None else min(self._began, sample.started_at)
         self._ended = max(self._ended, sample.ended_at)
+        self._keep(replace(sample, gaps=()))
 
-    def report(self, *, url: str, load: str, stream: bool, cut: int, interrupted: bool) -> Report:
+    def _keep(self, point: Sample) -> None:
+        """An even choice of all so far (Vitter's R)."""
+        if len(self._points) < POINTS_MAX:
+            self._points.append(point)
+        elif (place := self._random.randrange(self._total.requests)) < POINTS_MAX:
+            self._points[place] = point
+
+    def report(self, how: How, *, cut: int = 0, interrupted: bool = False) -> Report:
+        """All so far."""
         duration_s = self._ended - self._began if self._began is not None else 0.0
         return Report(
-            url=url,
-            load=load,
-            stream=stream,
+            url=how.url,
+            load=how.load,
+            stream=how.stream,
             duration_s=duration_s,
             cut=cut,
             interrupted=interrupted,
             models={name: sums.figures(duration_s) for name, sums in self._models.items()},
             total=self._total.figures(duration_s),
+            began_at=self._began or 0.0,
+            points=tuple(sorted(self._points, key=lambda point: point.started_at)),
         )

@@ -1,99 +1,124 @@
-"""Carries out a plan: closed loop or open loop, until its end or until told to stop.
+"""Carries out plans, one or several together, until their end or until told to stop.
 
 Owns the tasks. Arrival times, models and prompts follow from the plan's seed alone. Called by the CLI and benchmarks.
 """
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from roost import clock
+from roost.loadgen.arrivals import Closed, Moment, Open, moments
 from roost.loadgen.ask import ask
 from roost.loadgen.plan import LoadPlan, Target, server
-from roost.loadgen.report import Report, Sample, Tally
+from roost.loadgen.prompts import Prompts
+from roost.loadgen.report import How, Report, Sample, Tally
 from roost.loadgen.wire import CANNOT_CONNECT, Client
 from roost.tasks import spawn
 
-_TEXT = "the of and to in is that for it as was with be by on not he his but at are this have from or had an"
-_WORDS = _TEXT.split()
 _NOBODY_THERE_S = 0.1
 """A closed loop would else try a dead address as fast as the machine can."""
 
 
-async def run(
-    plan: LoadPlan, *, stop: asyncio.Event | None = None, heard: Callable[[Sample], None] | None = None
-) -> Report:
-    """Measure. When `stop` is set, what runs is cut and the report says so; `heard` gets each counted sample.
-    Raises PlanError on a plan that makes no sense."""
-    plan.check()
-    client = Client(server(plan.url), plan.api_key)
+@dataclass(slots=True)
+class Watch:
+    """Who follows a measurement: `heard` gets each counted sample; `tally` is there once it began."""
+
+    heard: Callable[[Sample], None] = field(default=lambda sample: None)
+    tally: Tally | None = None
+
+
+async def run(*plans: LoadPlan, stop: asyncio.Event | None = None, watch: Watch | None = None) -> Report:
+    """Measure all plans together. When `stop` is set, what runs is cut and the report says so. Raises PlanError on a
+    plan that makes no sense."""
+    for plan in plans:
+        plan.check()
+    targets = dict.fromkeys(target.name for plan in plans for target in plan.targets)
+    tally = Tally(tuple(targets))
+    watch = watch or Watch()
+    watch.tally = tally
+    measured = [_Measurement(plan, Client(server(plan.url), plan.api_key), tally, watch.heard) for plan in plans]
     try:
-        return await _Measurement(plan, client, heard).carry_out(stop or asyncio.Event())
+        cut = await _carry_out(measured, stop or asyncio.Event())
     finally:
-        client.close()
+        for one in measured:
+            one.client.close()
+    interrupted = stop is not None and stop.is_set()
+    return tally.report(how(plans), cut=cut, interrupted=interrupted)
 
 
-class _Measurement:
-    def __init__(self, plan: LoadPlan, client: Client, heard: Callable[[Sample], None] | None) -> None:
-        self._plan, self._client, self._heard = plan, client, heard
-        self._tally = Tally(tuple(target.name for target in plan.targets))
-        self._random = random.Random(plan.seed)
-        self._sent = 0
-        self._in_flight: set[asyncio.Task[None]] = set()
-        self._ends_at = float("inf")
+def how(plans: Sequence[LoadPlan]) -> How:
+    """What the plans say to a reader of their report."""
+    loads = dict.fromkeys(str(plan.arrivals) for plan in plans)
+    load = " and ".join(loads) if len(loads) <= 2 else f"{len(loads)} different loads"
+    each = " to each model" if len(plans) > 1 and len(loads) == 1 else ""
+    return How(url=plans[0].url, load=load + each, stream=plans[0].stream)
 
-    async def carry_out(self, stop: asyncio.Event) -> Report:
-        work = spawn(self._work(), "load")
-        stopping = spawn(stop.wait(), "stop")
-        try:
-            await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            cut = await self._cut(work)
-        finally:
-            stopping.cancel()
-            work.cancel()
-        plan = self._plan
-        load = f"{plan.concurrency} at once" if plan.concurrency is not None else f"{plan.rate:g} requests/s"
-        return self._tally.report(url=plan.url, load=load, stream=plan.stream, cut=cut, interrupted=stop.is_set())
 
-    async def _cut(self, work: "asyncio.Task[None]") -> int:
-        """End what still runs; how many requests that were. An error of our own is raised here."""
+async def _carry_out(measured: "Sequence[_Measurement]", stop: asyncio.Event) -> int:
+    """Until all are done or are to stop; how many requests were cut. An error of our own is raised here."""
+    work = spawn(_all(measured), "load")
+    stopping = spawn(stop.wait(), "stop")
+    try:
+        await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if work.done():
             work.result()
-        cut = sum(not task.done() for task in self._in_flight)
-        left = {work, *self._in_flight}
+        cut = sum(not task.done() for one in measured for task in one.in_flight)
+        left = {work, *(task for one in measured for task in one.in_flight)}
         for task in left:
             task.cancel()
         await asyncio.wait(left)
         return cut
+    finally:
+        stopping.cancel()
+        work.cancel()
 
-    async def _work(self) -> None:
-        await self._warm_up()
-        if self._plan.duration_s is not None:
-            self._ends_at = clock.now() + self._plan.duration_s
-        if self._plan.rate is not None:
-            await self._open_loop(self._plan.rate)
-        else:
-            await self._closed_loop(self._plan.concurrency or 1)
 
-    async def _warm_up(self) -> None:
+async def _all(measured: "Sequence[_Measurement]") -> None:
+    """Warm-ups first, so that no model is measured while another one is still being brought up for it."""
+    await asyncio.gather(*(one.warm_up() for one in measured))
+    await asyncio.gather(*(one.work() for one in measured))
+
+
+class _Measurement:
+    """One plan under way."""
+
+    def __init__(self, plan: LoadPlan, client: Client, tally: Tally, heard: Callable[[Sample], None]) -> None:
+        self._plan, self.client, self._heard = plan, client, heard
+        self._tally = tally
+        names = " ".join(target.name for target in plan.targets)
+        self._random = random.Random(f"{plan.seed} {names}")
+        self._prompts = Prompts(plan.prompts, plan.prompt_words, self._random)
+        self._sent = 0
+        self.in_flight: set[asyncio.Task[None]] = set()
+        self._ends_at = float("inf")
+
+    async def warm_up(self) -> None:
         for target in self._plan.targets:
             for _ in range(self._plan.warm_up):
-                await ask(self._client, self._plan, target, self._prompt())
+                await ask(self.client, self._plan, target, self._prompts.next(None))
 
-    def _next(self) -> tuple[Target, str] | None:
-        """Model and prompt of the next request; None when the plan is fulfilled."""
+    async def work(self) -> None:
+        plan = self._plan
+        if plan.begins_after_s:
+            await asyncio.sleep(plan.begins_after_s)
+        if plan.duration_s is not None:
+            self._ends_at = clock.now() + plan.duration_s
+        if isinstance(plan.arrivals, Closed):
+            await self._closed_loop(plan.arrivals.concurrency)
+        else:
+            await self._open_loop(plan.arrivals)
+
+    def _next(self) -> Target | None:
+        """The model of the next request; None when the plan is fulfilled."""
         plan = self._plan
         if (plan.requests is not None and self._sent >= plan.requests) or clock.now() >= self._ends_at:
             return None
         self._sent += 1
         (target,) = self._random.choices(plan.targets, [target.weight for target in plan.targets])
-        return target, self._prompt()
-
-    def _prompt(self) -> str:
-        """Words that no request before had in this order, so that no prefix cache answers for the engine."""
-        number = self._random.getrandbits(32)
-        return " ".join((f"{number:08x}", *self._random.choices(_WORDS, k=self._plan.prompt_words - 1)))
+        return target
 
     async def _closed_loop(self, concurrency: int) -> None:
         for index in range(concurrency):
@@ -101,40 +126,40 @@ class _Measurement:
         await self._all_done()
 
     async def _worker(self) -> None:
-        while (request := self._next()) is not None:
-            sample = await ask(self._client, self._plan, *request)
+        while (target := self._next()) is not None:
+            sample = await ask(self.client, self._plan, target, self._prompts.next(None))
             self._count(sample)
             if sample.error == CANNOT_CONNECT:
                 await asyncio.sleep(_NOBODY_THERE_S)
 
-    async def _open_loop(self, rate: float) -> None:
-        at = clock.now()
-        while True:
-            at += self._random.expovariate(rate)
+    async def _open_loop(self, arrivals: Open) -> None:
+        began = clock.now()
+        for moment in moments(arrivals, self._random):
+            at = began + moment.at_s
             await asyncio.sleep(min(at, self._ends_at) - clock.now())
-            request = self._next()
-            if request is None:
+            target = self._next()
+            if target is None:
                 break
-            if len(self._in_flight) < self._plan.max_in_flight:
-                self._start(self._one(*request), "request")
+            if len(self.in_flight) < self._plan.max_in_flight:
+                self._start(self._one(target, moment), "request")
             else:
                 now = clock.now()
-                self._count(Sample(model=request[0].name, started_at=now, ended_at=now, error="not sent"))
+                self._count(Sample(model=target.name, started_at=now, ended_at=now, error="not sent"))
         await self._all_done()
 
-    async def _one(self, target: Target, prompt: str) -> None:
-        self._count(await ask(self._client, self._plan, target, prompt))
+    async def _one(self, target: Target, moment: Moment) -> None:
+        prompt = self._prompts.next(moment.prompt_words)
+        self._count(await ask(self.client, self._plan, target, prompt, moment.max_tokens))
 
     def _start(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = spawn(work, name)
-        self._in_flight.add(task)
-        task.add_done_callback(self._in_flight.discard)
+        self.in_flight.add(task)
+        task.add_done_callback(self.in_flight.discard)
 
     async def _all_done(self) -> None:
-        while self._in_flight:
-            await asyncio.wait(self._in_flight)
+        while self.in_flight:
+            await asyncio.wait(self.in_flight)
 
     def _count(self, sample: Sample) -> None:
         self._tally.add(sample)
-        if self._heard is not None:
-            self._heard(sample)
+        self._heard(sample)

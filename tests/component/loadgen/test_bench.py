@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from roost.core.spec import Task
+from roost.loadgen.arrivals import Closed, Poisson
 from roost.loadgen.plan import LoadPlan, Target
 from roost.loadgen.report import Sample
-from roost.loadgen.run import run
+from roost.loadgen.run import Watch, run
 from tests.support.live import live
 from tests.support.sim import SRC, Sim, sim_engine
 
@@ -21,7 +22,7 @@ A = (Target(name="a"),)
 
 
 def _plan(sim: Sim, **fields: Any) -> LoadPlan:
-    plan: dict[str, Any] = {"url": sim.url, "targets": A, "concurrency": 4, "requests": 20, "max_tokens": 5}
+    plan: dict[str, Any] = {"url": sim.url, "targets": A, "arrivals": Closed(4), "requests": 20, "max_tokens": 5}
     return LoadPlan(**{**plan, **fields})
 
 
@@ -45,14 +46,14 @@ async def test_a_closed_loop_sends_exactly_so_many_and_measures_them() -> None:
 @live
 async def test_connections_are_kept() -> None:
     async with sim_engine(model="a") as sim:
-        await run(_plan(sim, concurrency=4, requests=200, stream=False))
+        await run(_plan(sim, arrivals=Closed(4), requests=200, stream=False))
         assert (await sim.stats())["connections"] <= 4 + 1
 
 
 @live
 async def test_an_open_loop_keeps_its_rate_whatever_the_engine_does() -> None:
     async with sim_engine("--first-token-delay", "100ms", model="a") as sim:
-        report = await run(_plan(sim, concurrency=None, rate=200.0, requests=60, max_tokens=1))
+        report = await run(_plan(sim, arrivals=Poisson(200.0), requests=60, max_tokens=1))
     assert report.total.answered == 60
     # One after the other would take 6 s; at 200 a second all are out after about 0.3 s.
     assert report.duration_s < 3
@@ -70,8 +71,8 @@ async def test_an_open_loop_is_bounded() -> None:
             if unsent == 10:
                 stop.set()
 
-        plan = _plan(sim, concurrency=None, rate=2000.0, requests=None, duration_s=60.0, max_in_flight=5)
-        report = await run(plan, stop=stop, heard=heard)
+        plan = _plan(sim, arrivals=Poisson(2000.0), requests=None, duration_s=60.0, max_in_flight=5)
+        report = await run(plan, stop=stop, watch=Watch(heard))
     assert (report.cut, report.interrupted) == (5, True)
     assert report.total.errors == {"not sent": report.total.requests}
 
@@ -100,11 +101,11 @@ async def test_several_models_get_their_shares_and_tasks() -> None:
 async def test_errors_are_counted_by_kind() -> None:
     async with sim_engine("--error-rate", "0.5", model="a") as sim:
         targets = (*A, Target(name="nobody"))
-        report = await run(_plan(sim, targets=targets, requests=40, concurrency=1))
+        report = await run(_plan(sim, targets=targets, requests=40, arrivals=Closed(1)))
     assert set(report.total.errors) == {"HTTP 404", "HTTP 500"}
     assert report.total.answered + sum(report.total.errors.values()) == 40
     async with sim_engine("--crash-mid-stream", "3", model="a") as sim:
-        report = await run(_plan(sim, requests=2, concurrency=1))
+        report = await run(_plan(sim, requests=2, arrivals=Closed(1)))
     # The second meets a port that is closed, or one that closes under it.
     assert report.total.errors.pop("answer broke off") == 1
     assert report.total.errors in ({"cannot connect": 1}, {"no answer": 1})
@@ -129,7 +130,7 @@ async def test_stop_cuts_what_runs_and_reports_what_was() -> None:
             if len(seen) == 5:
                 stop.set()
 
-        report = await run(_plan(sim, requests=None, duration_s=3600.0), stop=stop, heard=heard)
+        report = await run(_plan(sim, requests=None, duration_s=3600.0), stop=stop, watch=Watch(heard))
         await sim.until(running=0)
     assert report.interrupted and report.total.answered >= 5
 
@@ -150,7 +151,7 @@ def test_the_command_says_what_is_wrong_with_its_options(wrong: list[str]) -> No
             process = await _process("--url", sim.url, *wrong)
             said = b"".join(await process.communicate())
             assert process.returncode == 2
-            assert b"write it like" in said or b"not both" in said
+            assert b"write it like" in said or b"exclude each other" in said
 
     main()
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roost.core.spec import Task
+from roost.loadgen.arrivals import Closed
 from roost.loadgen.ask import Failed, Reading, body
 from roost.loadgen.plan import LoadPlan, PlanError, Target, server
 
@@ -22,7 +23,8 @@ STREAM = b"".join(
 
 
 def _plan(**fields: object) -> LoadPlan:
-    plan: dict[str, object] = {"url": "http://h:1", "targets": (Target(name="a"),), "concurrency": 1, "requests": 1}
+    plan: dict[str, object] = {"url": "http://h:1", "targets": (Target(name="a"),), "arrivals": Closed(1)}
+    plan["requests"] = 1
     return LoadPlan(**{**plan, **fields})  # type: ignore[arg-type]
 
 
@@ -78,8 +80,9 @@ def test_bodies_fit_the_task() -> None:
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"concurrency": None}, "either a concurrency or a rate"),
-        ({"rate": 1.0}, "either a concurrency or a rate"),
+        ({"arrivals": Closed(0)}, "must be above 0"),
+        ({"arrivals": Poisson(-1.0)}, "must be above 0"),
+        ({"arrivals": Ramp(0)}, "must be above 0"),
         ({"requests": None}, "would not end"),
         ({"targets": ()}, "no model"),
         ({"duration_s": 0.0}, "duration must be above 0"),

@@ -530,7 +530,8 @@ def test_path_of_the_shell_does_not_matter(tmp_path: Path, monkeypatch: pytest.M
         await stage.replica.recover()
         assert stage.replica.state is State.READY
 
-    after_kill(tmp_path, ready, from_another_shell, replace(VLLM, venv="/opt/v"))
+    (tmp_path / "v" / "bin").mkdir(parents=True)
+    after_kill(tmp_path, ready, from_another_shell, replace(VLLM, venv=str(tmp_path / "v")))
 
 
 def test_sleeping_engine_is_adopted_with_its_level(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def _bench(asked: Asked, out: _Out, tmux: bool, console: Console) -> int:
         raise PlanError(
             f"Cannot measure {asked.url or bench_plan.DEFAULT_URL}: {error or 'it did not answer'}"
         ) from None
-    console.print(bench_show.table(report))
+    console.print(bench_show.table(report, console.width))
     if said := bench_show.remark(report):
         console.print(said, highlight=False, markup=False)
     _write(report, sleeps, out)
@@ -232,12 +232,14 @@ async def _show(watch: Watch, plans: Sequence[LoadPlan], sleeps: Sleeps, console
         while True:
             await asyncio.sleep(_LINE_S)
             if watch.tally is not None:
-                console.print(bench_show.line(watch.tally.report(about)), highlight=False, markup=False)
+                console.print(bench_show.line(watch.tally.report(about)), highlight=False, markup=False, soft_wrap=True)
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
             await asyncio.sleep(_SHOW_S)
             if watch.tally is not None:
-                live.update(bench_show.table(_with_sleeps(watch.tally.report(about), sleeps)), refresh=True)
+                live.update(
+                    bench_show.table(_with_sleeps(watch.tally.report(about), sleeps), console.width), refresh=True
+                )
 
 
 def _with_sleeps(report: Report, sleeps: Sleeps) -> Report:
@@ -246,7 +248,9 @@ def _with_sleeps(report: Report, sleeps: Sleeps) -> Report:
     ended = report.began_at + report.duration_s
     told = {
         name: replace(
-            figures, asleep_s=sleeps.asleep_s(name, report.began_at, ended), wakes_met=sleeps.wakes.get(name, 0)
+            figures,
+            asleep_s=sleeps.asleep_s(name, report.began_at, ended),
+            wakes_met=sleeps.wakes_met(name, report.began_at),
         )
         for name, figures in report.models.items()
     }

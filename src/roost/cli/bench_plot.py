@@ -3,6 +3,7 @@
 Needs matplotlib (extra `plot`), imported only here and only when a picture is wanted. Called by `bench_cmd`.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from roost.loadgen.plan import PlanError
 from roost.loadgen.report import Report, Sample
 
 KINDS = (".png", ".svg", ".pdf")
+_GRAIN_S = 0.01
+"""An arrival is sent a moment after its time; it belongs to the second it was meant for."""
 Spells = Mapping[str, Sequence[tuple[float, float]]]
 """Model -> (from, to) in monotonic seconds."""
 
@@ -50,17 +53,16 @@ def _over_time(
         left, right = max(start - began, 0.0), min(end - began, report.duration_s)
         if right > left:
             axes.axvspan(left, right, color="#4878a8", alpha=0.15, linewidth=0)
-    axes.plot(
-        [p.started_at - began for p in good], [p.ended_at - p.started_at for p in good], ".", ms=3, color="#555555"
-    )
+    axes.plot([p.started_at - began for p in good], [_e2e_ms(p) for p in good], ".", ms=3, color="#555555")
     first = [p for p in good if p.first_token_at is not None]
-    axes.plot([p.started_at - began for p in first], [_ttft(p) for p in first], ".", ms=3, color="#c8553d")
-    axes.plot([p.started_at - began for p in bad], [p.ended_at - p.started_at for p in bad], "x", ms=4, color="black")
+    axes.plot([p.started_at - began for p in first], [_ttft_ms(p) for p in first], ".", ms=3, color="#c8553d")
+    axes.plot([p.started_at - began for p in bad], [_e2e_ms(p) for p in bad], "x", ms=4, color="black")
     axes.set_yscale("log")
     axes.set_xlim(0, max(report.duration_s, 1e-3))
     axes.set_title(name.replace("$", r"\$"), loc="left", fontsize=9)
     axes.set_xlabel("s since the start (shaded: asleep)", fontsize=8)
-    axes.set_ylabel("s", fontsize=8)
+    axes.set_ylabel("ms", fontsize=8)
+    _plain_log(axes.yaxis)
     _rate(axes, points, report)
 
 
@@ -70,18 +72,18 @@ def _rate(axes: Any, points: Sequence[Sample], report: Report) -> None:
         return
     width = max(report.duration_s / 60, 1.0)
     behind = axes.twinx()
-    bins = [index * width for index in range(int(report.duration_s / width) + 2)]
-    weights = [1 / width] * len(points)
-    starts = [point.started_at - report.began_at for point in points]
-    behind.hist(starts, bins=bins, weights=weights, color="#999999", alpha=0.25)
+    counts = Counter(int((point.started_at - report.began_at + _GRAIN_S) / width) for point in points)
+    places = sorted(counts)
+    heights = [counts[place] / width for place in places]
+    behind.bar([place * width for place in places], heights, width, align="edge", color="#999999", alpha=0.25)
     behind.set_ylabel("requests/s", fontsize=8)
 
 
 def _distribution(axes: Any, points: Sequence[Sample]) -> None:
     good = [point for point in points if point.error is None]
     shown = (
-        ("e2e", "#555555", [point.ended_at - point.started_at for point in good]),
-        ("TTFT", "#c8553d", [_ttft(point) for point in good if point.first_token_at is not None]),
+        ("e2e", "#555555", [_e2e_ms(point) for point in good]),
+        ("TTFT", "#c8553d", [_ttft_ms(point) for point in good if point.first_token_at is not None]),
     )
     for label, colour, values in shown:
         if values:
@@ -91,10 +93,24 @@ def _distribution(axes: Any, points: Sequence[Sample]) -> None:
             axes.legend(fontsize=8)
     axes.set_xscale("log")
     axes.set_ylim(0, 1)
-    axes.set_xlabel("s", fontsize=8)
+    axes.set_xlabel("ms", fontsize=8)
+    _plain_log(axes.xaxis)
     axes.set_title("share answered within", loc="left", fontsize=9)
 
 
-def _ttft(point: Sample) -> float:
+def _plain_log(axis: Any) -> None:
+    """1, 2, 5, 10, ... as plain numbers."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(lambda value, place: f"{value:g}")
+    axis.set_minor_locator(NullLocator())
+
+
+def _e2e_ms(point: Sample) -> float:
+    return (point.ended_at - point.started_at) * 1000
+
+
+def _ttft_ms(point: Sample) -> float:
     assert point.first_token_at is not None
-    return point.first_token_at - point.started_at
+    return (point.first_token_at - point.started_at) * 1000

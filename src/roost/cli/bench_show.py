@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich import box
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -15,26 +16,47 @@ from roost.loadgen.plan import PlanError
 from roost.loadgen.report import Figures, Report
 from roost.loadgen.stats import Summary
 
+WIDE = 120
+FIGURES_WIDTH = 88
+"""What the figures take; the rest is the names'."""
 NOTABLE = 1.05
 """A ratio this far from 1, either way, is coloured."""
 
 
-def table(report: Report) -> Table:
-    """One row a model, and one for all where there are several."""
+def table(report: Report, width: int = WIDE) -> RenderableType:
+    """One row a model, and one for all where there are several. Where that would cut the figures, rows are numbered,
+    and names and sleep stand below."""
     how = "streamed" if report.stream else "whole"
-    knows_sleep = any(figures.asleep_s is not None for figures in report.models.values())
+    numbered = max(map(len, report.models), default=0) > width - FIGURES_WIDTH
+    tells_sleep = not numbered and any(figures.asleep_s is not None for figures in report.models.values())
     result = _table(f"{report.url}: {report.load}, {how} answers, {report.duration_s:.1f} s", "times in ms: p50/p99")
-    result.add_column("model")
-    for name in ("ok", "errors", "req/s", "tok/s", "TTFT", "ITL", "TPOT", "e2e"):
-        result.add_column(name, justify="right")
-    if knows_sleep:
-        result.add_column("asleep", justify="right")
-        result.add_column("wakes", justify="right")
-    for name, figures in report.models.items():
-        result.add_row(Text(name), *_cells(figures), *(_slept(figures) if knows_sleep else ()))
+    result.add_column("model", no_wrap=True, overflow="ellipsis")
+    names = (
+        "ok",
+        "errors",
+        "req/s",
+        "tok/s",
+        "TTFT",
+        "ITL",
+        "TPOT",
+        "e2e",
+        *(("asleep", "wakes") if tells_sleep else ()),
+    )
+    for name in names:
+        result.add_column(name, justify="right", no_wrap=True)
+    for number, (name, figures) in enumerate(report.models.items(), 1):
+        slept = _slept(figures) if tells_sleep else ()
+        result.add_row(Text(f"#{number}" if numbered else name), *_cells(figures), *slept)
     if len(report.models) > 1:
         result.add_row("all", *_cells(report.total), style="bold")
-    return result
+    return Group(result, *_names(report)) if numbered else result
+
+
+def _names(report: Report) -> Iterator[Text]:
+    for number, (name, figures) in enumerate(report.models.items(), 1):
+        asleep, wakes = _slept(figures)
+        slept = "" if figures.asleep_s is None else f"  asleep {asleep}, wakes {wakes}"
+        yield Text(f"#{number} {name}{slept}", style="dim")
 
 
 def _table(title: str, caption: str) -> Table:
@@ -67,7 +89,7 @@ def _times(summary: Summary | None) -> str:
 
 def _milliseconds(seconds: float) -> str:
     """Three figures or so: the table fits 80 columns."""
-    return f"{seconds * 1000:.{0 if seconds >= 0.1 else 1}f}"
+    return f"{seconds * 1000:.{0 if seconds >= 0.1 else 1 if seconds >= 0.001 else 2}f}"
 
 
 def remark(report: Report) -> str:

@@ -25,12 +25,8 @@ _LOADS_WEIGHTS = frozenset({EngineKind.LLAMACPP, EngineKind.VLLM, EngineKind.SGL
 
 
 def start_of(replica: "Replica") -> Start:
-    """What the config says of this engine. Raises StartError where a program or its environment is missing."""
+    """What the config says of this engine. Raises StartError where a program is missing."""
     spec, setup = replica.spec, replica.setup
-    if spec.venv is not None and not Path(spec.venv, "bin").is_dir():
-        raise StartError(
-            f"The venv of {replica.model!r} is not at {spec.venv} (no bin folder). Make it or correct `venv`."
-        )
     launch = setup.adapter.launch(replica.model, spec, replica.address.port, setup.machine)
     env = {**launch.env, **{name: _fill(replica, value) for name, value in spec.env.items()}}
     if spec.venv is not None:
@@ -46,9 +42,14 @@ def start_of(replica: "Replica") -> Start:
     )
 
 
-def check_weights(replica: "Replica") -> None:
-    """Raises StartError if a local file or folder is not there; the config has made local paths absolute."""
+def check_files(replica: "Replica") -> None:
+    """Raises StartError if local weights or the venv are not there; the config has made local paths absolute. Without
+    this a missing venv would let another Python of the PATH run the engine."""
     spec, kind = replica.spec, replica.setup.adapter.kind
+    if spec.venv is not None and not Path(spec.venv, "bin").is_dir():
+        raise StartError(
+            f"The venv of {replica.model!r} is not at {spec.venv} (no bin folder). Make it or correct `venv`."
+        )
     weights = spec.weights
     if weights is None or spec.command is not None or kind not in _LOADS_WEIGHTS or not weights.startswith("/"):
         return

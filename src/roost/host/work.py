@@ -13,7 +13,7 @@ from roost.core.lifecycle import Fact, State
 from roost.core.step import Step
 from roost.core.units import format_duration
 from roost.host.keepers.base import PortTaken
-from roost.host.launching import check_weights, start_of
+from roost.host.launching import check_files, start_of
 from roost.logs import log
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _context_length(entry: Any) -> int | None:
 async def load(replica: "Replica") -> None:
     """Start the engine, wait until it answers, verify it."""
     try:
-        check_weights(replica)
+        check_files(replica)
         start = start_of(replica)
         await replica.keeper.start(start)
     except (StartError, ValueError, OSError) as error:

@@ -5,7 +5,6 @@ Only looks. Where the server is no roost, or the key may not read, all is unknow
 
 import asyncio
 import json
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,8 +31,7 @@ class Sleeps:
         self._down_since: dict[str, float] = {}
         self.spells: dict[str, list[tuple[float, float]]] = {}
         """Model -> (from, to) in monotonic seconds when nothing of it was up."""
-        self.wakes: Counter[str] = Counter()
-        """Model -> loads and wakes that were begun for waiting requests."""
+        self._wakes: dict[str, list[float]] = {}
         self.known = False
 
     async def __aenter__(self) -> "Sleeps":
@@ -66,6 +64,10 @@ class Sleeps:
         spells = [*self.spells.get(name, ()), *(() if since is None else ((since, ended),))]
         return float(sum(max(0.0, min(to, ended) - max(start, began)) for start, to in spells))
 
+    def wakes_met(self, name: str, began: float) -> int | None:
+        """Loads and wakes begun for waiting requests since then; None if that is not known."""
+        return sum(at >= began for at in self._wakes.get(name, ())) if self.known else None
+
     async def _watch(self) -> None:
         try:
             async with self._client.stream("GET", "/api/v1/events") as answer:
@@ -84,7 +86,9 @@ class Sleeps:
             return
         name, after = str(event["model"]), str(event["after"])
         if after in RISING and event.get("reason_kind") == "demand":
-            self.wakes[name] += 1
+            wakes = self._wakes.setdefault(name, [])
+            if len(wakes) < MAX_SPELLS:
+                wakes.append(clock.now())
         self._enter(name, str(event["replica"]), after)
 
     def _enter(self, name: str, replica: str, state: str) -> None:

@@ -49,7 +49,7 @@ async def test_every_model_is_loaded_through_the_router_and_its_sleep_is_seen(tm
         # The second request of b comes a second after the first: it has gone to sleep by then.
         assert sleeper["wakes_met"] >= 1
         assert 0.2 < sleeper["asleep_s"] < 2.0
-        assert (awake["wakes_met"], awake["asleep_s"]) == (1, 0.0)
+        assert (awake["wakes_met"], awake["asleep_s"]) == (0, 0.0)  # loaded for the warm-up
         assert facts["plan"]["fixed_rate"] == 1.0
         assert "wakes" in out
         assert picture.read_text().startswith("<?xml")

@@ -10,7 +10,7 @@ import pytest
 
 from roost.core.errors import StartError
 from roost.core.spec import EngineKind, ModelSpec
-from roost.host.launching import check_weights, fingerprint, start_of
+from roost.host.launching import check_files, fingerprint, start_of
 from tests.support.stage import VLLM, Stage
 from tests.support.virtual import run
 
@@ -59,9 +59,16 @@ def test_local_weights_must_be_there_and_others_are_the_engines_business(tmp_pat
     there.touch()
     fine = ("org/model", str(there))
     for weights in fine:
-        of(tmp_path, replace(VLLM, weights=weights), lambda stage: check_weights(stage.replica))
+        of(tmp_path, replace(VLLM, weights=weights), lambda stage: check_files(stage.replica))
     missing = replace(VLLM, weights=f"{there}.not")
     with pytest.raises(StartError, match=r"'a' are not at .*\.not"):
-        of(tmp_path, missing, lambda stage: check_weights(stage.replica))
+        of(tmp_path, missing, lambda stage: check_files(stage.replica))
     simulated = replace(missing, engine=EngineKind.SIMULATED)
-    of(tmp_path, simulated, lambda stage: check_weights(stage.replica))
+    of(tmp_path, simulated, lambda stage: check_files(stage.replica))
+
+
+def test_a_venv_that_is_not_there_is_told_and_no_other_python_runs(tmp_path: Path) -> None:
+    (tmp_path / "v" / "bin").mkdir(parents=True)
+    of(tmp_path, replace(VLLM, venv=str(tmp_path / "v")), lambda stage: check_files(stage.replica))
+    with pytest.raises(StartError, match=r"venv of 'a' is not at .*/none"):
+        of(tmp_path, replace(VLLM, venv=str(tmp_path / "none")), lambda stage: check_files(stage.replica))

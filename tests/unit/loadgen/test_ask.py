@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roost.core.spec import Task
-from roost.loadgen.arrivals import Closed
+from roost.loadgen.arrivals import Closed, Poisson, Ramp
 from roost.loadgen.ask import Failed, Reading, body
 from roost.loadgen.plan import LoadPlan, PlanError, Target, server
 

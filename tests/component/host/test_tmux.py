@@ -15,6 +15,7 @@ from roost.core.ids import session_name
 from roost.core.request import Address
 from roost.host import tmux as sessions
 from roost.host.keepers.base import Start
+from roost.host.keepers.identity import start_time
 from roost.host.keepers.tmux import TmuxKeeper, run_in_session
 from roost.host.output import Output
 from roost.host.ports import PortPicker
@@ -179,13 +180,16 @@ async def test_without_tmux_the_word_names_the_package(tmp_path: Path, monkeypat
     await kept.keeper.clear()
 
 
-def test_roost_itself_runs_in_a_session_and_a_living_one_is_not_replaced(tmp_path: Path) -> None:
+@live
+async def test_roost_itself_runs_in_a_session_and_a_living_one_is_not_replaced(tmp_path: Path) -> None:
     argv = [sys.executable, "-c", "import time; print('here', flush=True); time.sleep(1000)"]
     pid = run_in_session("roost-frontend", argv, os.environ, state_dir=tmp_path)
     with pytest.raises(StartError, match="roost-frontend"):
         run_in_session("roost-frontend", argv, os.environ, state_dir=tmp_path)
     os.kill(pid, signal.SIGTERM)
-    psutil.Process(pid).wait(10)
+    async with asyncio.timeout(10):
+        while start_time(pid) is not None:  # a zombie has ended too: tmux may be late to reap it
+            await asyncio.sleep(0)
 
 
 @live

@@ -127,7 +127,7 @@ class App:
                 store=self.store,
                 machine=options.machine,
                 cwd=options.base_dir,
-                last_byte_at=self.watch.last_byte_at.get,
+                last_byte_at=self._last_byte_at,
                 route_only=options.route_only,
             ),
         )
@@ -162,6 +162,12 @@ class App:
             )
         )
         self.admin = AdminServer(build(self.console), bind_private(socket_path))
+
+    def _last_byte_at(self, replica: str) -> float | None:
+        """When a byte of an answer last came from it, of one that still runs too."""
+        running = (r.last_token_at or r.first_byte_at for r in self.plane.requests() if r.replica == replica)
+        seen = (self.watch.last_byte_at.get(replica), *running)
+        return max((moment for moment in seen if moment is not None), default=None)
 
     # telling
 

@@ -5,6 +5,8 @@ import json
 import sys
 from pathlib import Path
 
+import httpx
+
 from roost.core.lifecycle import State
 from tests.support.live import live
 from tests.support.roost import running_roost
@@ -234,3 +236,25 @@ async def test_port_and_model_are_filled_in_wherever_they_may_stand(tmp_path: Pa
         stopped = await roost.client.post("/api/v1/models/a/unload")
         assert stopped.json()["state"] == "cold"
         assert mark.read_text().split() == ["a", str(port)]
+
+
+@live
+async def test_engine_that_streams_is_not_lost_though_its_probe_fails(tmp_path: Path) -> None:
+    """Tokens are a sign of life: a restart would cut the very answer that they belong to."""
+    text = """
+    models:
+      a:
+        engine: simulated
+        args: ["--token-delay 50ms"]
+        timeouts: {probe_lost: 1s}
+    """
+    async with running_roost(text, tmp_path) as roost:
+        await roost.chat("a")
+        (replica,) = roost.app.replicas
+        body = {"model": "a", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 100, "stream": True}
+        async with httpx.AsyncClient(base_url=str(replica.caller._client.base_url), trust_env=False) as engine:
+            await engine.post("/sim/set", json={"fail_health_after": 0})
+        async with roost.client.stream("POST", "/v1/chat/completions", json=body) as answer:
+            lines = [line async for line in answer.aiter_lines()]
+        assert "data: [DONE]" in lines
+        assert replica.state is State.READY

@@ -67,7 +67,8 @@ class Address:
     socket_path: str | None = None
 
     def __str__(self) -> str:
-        return self.socket_path or f"{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.socket_path or f"{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

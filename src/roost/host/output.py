@@ -11,6 +11,8 @@ import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from roost.logs import log
+
 MAX_BYTES = 50 * 1024 * 1024
 TAIL_BYTES = 256 * 1024
 LINE_BYTES = 64 * 1024
@@ -40,7 +42,10 @@ class Output:
     def bound(self) -> None:
         """Keep the file within its size. Copies up to MAX_BYTES, so it is called in a thread. Raises OSError."""
         if self.full():
-            shutil.copyfile(self.path, self._before)
+            try:
+                shutil.copyfile(self.path, self._before)
+            except OSError as error:  # a full disk, say: the more reason to let go of what fills it
+                log.warning("the older lines of %s are lost: %s", self.path, error)
             os.truncate(self.path, 0)
 
     def tail(self, lines: int) -> list[str]:

@@ -12,7 +12,7 @@ from roost.protocol.headers import CONNECTION_OPTIONS, Special, special_kind
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _FIELDS = rb"((?:" + _TOKEN + rb":[\t\x20-\x7e\x80-\xff]*+\r\n)*+)"
-_REQUEST = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e]++) HTTP/1\.([01])\r\n" + _FIELDS)
+_REQUEST = re.compile(rb"(" + _TOKEN + rb") ([\x21\x22\x24-\x7e]++) HTTP/1\.([01])\r\n" + _FIELDS)
 _RESPONSE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*+)?\r\n" + _FIELDS)
 _FIELD = re.compile(rb"(([^:\r]++):[ \t]*+([^\r]*+))\r\n")
 _LENGTH_LINE = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]{1,15})\r\n")
@@ -172,8 +172,8 @@ def _check(head: RequestHead) -> None:
             raise BadHead("Transfer-Encoding in HTTP/1.0")
     if head.host is None and head.minor == 1:
         raise BadHead("no Host field")
-    if head.upgrade is not None and head.minor == 0:
-        head.upgrade = None
+    if head.upgrade is not None and (head.minor == 0 or head.upgrade.lower() != b"websocket"):
+        head.upgrade = None  # a tunnel of h2c would carry requests past all that is checked here
     if head.dropped:
         names = tuple(name + b":" for name in head.dropped)
         head.forward = [line for line in head.forward if not line.lower().startswith(names)]
@@ -199,6 +199,8 @@ def _diagnose(data: bytes) -> BadHead:
     parts = line.split(b" ")
     if len(parts) == 3 and re.fullmatch(rb"HTTP/\d+(\.\d+)?", parts[2]) and not parts[2].startswith(b"HTTP/1."):
         return BadHead("only HTTP/1.0 and HTTP/1.1 are spoken here", 505)
+    if b"#" in line:  # engines drop what follows it: the path they serve would not be the one looked at here
+        return BadHead("a request target with a fragment ('#')")
     if _BARE_LF.search(data):
         return BadHead("a line that ends in LF without CR")
     if b"\r\n " in data or b"\r\n\t" in data:

@@ -36,7 +36,7 @@ def request_id(x: "Exchange") -> str:
     given = x.head.request_id
     if given and len(given) <= MAX_REQUEST_ID and given.isascii():
         text = given.decode("ascii")
-        if text not in x.plane.exchanges and text.isprintable():
+        if text.isprintable() and " " not in text and not x.plane.is_taken(text):  # a blank would end it in the log
             return text
     return x.plane.request_id()
 

@@ -118,7 +118,7 @@ class Exchange:
         if self.answer_started:
             self.settle(outcome, persistent=False)
             return
-        persistent = self.head.persistent and not refusal.close
+        persistent = self.head.persistent and not refusal.close and not self.session.mid_body
         request.status = refusal.status
         data = refusal_bytes(
             refusal if persistent else _closing(refusal),
@@ -178,6 +178,7 @@ class Exchange:
         if self.settled:
             return
         self.settled = True
+        unread = self.has_body and self.request.phase is Phase.ACCEPTED
         now = clock.now()
         self.release_held()
         if self.ticket is not None:
@@ -191,7 +192,7 @@ class Exchange:
             lease.release(now)
         self._record(outcome, now)
         self.body = b""
-        self.session.finished(persistent=persistent)
+        self.session.finished(persistent=persistent, unread=unread)
 
     def _record(self, outcome: Outcome, now: float) -> None:
         request = self.request

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from roost.proxy.exchange import Exchange
 
 CONNECT_S = 2.0
+IDLE_S = 4.0
+"""The API's server closes an idle connection at 5 s."""
 
 
 class AdminLease:

@@ -6,6 +6,8 @@ Called by the session (accepted, identified), the gate (leased) and the relay (e
 """
 
 import asyncio
+import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +21,7 @@ from roost.protocol.head import RequestHead
 from roost.protocol.openai import BadBody
 from roost.proxy import access
 from roost.proxy.keys import scopes_of
-from roost.proxy.own import CONNECT_S, AdminLease, admin_lines
+from roost.proxy.own import CONNECT_S, IDLE_S, AdminLease, admin_lines
 from roost.proxy.ports import Lease, Ticket
 from roost.proxy.refuse import refusal_bytes
 from roost.proxy.routing import model_route, upstream_route
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 BODILESS = frozenset({b"GET", b"HEAD", b"DELETE", b"OPTIONS"})
 """Methods whose requests get no Content-Length where they have no body."""
+_SECONDS = re.compile(rb"\d{1,9}(?:\.\d{1,9})?")
 REENTER_S = (0.05, 0.2, 0.75)
 """Waits before a request whose engine refused the connection enters again; then 502."""
 
@@ -77,8 +80,8 @@ def _begin(x: "Exchange") -> None:
     x.plane.exchanges[request.id] = x
     if not x.to_admin:
         x.plane.watcher.began(request)
-    if head.read_timeout is not None and head.read_timeout.isdigit():
-        request.deadline_at = request.received_at + int(head.read_timeout[:9])
+    if head.read_timeout is not None and _SECONDS.fullmatch(head.read_timeout):
+        request.deadline_at = request.received_at + float(head.read_timeout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +142,7 @@ def authorised(x: "Exchange", route: Route) -> None:
             message = f"The key {key.name!r} may not infer: its scopes are {', '.join(key.scopes)}."
             x.refuse(access.close_if_body(x, Refusal(status=403, code="scope_needed", message=message)))
             return
-        wait = x.plane.keys.wait_s(key, request.received_at)
+        wait = x.plane.keys.wait_s(key, clock.now())
         if wait:
             message = f"The key {key.name!r} is over its {key.requests_per_minute} requests per minute."
             refusal = Refusal(status=429, code="rate_limited", message=message, retry_after_s=wait)
@@ -152,7 +155,7 @@ def entered(x: "Exchange", route: Route) -> None:
     """The gate alone answers: a lease, a place in the queue, or a refusal."""
     request = x.request
     request.phase = Phase.ENTERED
-    answer = x.plane.fleet.enter(request, route, x, request.received_at)
+    answer = x.plane.fleet.enter(request, route, x, clock.now())  # a slow body was no wait, nor was a lost engine
     if isinstance(answer, Refusal):
         x.refuse(answer)
     elif _is_lease(answer):
@@ -206,7 +209,7 @@ def _connect(x: "Exchange", lease: Lease) -> None:
         if upstream is None:
             _refused_connect(x, lease, error)
         elif x.settled or x.lease is not lease:
-            upstream.idle_again()
+            upstream.idle_again(IDLE_S if route is None else route.spec.timeouts.upstream_idle)
         else:
             connected(x, upstream, clock.now())
 
@@ -237,6 +240,7 @@ def _enter_again(x: "Exchange") -> None:
     lease, x.lease = x.lease, None
     if lease is not None:
         lease.release(clock.now())
+    x.deadline_at = math.inf  # it was set for the engine that is gone
     wait_s = REENTER_S[x.reentries]
     x.reentries += 1
     x.request.phase = Phase.ENTERED
@@ -312,9 +316,12 @@ def engine_lost(x: "Exchange", upstream: "Upstream") -> None:
 
 def engine_silent(x: "Exchange", now: float) -> None:
     """A configured limit of silence has passed."""
-    request = x.request
+    request, upstream = x.request, x.upstream
+    if x.answer_started and upstream is not None and upstream.paused:
+        upstream.arm(x)  # it is the client that takes no more
+        return
     x.deadline_at = now + 3600.0
-    waited = now - (request.first_byte_at or request.sent_at or now)
+    waited = now - (request.last_token_at or request.first_byte_at or request.sent_at or now)
     setting = "between_bytes" if x.answer_started else "first_byte"
     message = f"The engine of {_who(request)} sent nothing for {waited:.0f} s (timeouts.{setting})."
     x.refuse(Refusal(status=504, code="engine_silent", message=message, fault=Fault.ENGINE, close=x.answer_started))

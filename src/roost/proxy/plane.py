@@ -70,6 +70,10 @@ class Plane:
         """Unique in this run, short, sortable."""
         return f"{self._prefix}{next(self._numbers):06x}"
 
+    def is_taken(self, request_id: str) -> bool:
+        """True for the id of a request under way, and for all that this run makes itself."""
+        return request_id in self.exchanges or request_id.startswith(self._prefix)
+
     def requests(self) -> list[Request]:
         """The requests under way, oldest first."""
         return [exchange.request for exchange in self.exchanges.values()]

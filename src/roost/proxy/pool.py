@@ -68,6 +68,8 @@ class Pool:
             error = f"no connection to {address} within {timeout_s:g} s"
         except OSError as problem:
             error = f"no connection to {address}: {problem.strerror or problem}"
+        except UnicodeError:  # from the resolver's encoding of the name, before anything is asked
+            error = f"no connection to {address}: not a host name"
         done(upstream, error)
 
     def sweep(self, now: float) -> None:

@@ -6,6 +6,7 @@ A connection goes back to the pool only if its answer ended exactly where its fr
 
 import asyncio
 import math
+import re
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
@@ -16,6 +17,7 @@ from roost.protocol.framing import ChunkedBody, ChunkFollower
 from roost.protocol.head import BadHead, ResponseHead, parse_response_head, split_at_length
 from roost.protocol.sse import TAIL_BYTES, usage
 from roost.proxy import access, phases
+from roost.proxy.own import IDLE_S
 
 if TYPE_CHECKING:
     from roost.proxy.exchange import Exchange
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
 
 IDLE, HEAD, LENGTH, CHUNKED, CLOSE, TUNNEL = range(6)
 MAX_HEAD = 64 * 1024
-IDLE_S = 4.0  # vLLM and llama-server close an idle connection at 5 s
 JOINED_BYTES = 64 * 1024
+_LENGTH = re.compile(rb"^content-length:.", re.IGNORECASE | re.MULTILINE)
 NO_BODY = frozenset({204, 304})
 NOWHERE = Address("", 0)
 
@@ -50,7 +52,6 @@ class Upstream(asyncio.Protocol):
         "_keep",
         "_known",
         "_left",
-        "_paused",
         "_pool",
         "_sent_all",
         "_state",
@@ -61,6 +62,7 @@ class Upstream(asyncio.Protocol):
         "expires_at",
         "heard",
         "host_line",
+        "paused",
         "reused",
         "transport",
     )
@@ -83,7 +85,7 @@ class Upstream(asyncio.Protocol):
         self._known: Known | None = None
         self._ends = True
         self._event_stream = False
-        self._paused = False
+        self.paused = False
         self._sent_all = True
         self._unsent_head = b""
         self._tail: deque[bytes] = deque(maxlen=4)
@@ -103,10 +105,10 @@ class Upstream(asyncio.Protocol):
             self.transport.write(head)
             self.transport.write(body)
         if exchange.streams_body:
+            exchange.session.resume_reading()  # before the pieces: writing them may stop it again
             pieces, exchange.unsent = exchange.unsent, []
             if pieces or exchange.unsent_done:
                 self.send_piece(b"".join(pieces), chunked=exchange.head.chunked, last=exchange.unsent_done)
-            exchange.session.resume_reading()
 
     def send_piece(self, data: bytes, *, chunked: bool, last: bool) -> None:
         """A piece of a body that streams, framed anew."""
@@ -123,20 +125,22 @@ class Upstream(asyncio.Protocol):
         self.exchange = None
         self.transport.abort()
 
-    def idle_again(self) -> None:
-        """A fresh connection nobody needs any more: keep it for the next request."""
-        self.expires_at = clock.now() + IDLE_S
+    def idle_again(self, idle_s: float) -> None:
+        """A fresh connection nobody needs any more: keep it for the next request, `idle_s` seconds at most."""
+        self.expires_at = clock.now() + idle_s
         self._pool.put(self)
 
     def pause(self) -> None:
-        if not self._paused and not self.transport.is_closing():
-            self._paused = True
+        if not self.paused and not self.transport.is_closing():
+            self.paused = True
             self.transport.pause_reading()
 
     def resume(self) -> None:
-        if self._paused and not self.transport.is_closing():
-            self._paused = False
+        if self.paused and not self.transport.is_closing():
+            self.paused = False
             self.transport.resume_reading()
+            if self.exchange is not None and self.exchange.answer_started:
+                self.arm(self.exchange)
 
     # asyncio's side
 
@@ -216,7 +220,8 @@ class Upstream(asyncio.Protocol):
             except BadHead as bad:
                 self._broken(exchange, str(bad))
                 return
-            self._known = Known(parts[0], parts[2], head) if parts is not None else None
+            alone = parts is not None and not _LENGTH.search(parts[0]) and not _LENGTH.search(parts[2])
+            self._known = Known(parts[0], parts[2], head) if parts is not None and alone else None
         if head.status >= 200:
             self._begin_answer(exchange, head, rest)
         elif head.status == 101 and exchange.head.upgrade is not None:
@@ -233,7 +238,8 @@ class Upstream(asyncio.Protocol):
         exchange.answer_started = True
         self._keep = not head.close
         self._event_stream = head.event_stream
-        self.expires_at = IDLE_S if head.idle_timeout is None else min(IDLE_S, head.idle_timeout - 1)
+        idle_s = IDLE_S if request.route is None else request.route.spec.timeouts.upstream_idle
+        self.expires_at = idle_s if head.idle_timeout is None else min(idle_s, head.idle_timeout - 1)
         bodiless = exchange.head.method == b"HEAD" or head.status in NO_BODY
         if bodiless:
             self._state, self._left, self._ends = LENGTH, 0, True
@@ -246,7 +252,7 @@ class Upstream(asyncio.Protocol):
         else:
             self._state, self._ends, self._keep = CLOSE, False, False
         self._unsent_head = self._client_head(exchange, head, bodiless=bodiless)
-        self._arm(exchange)
+        self.arm(exchange)
         if rest or (self._state == LENGTH and self._left == 0):
             self.data_received(rest)
         elif self._unsent_head:
@@ -276,6 +282,7 @@ class Upstream(asyncio.Protocol):
         exchange.request.phase = Phase.STREAMING
         exchange.request.status = 101
         exchange.answer_started = exchange.tunnelling = True
+        exchange.deadline_at = math.inf
         lines = [*head.lines, b"connection: upgrade", b"x-request-id: " + exchange.request.id.encode()]
         exchange.send(b"\r\n".join(lines) + b"\r\n\r\n" + rest)
         exchange.session.tunnel()
@@ -299,7 +306,7 @@ class Upstream(asyncio.Protocol):
         else:
             exchange.session.transport.write(data)
         if exchange.deadline_at is not math.inf:
-            self._arm(exchange)
+            self.arm(exchange)
         if self._event_stream and b"data:" in data:
             now = clock.now()
             request.events += 1
@@ -310,7 +317,8 @@ class Upstream(asyncio.Protocol):
             else:
                 exchange.plane.watcher.gap(request, now - last)
 
-    def _arm(self, exchange: "Exchange") -> None:
+    def arm(self, exchange: "Exchange") -> None:
+        """The time until its next piece runs from now on."""
         route = exchange.request.route
         between = route.spec.timeouts.between_bytes if route is not None else None
         exchange.deadline_at = math.inf if between is None else clock.now() + between
@@ -365,7 +373,8 @@ class Upstream(asyncio.Protocol):
         exchange.upstream = None
         self._state = IDLE
         self.resume()
-        if self._keep and self._sent_all and self.expires_at > 0:
+        sent_all = self._sent_all and not self.transport.get_write_buffer_size()
+        if self._keep and sent_all and self.expires_at > 0:
             self.expires_at += clock.now()
             self._pool.put(self)
         else:

@@ -4,13 +4,14 @@ Refuses on the exchange and returns None where there is no route; raises BadBody
 cannot be read.
 """
 
+import re
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, unquote_to_bytes, urlencode
 
 from roost.core.request import Refusal, Route
 from roost.core.spec import Scope
 from roost.protocol.forms import form_field
-from roost.protocol.openai import change, peek
+from roost.protocol.openai import BadBody, change, peek
 from roost.proxy.access import UPSTREAM, close_if_body
 from roost.proxy.keys import may_use, scopes_of
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from roost.proxy.exchange import Exchange
 
 MAX_QUERY_FIELDS = 100
+_U_ESCAPE = re.compile(r"%u([0-9A-Fa-f]{4})")
 
 
 def model_route(x: "Exchange") -> Route | None:
@@ -54,7 +56,9 @@ def _asked_model(x: "Exchange") -> tuple[str | None, str]:
         x.request.stream = asked.stream
         if asked.model is not None:
             return asked.model, "json"
-    for key, value in parse_qsl(x.query.decode("ascii"), max_num_fields=MAX_QUERY_FIELDS) if x.query else ():
+    if x.query.count(b"&") >= MAX_QUERY_FIELDS:
+        raise BadBody(f"the query has more than {MAX_QUERY_FIELDS} fields")
+    for key, value in parse_qsl(x.query.decode("ascii")) if x.query else ():
         if key == "model":
             return value, "query"
     return None, ""
@@ -106,9 +110,11 @@ def _is_plain(path: str) -> bool:
 
 
 def _plain(path: str) -> str:
-    """The path as an engine's router may read it: decoded, no empty or dot segments."""
+    """The path as an engine's router may read it: decoded (llama-server also knows %uXXXX), no empty or dot
+    segments."""
     parts: list[str] = []
-    for part in unquote_to_bytes(path).decode("utf-8", "replace").split("/"):
+    path = _U_ESCAPE.sub(lambda found: chr(int(found[1], 16)), path)
+    for part in unquote_to_bytes(path.encode("utf-8", "replace")).decode("utf-8", "replace").split("/"):
         if part == "..":
             del parts[-1:]
         elif part not in ("", "."):

@@ -5,6 +5,7 @@ until the one before it is settled; a client that ends its side while an answer 
 """
 
 import asyncio
+import contextlib
 import math
 from typing import cast
 
@@ -17,7 +18,7 @@ from roost.proxy.exchange import Exchange
 from roost.proxy.plane import Plane
 
 LINGER_S = 5.0
-"""How long a closing connection may take to send its last bytes."""
+"""How long a closing connection may take to send any of its last bytes, and a refused client to stop sending."""
 PIPELINE_BYTES = 64 * 1024
 """Bytes of later requests held while one is answered; beyond, reading stops."""
 
@@ -31,6 +32,7 @@ class Session(asyncio.Protocol):
         "_closing",
         "_known",
         "_paused",
+        "_unsent",
         "_write_paused",
         "deadline_at",
         "exchange",
@@ -50,6 +52,7 @@ class Session(asyncio.Protocol):
         self._closing = False
         self._known: phases.Accepted | None = None
         self._paused = False
+        self._unsent = 0
         self._write_paused = False
 
     # asyncio's side
@@ -90,9 +93,11 @@ class Session(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._body is not None:
             self._feed(data)
+        elif self._closing:  # the rest of a body that was refused
+            return
         elif self.exchange is not None or self._write_paused:
             self._during(data)
-        elif not self._closing:
+        else:
             self._head(self._buffer + data if self._buffer else data)
 
     # heads
@@ -105,7 +110,7 @@ class Session(asyncio.Protocol):
         if end < 0 or end > limits.head_size:
             self._partial_head(data, end)
             return
-        self._buffer = b""
+        rest, self._buffer = data[end + 4 :], b""
         parts, known = split_at_length(data, end + 2), self._known
         if known is not None and parts is not None and known.before == parts[0] and known.after == parts[2]:
             exchange = self._start(known.head)
@@ -118,10 +123,12 @@ class Session(asyncio.Protocol):
                 self.refuse_raw(Refusal(status=bad.status, code="bad_request", message=_sentence(bad), close=True))
                 return
             exchange = self._start(head)
+            self._buffer = rest  # a request behind one that is refused still counts
             if not phases.accepted(exchange):
                 return
+            self._buffer = b""
             self._known = phases.to_remember(exchange, parts)
-        self._begin(exchange, data[end + 4 :])
+        self._begin(exchange, rest)
 
     def _start(self, head: RequestHead) -> Exchange:
         exchange = self.exchange = Exchange(self, head, clock.now())
@@ -178,11 +185,9 @@ class Session(asyncio.Protocol):
         try:
             rest = body.feed(data)
         except TooLarge:
-            self._body = None
             exchange.refuse(_too_large(self.plane.limits.body_size))
             return
         except BadHead as bad:
-            self._body = None
             exchange.refuse(Refusal(status=400, code="bad_request", message=_sentence(bad), close=True))
             return
         self.deadline_at = clock.now() + self.plane.limits.body_idle_timeout
@@ -226,13 +231,18 @@ class Session(asyncio.Protocol):
             self._paused = False
             self.transport.resume_reading()
 
-    def finished(self, *, persistent: bool) -> None:
-        """The exchange is settled and its last byte written."""
-        unread_body = self._body is not None
+    @property
+    def mid_body(self) -> bool:
+        """The end of the request's body has not come yet."""
+        return self._body is not None
+
+    def finished(self, *, persistent: bool, unread: bool) -> None:
+        """The exchange is settled and its last byte written; `unread`: nobody has asked for its body."""
+        unread = unread or self.mid_body
         self.exchange = None
         self._body = None
-        if not persistent or unread_body or self.plane.closing:
-            self.close()
+        if not persistent or unread or self.plane.closing:
+            self.close(unread=unread)
             return
         self.deadline_at = clock.now() + self.plane.limits.keep_alive
         self.resume_reading()
@@ -242,6 +252,7 @@ class Session(asyncio.Protocol):
     def _next(self) -> None:
         if self.exchange is None and not self._closing and not self._write_paused and self._buffer:
             data, self._buffer = self._buffer, b""
+            self.resume_reading()  # it may have stopped for these very bytes, and their request needs more
             self._head(data)
 
     # ends
@@ -251,12 +262,19 @@ class Session(asyncio.Protocol):
         phases.refuse_malformed(self, refusal)
         self.close()
 
-    def close(self) -> None:
-        """End the connection once its last bytes are out."""
+    def close(self, *, unread: bool = False) -> None:
+        """End the connection once its last bytes are out. With a body `unread`, only our side ends at once: closing
+        on bytes that still come would reset the connection, and the reset may overtake the answer (RFC 9112 §9.6)."""
         self._closing = True
         self._buffer = b""
         self.deadline_at = clock.now() + LINGER_S
-        self.transport.close()
+        self._unsent = self.transport.get_write_buffer_size()
+        if unread and not self.transport.is_closing():
+            self.resume_reading()
+            with contextlib.suppress(OSError):  # the client was faster
+                self.transport.write_eof()
+        else:
+            self.transport.close()
 
     def cut(self) -> None:
         self.transport.abort()
@@ -265,11 +283,19 @@ class Session(asyncio.Protocol):
         if self.exchange is None and not self._buffer:
             self.close()
 
+    def _linger(self, now: float) -> None:
+        """A slow client may take its time for the last bytes as long as it takes some."""
+        before, self._unsent = self._unsent, self.transport.get_write_buffer_size()
+        if 0 < self._unsent < before:
+            self.deadline_at = now + LINGER_S
+        else:
+            self.transport.abort()
+
     def overdue(self, now: float) -> None:
         """A deadline of this connection has passed; called by the sweep."""
         self.deadline_at = math.inf
         if self._closing:
-            self.transport.abort()
+            self._linger(now)
         elif self.exchange is not None and self._body is not None and self._paused:
             self.deadline_at = now + self.plane.limits.body_idle_timeout  # it is the engine that takes no more
         elif self.exchange is not None and self._body is not None:

@@ -15,9 +15,11 @@ from roost.core.ids import session_name
 from roost.core.request import Address
 from roost.host import tmux as sessions
 from roost.host.keepers.base import Start
+from roost.host.keepers.identity import start_time
 from roost.host.keepers.tmux import TmuxKeeper, run_in_session
 from roost.host.output import Output
 from roost.host.ports import PortPicker
+from roost.tasks import spawn
 from tests.support.live import live
 from tests.support.tmux import needs_tmux, own_tmux, tmux
 
@@ -178,13 +180,16 @@ async def test_without_tmux_the_word_names_the_package(tmp_path: Path, monkeypat
     await kept.keeper.clear()
 
 
-def test_roost_itself_runs_in_a_session_and_a_living_one_is_not_replaced(tmp_path: Path) -> None:
+@live
+async def test_roost_itself_runs_in_a_session_and_a_living_one_is_not_replaced(tmp_path: Path) -> None:
     argv = [sys.executable, "-c", "import time; print('here', flush=True); time.sleep(1000)"]
     pid = run_in_session("roost-frontend", argv, os.environ, state_dir=tmp_path)
     with pytest.raises(StartError, match="roost-frontend"):
         run_in_session("roost-frontend", argv, os.environ, state_dir=tmp_path)
     os.kill(pid, signal.SIGTERM)
-    psutil.Process(pid).wait(10)
+    async with asyncio.timeout(10):
+        while start_time(pid) is not None:  # a zombie has ended too: tmux may be late to reap it
+            await asyncio.sleep(0)
 
 
 @live
@@ -193,3 +198,19 @@ async def test_engines_that_start_together_share_one_server(tmp_path: Path) -> N
     await asyncio.gather(*(one.keeper.start(one.start()) for one in kept))
     assert {pane.session for pane in sessions.panes()} == {one.session for one in kept}
     assert all(await asyncio.gather(*(one.keeper.stop(5) for one in kept)))
+
+
+@live
+async def test_start_that_is_given_up_half_way_leaves_no_engine(tmp_path: Path) -> None:
+    """A stop, or the end of roost, that comes while tmux still makes the session must end what comes of it."""
+    kept = Kept(tmp_path)
+    starting = spawn(kept.keeper.start(kept.start()), "start")
+    async with asyncio.timeout(10):
+        while not sessions.panes():
+            await asyncio.sleep(0)
+    assert not starting.done()
+    starting.cancel()
+    assert kept.keeper.running
+    assert await kept.keeper.stop(5)
+    assert kept.keeper.pid is None
+    assert all(pane.dead for pane in sessions.panes())

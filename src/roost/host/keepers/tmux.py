@@ -39,6 +39,11 @@ class TmuxKeeper(ProcessKeeper):
     ) -> None:
         super().__init__(replica, output, stop_command)
         self.session: str = session
+        self._starting: asyncio.Task[Exception | None] | None = None
+
+    @property
+    def running(self) -> bool:
+        return self._starting is not None or super().running
 
     @property
     def _owner(self) -> str:
@@ -49,7 +54,24 @@ class TmuxKeeper(ProcessKeeper):
 
     async def start(self, start: Start) -> None:
         """As for a process; an engine of ours that runs in the session is taken up if it is the one that is wanted,
-        else ended first. Somebody else's session is left alone: StartError."""
+        else ended first. Somebody else's session is left alone: StartError.
+
+        A start that is given up goes on to its end: what tmux has begun comes up anyhow, and `stop` must know it."""
+        self._starting = spawn(self._start_to_the_end(start), f"start {self._replica}")
+        error = await asyncio.shield(self._starting)
+        if error is not None:
+            raise error
+
+    async def _start_to_the_end(self, start: Start) -> Exception | None:
+        try:
+            await self._start_or_take_up(start)
+        except Exception as error:  # told by `start`, if anybody still waits for it
+            return error
+        finally:
+            self._starting = None
+        return None
+
+    async def _start_or_take_up(self, start: Start) -> None:
         there = await asyncio.to_thread(tmux.find, self.session) if tmux.tmux_available() else None
         if there is not None and not there.dead:
             if not there.mark.startswith(self._owner) or not has_variable(there.pid, "ROOST_REPLICA", self._replica):
@@ -58,7 +80,7 @@ class TmuxKeeper(ProcessKeeper):
             self._keep(there.pid, is_child=False)
             if there.mark == self._mark(start):
                 return
-            await self.stop(OLD_GRACE_S)
+            await super().stop(OLD_GRACE_S)
         await super().start(start)
 
     async def _spawn(self, start: Start, argv: tuple[str, ...], env: Mapping[str, str]) -> int:
@@ -101,6 +123,11 @@ class TmuxKeeper(ProcessKeeper):
         return adopted
 
     # ending
+
+    async def stop(self, grace_s: float) -> bool:
+        if self._starting is not None:
+            await asyncio.shield(self._starting)
+        return await super().stop(grace_s)
 
     def _report(self, pgid: int, left: Sequence[int], how: str) -> None:
         """The engine was tmux's child: tmux knows how it ended."""

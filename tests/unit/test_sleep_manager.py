@@ -163,7 +163,7 @@ def test_defect_13_a_manual_wake_starts_the_idle_time_anew() -> None:
 
 def test_defect_14_the_minimum_sleep_holds_back_sleep_and_never_a_wake() -> None:
     async def main() -> None:
-        rules = {"auto_sleep_enabled": True, "idle_threshold_seconds": 10, "min_sleep_duration": 300}
+        rules: dict[str, Any] = {"auto_sleep_enabled": True, "idle_threshold_seconds": 10, "min_sleep_duration": 300}
         async with scene(**rules) as on:
             await on.until(lambda: on.manager.is_model_sleeping("a"))
             slept_at = clock.now()
@@ -201,7 +201,7 @@ def test_defect_15_a_request_during_an_ordered_drain_waits_until_it_has_slept() 
             await asyncio.sleep(1.0)
             assert not asked.done()
             on.monitor.record_request_end(running)
-            assert await asyncio.gather(order, asked) == [True, True]
+            assert list(await asyncio.gather(order, asked)) == [True, True]
             assert on.sleeps() == 1
 
     run(main())
@@ -280,9 +280,8 @@ def test_defect_18_a_wake_is_true_only_when_a_request_was_answered(caplog: pytes
             assert on.engine.orders[-2:] == ["POST /wake_up", VERIFIED]
             assert await on.manager.put_model_to_sleep("a")
             on.engine.refuse[PATH] = 500
-            assert await asyncio.gather(
-                on.manager.wakeup_model("a"), on.manager.handle_model_wakeup_on_request("a")
-            ) == [False, False]
+            both = asyncio.gather(on.manager.wakeup_model("a"), on.manager.handle_model_wakeup_on_request("a"))
+            assert list(await both) == [False, False]
             assert not on.manager.is_model_sleeping("a")
             on.engine.refuse.clear()
             assert await on.manager.wakeup_model("a")
@@ -338,7 +337,7 @@ def test_defect_20_a_state_reached_already_is_true_without_a_call() -> None:
 def test_defect_21_a_sleep_that_fails_is_tried_again_after_growing_waits() -> None:
     async def main() -> None:
         engine = Engine(refuse={"/sleep": 500})
-        rules = {"auto_sleep_enabled": True, "idle_threshold_seconds": 1, "min_sleep_duration": 0}
+        rules: dict[str, Any] = {"auto_sleep_enabled": True, "idle_threshold_seconds": 1, "min_sleep_duration": 0}
         async with scene(engine, **rules, check_interval_seconds=1) as on:
             await asyncio.sleep(600.0)
             assert 3 <= on.sleeps() <= 20
@@ -503,7 +502,7 @@ def test_stopping_ends_what_waits_and_leaves_the_engine_as_it_is() -> None:
             await asyncio.sleep(1.0)
             assert not asked.done()
             await on.manager.stop()
-            assert await asyncio.gather(order, asked) == [False, False]
+            assert list(await asyncio.gather(order, asked)) == [False, False]
             assert on.engine.orders == []
             await asyncio.sleep(5.0)
             assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -213,8 +213,8 @@ class Witness:
     def _no_leases(self, owner: FakeOwner, action: Action) -> None:
         wish = self.bench.control.wish(owner.model)
         forced = wish is not None and wish.force_at is not None and wish.force_at <= clock.now()
-        runs = owner.state is not State.BACKOFF  # what crashed has cut its leases already
-        if runs and self.bench.control.gate.seat(owner.id).in_flight and not forced:
+        serves = owner.state in (State.READY, State.DRAINING)  # a crash or a forced sleep has cut them already
+        if serves and self.bench.control.gate.seat(owner.id).in_flight and not forced:
             self._say("leases were out before the drain deadline", action)
 
     def _pinned(self, owner: FakeOwner, action: Action) -> None:
@@ -237,8 +237,10 @@ def unplanned(bench: Bench) -> list[str]:
             r.state in (State.STARTING, State.WAKING, State.READY, State.DRAINING, State.SUSPENDING, State.STOPPING)
             for r in model.replicas
         )
-        if model.waiting and not on_its_way and bench.control.blocked(model.name) is None:
-            silent.append(f"{clock.now():.2f}: {model.name} waits and nobody says why: {bench.control.last_plan}")
+        made = bench.control.last_plan
+        acted = made is not None and any(action.replica.startswith(f"{model.name}/") for action in made.actions)
+        if model.waiting and not on_its_way and not acted and bench.control.blocked(model.name) is None:
+            silent.append(f"{clock.now():.2f}: {model.name} waits and nobody says why: {made}")
     return silent
 
 
@@ -292,10 +294,21 @@ def play(script: Script, rest_s: float, look_on: bool = True) -> tuple[Bench, Wi
             await pause(50.0)
             await bench.rest(rest_s)
             witness.broken += counts_agree(bench)
-            witness.broken += [f"an order stands for {name}" for name in bench.spec.models if bench.control.wish(name)]
+            witness.broken += await orders_that_never_end(bench)
         return bench, witness
 
     return run(main(), limit_s=1_000_000.0)
+
+
+async def orders_that_never_end(bench: Bench) -> list[str]:
+    """An order may wait for room; in a fleet that has come to rest it is met, settled or denied in the end."""
+    standing = list(bench.spec.models)
+    for _ in range(20):
+        standing = [name for name in standing if bench.control.wish(name) is not None]
+        if not standing:
+            break
+        await pause(20.0)
+    return [f"an order for {name} never ends: {bench.control.blocked(name)}" for name in standing]
 
 
 def counts_agree(bench: Bench) -> list[str]:

@@ -92,10 +92,9 @@ def _candidates(draft: Draft, newcomer: Newcomer) -> Iterator[tuple[ModelView, R
     for other, replica in draft.room.holders:
         if replica.id == newcomer.replica.id or other.pinned:
             continue
-        if other.name == newcomer.model.name:
-            if replica.state is not State.ASLEEP:  # a sibling that sleeps may keep what the first one to wake needs
-                continue
-        elif other.wish is not None or _has_its_turn(other, newcomer.since):
+        # Of the newcomer's own replicas none is awake, yet one that sleeps may keep what the first to wake needs.
+        sibling = other.name == newcomer.model.name
+        if not sibling and (other.wish is not None or _has_its_turn(other, newcomer.since)):
             continue
         if draft.free(replica) and replica.state in (State.READY, State.ASLEEP):
             stays_until = _stays_until(draft, replica)

@@ -290,6 +290,18 @@ def test_defect_18_a_wake_is_true_only_when_a_request_was_answered(caplog: pytes
     assert "/v1/completions answered 500: out of memory" in caplog.text
 
 
+def test_defect_18_who_waits_for_a_wake_that_fails_hears_of_it_at_once() -> None:
+    async def main() -> None:
+        async with scene() as on:
+            assert await on.manager.put_model_to_sleep("a")
+            on.engine.refuse["/wake_up"] = 500
+            began = clock.now()
+            assert not await on.manager.handle_model_wakeup_on_request("a")
+            assert clock.now() - began < 1.0
+
+    run(main())
+
+
 def test_defect_19_an_unknown_model_is_false_and_never_marked(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         async with scene() as on:
@@ -405,6 +417,32 @@ def test_with_wakeup_on_request_off_only_an_order_wakes() -> None:
     run(main())
 
 
+def test_the_call_to_sleep_is_made_as_configured_and_given_up_in_time() -> None:
+    async def main() -> None:
+        config: dict[str, Any] = {"vllm_sleep_mode": "wait", "vllm_sleep_timeout_seconds": 5}
+        async with scene(Engine(hang={"/sleep"}), **config) as on:
+            began = clock.now()
+            assert not await on.manager.put_model_to_sleep("a")
+            assert 5.0 <= clock.now() - began < 6.0
+            assert on.engine.orders == ["POST /sleep?level=1&mode=wait"]
+
+    run(main())
+
+
+def test_the_check_interval_may_be_changed_while_it_runs() -> None:
+    async def main() -> None:
+        async with scene(check_interval_seconds=10_000) as on:
+            tended = on.manager._tended["a"]
+            before = tended._controller._loop.rounds
+            await asyncio.sleep(1000.0)
+            quiet = tended._controller._loop.rounds - before
+            on.manager.update_config(check_interval_seconds=10)
+            await asyncio.sleep(1000.0)
+            assert (quiet, tended._controller._loop.rounds - before >= 100) == (0, True)
+
+    run(main())
+
+
 def test_orders_work_without_a_start_and_nothing_sleeps_by_itself() -> None:
     async def main() -> None:
         engine = Engine()
@@ -506,6 +544,7 @@ def test_stopping_ends_what_waits_and_leaves_the_engine_as_it_is() -> None:
             assert on.engine.orders == []
             await asyncio.sleep(5.0)
             assert asyncio.all_tasks() == {asyncio.current_task()}
+            assert on.monitor._hearers == ()
             await on.manager.start()
             assert await on.manager.wakeup_model("a")
 

@@ -48,7 +48,10 @@ def finish(spec: RoostSpec, folders: Folders) -> Finished:
     for name, model in spec.models.items():
         worker = _Worker(("models", name), folders, problems)
         args = worker.split_args(model.args, sources)
-        models[name] = worker.finished(replace(model, args=args))
+        finished = worker.finished(replace(model, args=args))
+        if finished.engine is EngineKind.LLAMACPP and not spec.policy.auto_sleep:
+            finished = replace(finished, sleep_after=None)  # it sleeps by itself if it is given a time
+        models[name] = finished
     return Finished(replace(spec, models=models, defaults=ModelSpec(), macros={}), tuple(problems), sources)
 
 

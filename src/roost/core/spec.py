@@ -257,8 +257,8 @@ class ModelSpec:
     sleep_level: Literal[1, 2] = 1
     """1 keeps the weights in host memory, 2 keeps nothing (vLLM)."""
     sleep_mode: Literal["wait", "abort"] = "wait"
-    """What an engine that is put to sleep does with requests it still has (vLLM). roost drains before, so these are
-    requests that came past it."""
+    """What an engine that is put to sleep does with requests it still has (vLLM; SGLang always aborts them). roost drains
+    before, so these are requests that came past it."""
     wake_on_request: bool = True
     """False: requests neither load nor wake the model; they get 503 until someone wakes it by hand."""
     sleep_after: MaybeDuration = 300.0
@@ -300,7 +300,7 @@ class MemorySpec:
     __pydantic_config__ = STRICT
 
     max_resident: Count | None = None
-    """Models awake at once."""
+    """Engines awake at once; each replica of a model counts."""
     devices: dict[str, Size] = field(default_factory=dict)
     """Budget per device: `gpu0: 80GiB`."""
     reserve: Size = 0

@@ -83,3 +83,10 @@ def test_split_words(text: str, words: list[str]) -> None:
 def test_what_cannot_be_split(text: str) -> None:
     with pytest.raises(ValueError, match=r"closing quotation|escaped character"):
         split_words(text)
+
+
+def test_an_engine_that_sleeps_by_itself_is_given_no_time_where_nothing_is_to_sleep_by_itself() -> None:
+    off = "policy: {auto_sleep: false}\nmodels: {a: {weights: %s, sleep_after: 5m}}"
+    assert model_of(off % "x.gguf").sleep_after is None
+    assert model_of(off % "org/model").sleep_after == 300.0  # roost itself keeps the policy there
+    assert model_of("models: {a: {weights: x.gguf, sleep_after: 5m}}").sleep_after == 300.0

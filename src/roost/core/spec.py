@@ -257,7 +257,7 @@ class ModelSpec:
     sleep_level: Literal[1, 2] = 1
     """1 keeps the weights in host memory, 2 keeps nothing (vLLM)."""
     sleep_mode: Literal["wait", "abort"] = "wait"
-    """What an engine that is put to sleep does with requests it still has (vLLM; SGLang always aborts them). roost drains
+    """What an engine that is put to sleep does with requests it still has (vLLM; SGLang aborts always). roost drains
     before, so these are requests that came past it."""
     wake_on_request: bool = True
     """False: requests neither load nor wake the model; they get 503 until someone wakes it by hand."""

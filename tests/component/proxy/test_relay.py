@@ -4,8 +4,12 @@ import asyncio
 import json
 from typing import Any, TypeAlias
 
+import pytest
+
 from roost.core.request import Outcome, Refusal
 from roost.core.spec import EngineKind, LimitsSpec, ModelSpec, ServerSpec, TimeoutsSpec
+from roost.protocol.head import ResponseHead, parse_response_head
+from roost.proxy import relay
 from tests.support.plane import FixedFleet, engine, read_request, running_plane
 
 BODY = b'{"model":"a","messages":[]}'
@@ -557,3 +561,30 @@ def test_shutdown_lets_the_answer_end_and_then_the_connection() -> None:
             idle_writer.close()
 
     asyncio.run(main())
+
+
+def test_answer_heads_that_differ_only_in_their_length_are_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = 0
+
+    def count(data: bytes) -> ResponseHead:
+        nonlocal parsed
+        parsed += 1
+        return parse_response_head(data)
+
+    monkeypatch.setattr(relay, "parse_response_head", count)
+    sizes = iter(range(1, 6))
+
+    async def play(reader: Reader, writer: Writer) -> None:
+        for size in sizes:
+            await read_request(reader)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
+
+    async def main() -> None:
+        async with engine(play) as made, running_plane(FixedFleet({"a": [made.address]})) as plane:
+            reader, writer = await plane.open()
+            for size in range(1, 6):
+                writer.write(post())
+                assert (await read_answer(reader))[1] == b"x" * size
+
+    asyncio.run(main())
+    assert parsed == 1

@@ -1,9 +1,11 @@
 """The keepers with real children: starts, ends, groups, adoption. Process and tmux must behave alike."""
 
 import asyncio
+import errno
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -236,3 +238,18 @@ async def test_environment_reaches_the_engine_and_its_log_grows_bounded(
     assert kept.output.tail(1) == ["x" * 1000]
     assert (tmp_path / "logs" / "a.log.1").read_text().startswith("--- test child\n")
     assert await kept.keeper.stop(5)
+
+
+@live
+async def test_a_machine_short_of_processes_is_no_fault_of_the_config(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Kept(tmp_path)
+
+    def fork(*args: object, **more: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", fork)
+    with pytest.raises(OSError, match="temporarily"):
+        await kept.keeper.start(start(kept.port))
+    assert not kept.keeper.running

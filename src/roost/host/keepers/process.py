@@ -6,6 +6,7 @@ the next one.
 
 import asyncio
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -32,6 +33,8 @@ KILL_WAIT_S = 10.0
 POLL_S = 0.05
 SLOW_POLL_S = 1.0
 LAST_LINES = 20
+_PASSING = (errno.EAGAIN, errno.ENOMEM)
+"""The machine was short of processes or memory at this moment: worth another try, unlike a program that cannot run."""
 
 
 class ProcessKeeper:
@@ -90,6 +93,8 @@ class ProcessKeeper:
                 start_new_session=True,
             )
         except OSError as error:
+            if error.errno in _PASSING:
+                raise
             raise StartError(f"{argv[0]} could not be started: {error.strerror or error}.") from None
         finally:
             os.close(descriptor)

@@ -154,6 +154,7 @@ def _in_tmux(asked: Asked) -> int:
         raise PlanError("--tmux goes with --config: it makes a session for each model of it.")
     spec = bench_plan.read_config(asked.config)
     names = [target.name for target in bench_plan.config_targets(asked, spec)]
+    names = [name for name in names if not asked.models or name in asked.models]
     return bench_tmux.in_sessions(spec, names, _without(sys.argv[1:], flags=("--tmux",), options=("--model",)))
 
 

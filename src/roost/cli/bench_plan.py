@@ -67,21 +67,20 @@ def with_config(asked: Asked, spec: RoostSpec) -> Asked:
     server = spec.server
     host = _ANYWHERE.get(server.host, server.host)
     url = asked.url or f"http://{f'[{host}]' if ':' in host else host}:{server.port}"
-    fitting = (key.key for key in server.keys if key.models is None and {Scope.INFER, Scope.ADMIN} & set(key.scopes))
-    return replace(asked, url=url, api_key=asked.api_key or next(fitting, None))
+    fitting = [key for key in server.keys if key.models is None and {Scope.INFER, Scope.ADMIN} & set(key.scopes)]
+    reading = [key for key in fitting if {Scope.READ, Scope.ADMIN} & set(key.scopes)]  # may see who sleeps
+    chosen = next(iter((*reading, *fitting)), None)
+    return replace(asked, url=url, api_key=asked.api_key or (chosen.key if chosen is not None else None))
 
 
 def config_targets(asked: Asked, spec: RoostSpec) -> tuple[Target, ...]:
-    """The config's models that can be sent to, or those of them that were named."""
+    """All of the config's models that can be sent to. Which of them are is `plans`' choice: a model's share of a trace
+    and its turn to begin are the same whoever else is loaded."""
     known = {name: model.task for name, model in spec.models.items()}
     missing = [name for name in asked.models if name not in known]
     if missing:
         raise PlanError(f"The config has no model {missing[0]!r}; it has {', '.join(known)}.")
-    targets = tuple(
-        Target(name=name, task=task)
-        for name, task in known.items()
-        if task in TASKS and (not asked.models or name in asked.models)
-    )
+    targets = tuple(Target(name=name, task=task) for name, task in known.items() if task in TASKS)
     if not targets:
         raise PlanError("The config has no model that generates, embeds or ranks.")
     return targets
@@ -111,14 +110,15 @@ def _weighted(text: str, listed: Mapping[str, Task]) -> tuple[str, float]:
 
 
 def plans(asked: Asked, targets: Sequence[Target], *, side_by_side: bool) -> tuple[LoadPlan, ...]:
-    """One for all models, or one for each: then each has arrivals of its own, `stagger_s` after the one before."""
+    """One for all models, or one for each that is named (all if none is): then each has arrivals of its own,
+    `stagger_s` after the one before."""
     groups = [(target,) for target in targets] if side_by_side or asked.trace is not None else [tuple(targets)]
     arrivals = _arrivals(asked, [group[0].name for group in groups])
     given = _prompts(asked.prompts)
     return tuple(
         _plan(asked, group, arrivals[group[0].name], given, number * asked.stagger_s)
         for number, group in enumerate(groups)
-        if group
+        if group and not (side_by_side and asked.models and group[0].name not in asked.models)
     )
 
 

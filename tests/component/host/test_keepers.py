@@ -85,7 +85,8 @@ class Kept:
 @live
 async def test_early_exit_is_seen_at_once_with_status_and_last_lines(tmp_path: Path, kind: Kind) -> None:
     kept = Kept(tmp_path, kind=kind)
-    await kept.keeper.start(start(kept.port, "--say", "weights not found: x.gguf", "--exit", "3"))
+    said = "\x1b[31mweights not found:\x1b[0m x.gguf"
+    await kept.keeper.start(start(kept.port, "--say", said, "--exit", "3"))
     note = await kept.until_gone()
     assert "exit status 3" in note
     assert "weights not found: x.gguf" in note

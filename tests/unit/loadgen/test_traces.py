@@ -21,7 +21,7 @@ def windows(*rows: str) -> str:
 
 def test_rows_go_to_the_models_in_turn_with_their_sizes() -> None:
     made = replays(REQUESTS, "t.csv", ["a", "b"], Cut())
-    assert [moment.at_s for moment in made["a"].moments] == [0.0, 3.0]
+    assert [moment.at_s for moment in made["a"].moments] == [0.0, 3.0]  # rows 1 and 3
     assert [moment.at_s for moment in made["b"].moments] == [1.5, 60.0]
     first = made["a"].moments[0]
     assert (first.prompt_words, first.max_tokens) == (300, 44)
@@ -76,8 +76,28 @@ def test_a_seed_gives_the_same_trace_and_thinning_keeps_the_share() -> None:
         (windows("x,0,1,1,Gamma,1,1"), Cut(), "1 clients for 2 models"),
         (windows("x,0,fast,1,Gamma,1,1"), Cut(), "t.csv:2 cannot be read"),
         (windows("x,0,99999,1,Gamma,1,1", "y,0,1,1,Gamma,1,1"), Cut(), "over 500000 requests"),
+        (windows("x,0,1,1,Normal,1,1", "y,0,1,1,Gamma,1,1"), Cut(), "distribution 'Normal'"),
+        (windows("x,0,1,1,Weibull,0.001,1", "y,0,1,1,Gamma,1,1"), Cut(), "shape from 0.02"),
     ],
 )
 def test_what_is_wrong_with_a_trace_is_said(text: str, cut: Cut, says: str) -> None:
     with pytest.raises(PlanError, match=says):
         replays(text, "t.csv", ["a", "b"], cut)
+
+
+def test_a_part_is_what_the_whole_has_there_and_only_it_is_drawn() -> None:
+    rows = [f"x,{start},{20 if start == 1200 else 400},1,Gamma,1.0,1" for start in range(0, 6000, 600)]
+    text = windows(*rows)
+    part = replays(text, "s.csv", ["a"], Cut(from_s=1200.0, for_s=600.0))["a"].moments
+    longer = replays(text, "s.csv", ["a"], Cut(from_s=1200.0, for_s=700.0))["a"].moments
+    assert longer[: len(part)] == part
+    heavy = windows(*(f"x,{start},9000,1,Gamma,1.0,1" for start in range(0, 600_000, 600)))
+    thin = replays(heavy, "s.csv", ["a"], Cut(from_s=6000.0, for_s=600.0, keep=0.0001))["a"].moments
+    assert len(thin) == pytest.approx(540, rel=0.2)
+
+
+def test_a_window_may_say_how_long_it_is() -> None:
+    text = "client,window_start_s,window_s,rate_rps,distribution,shape\nx,0,60,10,Gamma,1\n"
+    moments = replays(text, "s.csv", ["a"], Cut())["a"].moments
+    assert len(moments) == pytest.approx(600, rel=0.2)
+    assert moments[-1].at_s < 60.0

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -33,6 +34,8 @@ KILL_WAIT_S = 10.0
 POLL_S = 0.05
 SLOW_POLL_S = 1.0
 LAST_LINES = 20
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+"""Colours and the like: engines use them where they see a terminal, and a note ends up in JSON and logs."""
 _PASSING = (errno.EAGAIN, errno.ENOMEM)
 """The machine was short of processes or memory at this moment: worth another try, unlike a program that cannot run."""
 
@@ -179,7 +182,7 @@ class ProcessKeeper:
     def _note(self, how: str) -> str:
         lines = self._output.tail(LAST_LINES)
         begin = max((at for at, line in enumerate(lines) if line.startswith("--- ")), default=-1)
-        text = "\n  ".join(line[:400] for line in lines[begin + 1 :])
+        text = "\n  ".join(_ESCAPES.sub("", line)[:400] for line in lines[begin + 1 :])
         return f"The engine {how}. Its last lines:\n  {text}" if text else f"The engine {how} and printed nothing."
 
     def _signal(self, number: signal.Signals) -> None:

@@ -3,11 +3,13 @@
 Its engines are stood in for (see `tests/support/migration.py`); real llama.cpp engines under tmux follow below.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.support.migration import Answer, Home, curl, own_home, started, write_environment
@@ -310,6 +312,21 @@ def test_down_leaves_no_session_and_no_process() -> None:
         home.roost("down").ok()
         assert home.sessions() == set()
         # the tmux server itself ends with its last session
+        assert home.pids() == set()
+
+
+def test_down_ends_what_a_killed_roost_left_and_its_session() -> None:
+    with own_home() as home:
+        config, _ = write_yaml(home.folder)
+        home.roost("up", "--config", str(config), "--wait").ok()
+        roost = psutil.Process(json.loads(home.roost("status", "--json").ok().out)["pid"])
+        roost.kill()
+        psutil.wait_procs([roost], 10)
+        left = home.roost("status")
+        assert (left.code, "`roost down` stops them" in left.err) == (2, True)
+        said = home.roost("down").ok().out
+        assert said.count("is stopped.") == 2
+        assert home.sessions() == set()
         assert home.pids() == set()
 
 

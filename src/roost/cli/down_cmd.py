@@ -44,9 +44,9 @@ def down(
         fail(f"Process {pid} belongs to another user; stop it as that user.", 1)
     except psutil.TimeoutExpired:
         fail(f"It is still stopping after {wait:g} s; `roost status` shows what runs.", 1)
-    remove_dead(frontend_mark(Path(facts["state_dir"])))
     if facts.get("mode") == "serve":  # it leaves engines as they are: down means all of it
         raise typer.Exit(_end_engines(Path(facts["state_dir"])))
+    remove_dead(frontend_mark(Path(facts["state_dir"])))
     typer.echo("Stopped.")
 
 
@@ -61,6 +61,7 @@ def _end_engines(state_dir: Path) -> int:
         said = asyncio.run(end_leftovers(store))
     finally:
         store.close()
+    remove_dead(frontend_mark(state_dir))
     for sentence in said:
         typer.echo(f"  {sentence}")
     typer.echo("Stopped.")

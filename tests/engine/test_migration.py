@@ -1,6 +1,7 @@
 """From kvcached's controller to roost by replacing the commands: the same YAML, the same curls, tmux sessions.
 
-Its engines are stood in for (see `tests/support/migration.py`); real llama.cpp engines under tmux follow below.
+Its vLLM and SGLang are stood in for by real llama.cpp engines behind their control endpoints (see
+`tests/support/migration.py`); llama.cpp as itself, under tmux, follows below.
 """
 
 import json
@@ -81,10 +82,10 @@ class Stack:
         return curl(command.replace("http://localhost:8080", self.url), self.home)
 
 
-def write_yaml(folder: Path) -> tuple[Path, str]:
-    """The config with its environments beside it, and the router's address."""
-    for name in ("vllm", "sglang"):
-        write_environment(folder / "venvs" / name)
+def write_yaml(folder: Path, models: Mapping[str, Path] | None = None) -> tuple[Path, str]:
+    """The config with its environments beside it, and the router's address. `models`: files for real engines."""
+    for name, file in (("vllm", "tiny-a"), ("sglang", "tiny-b")):
+        write_environment(folder / "venvs" / name, models[file] if models is not None else None)
     port, vllm_port, sgl_port = free_port(), free_port(), free_port()
     path = folder / "example-config.yaml"
     path.write_text(YAML.format(port=port, vllm_port=vllm_port, sgl_port=sgl_port, llama=LLAMA, mini=MINI))
@@ -92,12 +93,12 @@ def write_yaml(folder: Path) -> tuple[Path, str]:
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
+def stack(tiny_models: Mapping[str, Path]) -> Iterator[Stack]:
     """`roost up --config FILE --wait` in place of `python launch.py --config FILE`."""
     with own_home() as home:
         folder = home.folder / "project"
         folder.mkdir()
-        config, url = write_yaml(folder)
+        config, url = write_yaml(folder, tiny_models)
         said = home.roost("up", "--config", str(config), "--wait").ok().out
         yield Stack(home, config, url, said)
 
@@ -106,6 +107,8 @@ def test_up_makes_the_sessions_and_says_how_to_look(stack: Stack) -> None:
     assert stack.home.sessions() == {"kvcached-llama", "kvcached-mini", "kvcached-frontend"}
     for session in ("kvcached-llama", "kvcached-mini", "kvcached-frontend"):
         assert f"tmux attach -t {session}" in stack.up_said
+    lines = [" ".join(psutil.Process(pid).cmdline()) for pid in stack.home.pids()]
+    assert sum("embedded_llamacpp" in line for line in lines) == 2  # real inference behind both faces
     seen = stack.home.run("tmux", "capture-pane", "-p", "-t", "=kvcached-llama:").ok().out
     assert f"started vllm.entrypoints.openai.api_server for {LLAMA}" in " ".join(seen.split())
 

@@ -2,7 +2,8 @@
 programs, as commands in a home of their own.
 
 The engines of that YAML need GPUs. In their environments stands a `python` that takes the command lines of vLLM and
-SGLang as they are and starts simulated engines of the same kind, which speak the same HTTP.
+SGLang as they are and starts an engine with the same HTTP: a real llama.cpp behind their control endpoints
+(`real_engine.py`) where it is given a model file, else a simulated one.
 """
 
 import json
@@ -28,6 +29,7 @@ from tests.support.roost import SRC
 COMMAND_LIMIT_S = 90.0
 SETTING = ("ROOST_", "TMUX", "XDG_", "LLAMA_", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 
+REAL = str(Path(__file__).with_name("real_engine.py"))
 ENGINE = f"""#!{sys.executable}
 import argparse, json, os, sys
 from pathlib import Path
@@ -48,16 +50,23 @@ os.environ["PYTHONPATH"] = {SRC!r}
 host = known.host.replace("localhost", "127.0.0.1")
 names = ["--served-model-name", known.served_model_name] if known.served_model_name else []
 argv = ["-m", "roost.sim", "--kind", kind, f"--model={{known.model}}", *names, "--host", host, "--port", known.port]
+gguf = Path(__file__).with_name("model.gguf")
+if gguf.exists():
+    name = known.served_model_name or known.model
+    argv = [{REAL!r}, "--kind", kind, "--gguf", str(gguf), "--name", name, "--host", host, "--port", known.port]
 os.execv({sys.executable!r}, [{sys.executable!r}, *argv])
 """
 
 
-def write_environment(folder: Path) -> None:
-    """An environment as `python -m venv` makes one, as far as the controller looks at it."""
+def write_environment(folder: Path, gguf: Path | None = None) -> None:
+    """An environment as `python -m venv` makes one, as far as the controller looks at it. With a model file its engine
+    is a real one."""
     programs = folder / "bin"
     programs.mkdir(parents=True)
     (programs / "python").write_text(ENGINE)
     (programs / "python").chmod(0o755)
+    if gguf is not None:
+        (programs / "model.gguf").symlink_to(gguf)
     (programs / "activate").write_text(f'VIRTUAL_ENV="{folder}"; PATH="{programs}:$PATH"; export VIRTUAL_ENV PATH\n')
 
 

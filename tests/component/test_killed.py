@@ -15,6 +15,7 @@ import pytest
 from roost.host.ports import PortPicker
 from tests.support.live import live
 from tests.support.roost import roost_process, until_ready
+from tests.support.sim import sim_engine
 from tests.support.tmux import needs_tmux, own_tmux
 
 
@@ -133,6 +134,36 @@ async def test_second_roost_on_the_same_state_names_the_first(tmp_path: Path) ->
         async with roost_process(place.config, place.state) as second:
             assert await second.wait() == 2
         assert f"pid {process.pid}" in (tmp_path / "roost.out").read_text()
+
+
+@live
+async def test_an_engine_elsewhere_that_cannot_say_so_is_known_to_sleep(tmp_path: Path) -> None:
+    """SGLang: a request to what gave its memory away would kill it, and so would the wake of a fresh one."""
+    kind = ("--kind", "sglang", "--enable-weights-cpu-backup")
+    async with sim_engine(*kind, model="a") as sim:
+        place = Place(tmp_path, f"  a: {{engine: sglang, url: '{sim.url}'}}\n")
+        async with place.up() as (process, client):
+            await until_state(client, "a", "ready")
+            before = await chat(client, "a")
+            assert (await client.post("/api/v1/models/a/sleep")).json()["state"] == "asleep"
+            process.kill()
+            await process.wait()
+        async with place.up() as (_, client):
+            assert (await models(client))["a"]["state"] == "asleep"
+            assert await chat(client, "a") == before
+            assert (await sim.stats())["sleeps"] == 1
+            assert (await client.post("/api/v1/models/a/sleep")).json()["state"] == "asleep"
+        port = sim.port
+    # Another process in its place is awake.
+    async with sim_engine(*kind, "--port", str(port), model="a"), place.up() as (_, client):
+        await until_state(client, "a", "ready")
+        assert await chat(client, "a") == before
+
+
+async def until_state(client: httpx.AsyncClient, model: str, state: str) -> None:
+    async with asyncio.timeout(20):
+        while (await models(client))[model]["state"] != state:
+            await asyncio.sleep(0)
 
 
 def gone(pid: int) -> bool:

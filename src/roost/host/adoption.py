@@ -6,10 +6,12 @@ anything else starts. Called by `host/replica.py` and `host/work.py`.
 
 from typing import TYPE_CHECKING, Any
 
+from roost.config.addresses import is_loopback
 from roost.core.errors import StartError
 from roost.core.lifecycle import Fact, Order, State
 from roost.host import work
 from roost.host.keepers.base import Start
+from roost.host.keepers.identity import listener
 from roost.host.launching import fingerprint, start_of
 from roost.logs import log
 
@@ -21,7 +23,10 @@ _HALF_WAY = frozenset({State.SUSPENDING, State.WAKING})
 
 def remember(replica: "Replica") -> None:
     """Write down what runs and in which state, for the roost after this one."""
-    if not replica.owned or not replica.keeper.running or replica.started is None:
+    if not replica.owned:
+        _remember_sleep(replica)
+        return
+    if not replica.keeper.running or replica.started is None:
         return
     record = {
         **replica.keeper.identity(),
@@ -31,10 +36,42 @@ def remember(replica: "Replica") -> None:
         "state": str(replica.state),
         "level": replica.level,
     }
+    _write(replica, record)
+
+
+def _write(replica: "Replica", record: dict[str, Any]) -> None:
     try:
         replica.setup.store.write(replica.id, record)
     except OSError as error:
         log.warning("%s: the record for the next roost could not be written: %s", replica.id, error)
+
+
+def _remember_sleep(replica: "Replica") -> None:
+    """Of an engine elsewhere that cannot tell whether it sleeps (SGLang), only we know: a request to what gave its
+    memory away, or a wake of what did not, ends it."""
+    if replica.setup.adapter.sleep_query(replica.spec) is not None:
+        return
+    if replica.state is State.READY:
+        replica.setup.store.forget(replica.id)
+        return
+    address = replica.address
+    who = listener(address.port) if is_loopback(address.host) else None
+    _write(
+        replica,
+        {"elsewhere": str(address), "listener": who, "state": str(replica.state), "level": replica.level},
+    )
+
+
+def recall_sleep(replica: "Replica") -> None:
+    """An engine elsewhere that an earlier roost put to sleep, sleeps, unless another process has taken its place."""
+    record = replica.setup.store.read(replica.id)
+    if record is None or record.get("elsewhere") != str(replica.address) or record.get("state") != State.ASLEEP:
+        return
+    if is_loopback(replica.address.host) and listener(replica.address.port) != record.get("listener"):
+        replica.setup.store.forget(replica.id)
+        return
+    level = record.get("level")
+    replica.fell_asleep(level if isinstance(level, int) else None, "put to sleep by the earlier roost")
 
 
 async def recover(replica: "Replica") -> None:

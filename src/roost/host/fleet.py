@@ -114,7 +114,7 @@ async def end_leftovers(store: Store, wanted: Iterable[str] = ()) -> list[str]:
     """Stop the engines that an earlier roost left and that are none of `wanted` (replica ids). Gives what was done,
     a sentence each."""
     keep = set(wanted)
-    left = [record for record in store.records() if record.get("replica") not in keep]
+    left = [record for record in store.records() if record.get("replica") not in keep and "elsewhere" not in record]
     return [said for said in await asyncio.gather(*(_end(store, record) for record in left)) if said]
 
 

@@ -278,6 +278,7 @@ class Replica:
         if self.owned:
             await adoption.recover(self)
         else:
+            adoption.recall_sleep(self)
             await watching.look_once(self)
         self._monitor = spawn(watching.monitor(self, self._look), f"monitor {self.id}")
 

@@ -81,12 +81,25 @@ def _group_of(pid: int) -> int | None:
 
 def port_holder(port: int) -> str:
     """`pid 123 (nginx)` of whoever listens on a port, or an empty string."""
+    pid = _listening(port)
+    try:
+        return "" if pid is None else f"pid {pid} ({psutil.Process(pid).name()})"
+    except psutil.Error:
+        return ""
+
+
+def listener(port: int) -> list[float] | None:
+    """Which very process listens on a port of this machine: pid and start time; None where it cannot be seen."""
+    pid = _listening(port)
+    started = None if pid is None else start_time(pid)
+    return None if pid is None or started is None else [float(pid), started]
+
+
+def _listening(port: int) -> int | None:
     try:
         for connection in psutil.net_connections("tcp"):
             if connection.laddr and connection.laddr.port == port and connection.status == psutil.CONN_LISTEN:
-                if connection.pid is None:
-                    return ""
-                return f"pid {connection.pid} ({psutil.Process(connection.pid).name()})"
+                return connection.pid
     except (psutil.Error, OSError):
-        return ""
-    return ""
+        return None
+    return None

@@ -19,8 +19,8 @@ from rich.live import Live
 from roost import __version__
 from roost.cli import bench_plan, bench_plot, bench_show, bench_tmux
 from roost.cli.bench_plan import Asked
+from roost.cli.durations import seconds
 from roost.core.spec import Task
-from roost.core.units import parse_duration
 from roost.loadgen.ask import Failed, models
 from roost.loadgen.plan import LoadPlan, PlanError, server
 from roost.loadgen.report import Report
@@ -34,16 +34,6 @@ _SHOW_S = 0.5
 _LINE_S = 5.0
 _INTERRUPTED = 130
 _PAIR = 2
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = parse_duration(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-    if not isinstance(seconds, float):
-        raise typer.BadParameter(f"{text!r} is not a duration; write it like 30s or 5m")
-    return seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +59,19 @@ def bench(
     trace: Annotated[
         Path | None, typer.Option(help="Replay a trace (.csv, .csv.gz); see docs/benchmarking.md.")
     ] = None,
-    trace_from: Annotated[float, typer.Option(parser=_seconds, help="Begin the trace here.")] = "0s",  # type: ignore[assignment]
-    trace_for: Annotated[float | None, typer.Option(parser=_seconds, help="Take so much of the trace.")] = None,
+    trace_from: Annotated[float, typer.Option(parser=seconds, help="Begin the trace here.")] = "0s",  # type: ignore[assignment]
+    trace_for: Annotated[float | None, typer.Option(parser=seconds, help="Take so much of the trace.")] = None,
     speed_up: Annotated[float, typer.Option(help="Replay so many times as fast.")] = 1.0,
     keep: Annotated[float, typer.Option(help="Keep each arrival of the trace with this probability.")] = 1.0,
-    stagger: Annotated[float, typer.Option(parser=_seconds, help="Between the starts of two models.")] = "0s",  # type: ignore[assignment]
-    duration: Annotated[float | None, typer.Option(parser=_seconds, help="How long to send (default 30s).")] = None,
+    stagger: Annotated[float, typer.Option(parser=seconds, help="Between the starts of two models.")] = "0s",  # type: ignore[assignment]
+    duration: Annotated[float | None, typer.Option(parser=seconds, help="How long to send (default 30s).")] = None,
     requests: Annotated[int | None, typer.Option(help="How many to send (with --config to each model).")] = None,
     stream: Annotated[bool, typer.Option(help="Streamed answers; TTFT, ITL and TPOT need them.")] = True,
     max_tokens: Annotated[int, typer.Option(help="Tokens per answer.")] = 64,
     prompts: Annotated[Path | None, typer.Option(help="Prompts, one a line, or JSON lines.")] = None,
     prompt_words: Annotated[int, typer.Option(help="Words per made prompt.")] = 32,
     warm_up: Annotated[int, typer.Option(help="Requests to each model before, not counted.")] = 1,
-    timeout: Annotated[float, typer.Option(parser=_seconds, help="Longest wait for one answer.")] = "10m",  # type: ignore[assignment]
+    timeout: Annotated[float, typer.Option(parser=seconds, help="Longest wait for one answer.")] = "10m",  # type: ignore[assignment]
     seed: Annotated[int, typer.Option(help="Of arrival times and prompts.")] = 0,
     api_key: Annotated[str | None, typer.Option(envvar="ROOST_API_KEY", help="Sent as a Bearer token.")] = None,
     tmux: Annotated[bool, typer.Option("--tmux", help="With --config: a tmux session for each model.")] = False,

@@ -11,23 +11,13 @@ import httpx
 import typer
 
 from roost.cli.client import fail
-from roost.core.units import parse_duration
+from roost.cli.durations import some_seconds
 from roost.loadgen.plan import PlanError, server
 from roost.selftest.lines import Line, Report
 from roost.selftest.run import Nobody, run
 
 _DEFAULT_URL = "http://127.0.0.1:8080"
 _INTERRUPTED = 130
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = parse_duration(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-    if not isinstance(seconds, float) or seconds <= 0:
-        raise typer.BadParameter(f"{text!r} is not a duration above 0; write it like 30s or 5m")
-    return seconds
 
 
 def selftest(
@@ -40,7 +30,7 @@ def selftest(
     model: Annotated[list[str] | None, typer.Option(help="Only this model; repeat for several.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON report instead of lines.")] = False,
     timeout: Annotated[
-        float, typer.Option(parser=_seconds, help="Longest wait for one answer, loading and waking included.")
+        float, typer.Option(parser=some_seconds, help="Longest wait for one answer, loading and waking included.")
     ] = "10m",  # type: ignore[assignment]
 ) -> None:
     """Health, models, answers, statistics, sleep and wake: ask a live router all of it.

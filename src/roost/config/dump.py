@@ -74,7 +74,7 @@ class Writer:
         written: dict[str, Any] = {}
         kind: type = type(section)
         for name, hint in kinds.section_fields(kind).items():
-            value, default = getattr(section, name), kinds.default_of(kind, name)
+            value, default = getattr(section, kinds.attribute(kind, name)), kinds.default_of(kind, name)
             if self.style.full or default is MISSING or value != default:
                 written[name] = self.value(value, hint, (*path, name))
         return written

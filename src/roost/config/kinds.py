@@ -11,6 +11,8 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from pydantic.fields import FieldInfo
+
 from roost.core.problems import ConfigPath
 from roost.core.spec import RoostSpec
 from roost.core.units import BindPort, Count, Duration, MaybeDuration, Natural, Port, PositiveDuration, Size
@@ -44,8 +46,31 @@ def origin(hint: Hint) -> Any:
 
 @cache
 def section_fields(section: type) -> dict[str, Hint]:
-    """The keys of a spec's dataclass with their types."""
-    return get_type_hints(section, include_extras=True)
+    """The keys of a spec's dataclass, as the file spells them, with their types."""
+    hints = get_type_hints(section, include_extras=True)
+    return {_spelled(name, hint): _bare(hint) for name, hint in hints.items()}
+
+
+@cache
+def attribute(section: type, key: str) -> str:
+    """The name of the attribute behind a key: `condition` of `if`."""
+    hints = get_type_hints(section, include_extras=True)
+    return next(name for name, hint in hints.items() if _spelled(name, hint) == key)
+
+
+def _spelled(name: str, hint: Hint) -> str:
+    known = [extra.alias for extra in _extras(hint) if isinstance(extra, FieldInfo) and extra.alias]
+    return known[0] if known else name
+
+
+def _bare(hint: Hint) -> Hint:
+    """Without what only renames a key or reads a word in another case."""
+    is_named = any(hint == named for named, _, _ in _NAMED)
+    return hint if is_named or origin(hint) is not Annotated else get_args(hint)[0]
+
+
+def _extras(hint: Hint) -> tuple[Any, ...]:
+    return get_args(hint)[1:] if origin(hint) is Annotated else ()
 
 
 def members(hint: Hint) -> tuple[Hint, ...]:
@@ -141,7 +166,8 @@ def _plural(hint: Hint) -> str:
 
 def default_of(section: type, name: str) -> Any:
     """The default of a key; `dataclasses.MISSING` for a required one."""
-    made = next(field for field in fields(section) if field.name == name)
+    wanted = attribute(section, name)
+    made = next(field for field in fields(section) if field.name == wanted)
     return _default(made)
 
 

@@ -149,12 +149,19 @@ _SECTIONS: tuple[tuple[str, ConfigPath], ...] = (
     ("models.NAME.queue", ("models", "NAME", "queue")),
     ("models.NAME.timeouts", ("models", "NAME", "timeouts")),
     ("models.NAME.restart", ("models", "NAME", "restart")),
+    ("models.NAME.sleep_steps", ("models", "NAME", "sleep_steps", 0)),
+    ("models.NAME.sleep_steps.expect", ("models", "NAME", "sleep_steps", 0, "expect")),
+    ("models.NAME.sleep_steps.if", ("models", "NAME", "sleep_steps", 0, "if")),
+    ("models.NAME.sleep_steps.wait_until", ("models", "NAME", "sleep_steps", 0, "wait_until")),
     ("memory", ("memory",)),
+    ("memory.groups", ("memory", "groups", "NAME")),
+    ("memory.matrix", ("memory", "matrix")),
     ("policy", ("policy",)),
 )
 _NOTES = {
     "server.keys": "Each entry of the list has these keys.",
     "models.NAME.replicas": "Each entry of the list has these keys.",
+    "models.NAME.sleep_steps": "Each entry of `sleep_steps` and of `wake_steps` has these keys.",
 }
 
 

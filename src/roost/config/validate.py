@@ -95,7 +95,7 @@ def _leaf(node: Node, hint: kinds.Hint | None) -> Any:
     alternatives = [kinds.base(part) for part in kinds.members(hint)] if hint is not None else []
     if node.value is None:
         is_section = any(kinds.section_of(part) or kinds.origin(part) is dict for part in alternatives)
-        return {} if is_section else None
+        return {} if is_section and not kinds.takes_none(hint) else None
     if str in alternatives and not isinstance(node.value, str):
         return node.text
     if isinstance(node.value, bool) and bool not in alternatives and Any not in alternatives:

@@ -6,7 +6,9 @@ The docstring under a field is its text in the JSON Schema and in docs/configura
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
 
 from roost.core.units import BindPort, Count, Duration, MaybeDuration, Natural, Port, PositiveDuration, Size
 
@@ -139,10 +141,15 @@ class TimeoutsSpec:
     """One step of a sleep or wake."""
     sleep: MaybeDuration = None
     """The calls that put the engine to sleep; as `step` when left out."""
+    wake: MaybeDuration = None
+    """The calls that wake the engine; as `step` when left out."""
     drain: Duration = 60.0
     """How long an operator's order (sleep, unload, restart) lets running requests go on."""
     probe_lost: PositiveDuration = 30.0
     """A ready engine that answers no probe and sends no byte for this long is restarted."""
+    stall_after: MaybeDuration = 120.0
+    """An engine that answers its probes while its running answers send no byte and its own counters stand still for
+    this long is restarted. Counted from an answer's first byte on: a long prompt is no stall."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +198,104 @@ class ReplicaSpec:
     """Variables added to the model's `env`, such as `CUDA_VISIBLE_DEVICES`."""
 
 
+def _upper(value: Any) -> Any:
+    return value.upper() if isinstance(value, str) else value
+
+
+Method = Annotated[Literal["GET", "POST", "PUT", "PATCH"], BeforeValidator(_upper)]
+"""Any case is taken."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectSpec:
+    """What the body of an answer must hold. All that is given must be true."""
+
+    __pydantic_config__ = STRICT
+
+    text: str | None = None
+    """A text that must stand in the body."""
+    at: str | None = None
+    """A place in the JSON body: `status`, `results[0].ok`, `data[id=llama].status.value` (the entry whose id it is)."""
+    equals: Any = None
+    """The value at that place; left out: the place only has to be there."""
+    json: Any = None
+    """JSON that the body must hold: keys that it has beyond these do not matter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConditionSpec:
+    """When a step is done; otherwise it is skipped. All that is given must be true."""
+
+    __pydantic_config__ = STRICT
+
+    step: Count | Literal["previous"] = "previous"
+    """The earlier step that `status`, `at` and `equals` speak of: its number from 1 on, or the one just before. A step
+    that was skipped or got no answer has neither."""
+    status: int | None = None
+    """That step's status."""
+    at: str | None = None
+    """A place in that step's JSON body, written as in `expect`."""
+    equals: Any = None
+    """The value at that place; left out: the place only has to be there."""
+    level: Literal[1, 2] | None = None
+    """The level the model sleeps at, or is put to sleep at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitSpec:
+    """A GET that is asked again and again, until its answer is as it should be or the time is up."""
+
+    __pydantic_config__ = STRICT
+
+    endpoint: str
+    """As in a step."""
+    status: int | None = None
+    """The status it must have; any 2xx when left out."""
+    expect: ExpectSpec | None = None
+    """What its body must hold."""
+    timeout: PositiveDuration = 60.0
+    """Over it the step has failed."""
+    interval: PositiveDuration = 0.5
+    """Between two askings."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepSpec:
+    """One call of a sleep or a wake."""
+
+    __pydantic_config__ = STRICT
+
+    endpoint: str
+    """Path and query on the engine's address (`/wake_up?tags=weights`), or a whole URL elsewhere."""
+    method: Method = "POST"
+    """GET, POST, PUT or PATCH."""
+    body: str | dict[str, Any] | None = None
+    """A text is sent as it stands, a mapping as JSON; with either goes `Content-Type: application/json`."""
+    headers: dict[str, str] = field(default_factory=dict)
+    """Headers added to the call."""
+    timeout: Duration = 0.0
+    """For each try of this call; 0: `timeouts.sleep` or `timeouts.wake`, else `timeouts.step`."""
+    status: tuple[int, ...] = ()
+    """Statuses that mean success; any 2xx when left out."""
+    expect: ExpectSpec | None = None
+    """What the answer's body must hold besides."""
+    retries: Natural | None = None
+    """Further tries after a failed one; the model's `step_retries` when left out."""
+    retry_delay: Duration | None = None
+    """Before the first further try, doubled each time; the model's `step_retry_delay` when left out."""
+    condition: Annotated[ConditionSpec | None, Field(alias="if")] = None
+    """Do this step only if; a step that is skipped counts as done."""
+    parallel: bool | str = False
+    """Neighbouring steps with the same value here run together; `true` is a value, and so is any name."""
+    health_check_after: bool = False
+    """Ask the engine's health before the next step, until it is well or the step's time is up."""
+    wait_until: WaitSpec | None = None
+    """Wait for this after the call, where the engine only begins the work with its answer."""
+    on_failure: Literal["fail", "continue", "restart"] = "fail"
+    """fail: the sequence ends, the engine is stopped, and started afresh when a request needs it. continue: go on as if
+    it had succeeded. restart: the engine is stopped and started afresh at once."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
     """One model: the name is its key under `models`. Every field may also stand under `defaults`."""
@@ -234,6 +339,8 @@ class ModelSpec:
     """The name the engine knows the model by; the model's own name when left out."""
     task: Task = Task.GENERATE
     """generate, embed, rerank or other."""
+    display_name: str = ""
+    """A name for people, shown in `/v1/models` and the dashboard."""
     description: str = ""
     """Shown in `/v1/models` and the dashboard."""
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -256,6 +363,17 @@ class ModelSpec:
     """Start with roost, without waiting for a request."""
     sleep_level: Literal[1, 2] = 1
     """1 keeps the weights in host memory, 2 keeps nothing (vLLM)."""
+    sleep_steps: tuple[StepSpec, ...] = ()
+    """The calls that put this engine to sleep, in order, in place of its usual ones; needs `wake_steps`."""
+    wake_steps: tuple[StepSpec, ...] = ()
+    """The calls that wake this engine, in order, in place of its usual ones; needs `sleep_steps`."""
+    step_retries: Natural = 0
+    """Further tries for each of these calls that fails, where the step does not say."""
+    step_retry_delay: Duration = 1.0
+    """Before the first further try; doubled each time."""
+    canary: bool | None = None
+    """After each wake a fixed question must get the same answer as at the first start. Left out: at sleep level 2 only,
+    where weights that were not loaded again answer garbage with status 200."""
     sleep_mode: Literal["wait", "abort"] = "wait"
     """What an engine that is put to sleep does with requests it still has (vLLM; SGLang aborts always). roost drains
     before, so these are requests that came past it."""
@@ -271,12 +389,18 @@ class ModelSpec:
     """Never put to sleep, unloaded or evicted by roost itself."""
     concurrency: Count | None = None
     """Requests the engine gets at once; more wait in the queue."""
+    max_requests: Count | None = None
+    """Requests that run and wait together; the next one gets 429."""
     queue: QueueSpec = field(default_factory=QueueSpec)
     """Bounds of the queue."""
+    loading_state: bool = False
+    """Streamed chat completions that must wait for the model get its progress as `reasoning_content` meanwhile."""
     api_key: str | None = field(default=None, repr=False)
     """Sent to the engine as a Bearer token."""
     set_params: dict[str, Any] = field(default_factory=dict)
     """Top-level fields set in each JSON request, over what the client sent."""
+    set_params_by_name: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """More fields by the name that the client asked for, over `set_params`; each name is an alias of the model."""
     strip_params: tuple[str, ...] = ()
     """Top-level fields removed from each JSON request."""
     timeouts: TimeoutsSpec = field(default_factory=TimeoutsSpec)
@@ -294,6 +418,36 @@ class ModelSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GroupSpec:
+    """Models that are swapped as one. A model is in one group at most."""
+
+    __pydantic_config__ = STRICT
+
+    members: tuple[str, ...]
+    """Names of models."""
+    swap: bool = True
+    """One member awake at a time; false: they may all be awake together."""
+    exclusive: bool = True
+    """Whoever of it becomes awake takes down the models of all other groups that are not persistent."""
+    persistent: bool = False
+    """Its members are never taken down for a model of another group."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MatrixSpec:
+    """The sets of models that may be awake together. A model in none of them is awake alone."""
+
+    __pydantic_config__ = STRICT
+
+    names: dict[str, str] = field(default_factory=dict)
+    """Short names for models, used in `sets`."""
+    sets: dict[str, str] = field(default_factory=dict)
+    """`a & b`: together; `a | b`: one of them; `( )`; `+other`: what that set allows. Any part of a set is fine."""
+    evict_costs: dict[str, Count] = field(default_factory=dict)
+    """What it costs to take a model down, 1 when left out; the cheapest way is taken, then the set written first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MemorySpec:
     """What may be awake together. Without any of these nothing is ever evicted."""
 
@@ -305,6 +459,10 @@ class MemorySpec:
     """Budget per device: `gpu0: 80GiB`."""
     reserve: Size = 0
     """Kept free on each device."""
+    groups: dict[str, GroupSpec] = field(default_factory=dict)
+    """Groups of models that are swapped; models in none of them are an exclusive group of their own."""
+    matrix: MatrixSpec | None = None
+    """The allowed sets of models; not together with `groups`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

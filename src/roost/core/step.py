@@ -1,43 +1,102 @@
-"""A step: one HTTP call of a sleep, wake, load or unload sequence, as a value.
+"""A step: one HTTP call of a sleep, wake, load or unload sequence, as a value, and what became of it.
 
 Made by `engines`, performed by `host/steps.py`, never the other way round. Pure.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from enum import StrEnum
+from typing import Any, Literal
+
+
+class Operation(StrEnum):
+    """What a sequence of steps is for."""
+
+    LOAD = "load"
+    SLEEP = "sleep"
+    WAKE = "wake"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expect:
+    """What the body of an answer must hold; all that is given must be true. `at` is a place as `core.places` reads it;
+    `equals` None: the place only has to be there. `json`: every key and entry of it must be in the body."""
+
+    text: str | None = None
+    at: str | None = None
+    equals: Any = None
+    json: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """When a step is done. `step` 0 is the one just before, else a number from 1 on."""
+
+    step: int = 0
+    status: int | None = None
+    at: str | None = None
+    equals: Any = None
+    level: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitUntil:
+    """A GET asked again and again until its answer is as it should be, or `timeout_s` have passed."""
+
+    path: str
+    base: str | None = None
+    query: tuple[tuple[str, str], ...] = ()
+    status: int | None = None
+    expect: Expect | None = None
+    timeout_s: float = 60.0
+    interval_s: float = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One call on the replica's own base address.
+    """One call on the replica's own base address, or on `base` (`http://host:port`), to which no key is sent.
 
-    `query` is a tuple of pairs (a key may repeat); `json` is sent as a JSON body if not None.
-    `expect_status` empty means any 2xx.
+    `query` is a tuple of pairs (a key may repeat); `json` is sent as a JSON body if not None, `text` as it stands.
+    `expect_status` empty means any 2xx. `timeout_s` bounds each try by itself. Neighbours of the same `group` that is
+    not empty run together. `health_check_after` asks the adapter's probe until it says yes, within `timeout_s`.
     """
 
     path: str
     method: str = "POST"
+    base: str | None = None
     query: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
     json: Any = None
+    text: str | None = None
     timeout_s: float = 60.0
     expect_status: tuple[int, ...] = ()
+    expect: Expect | None = None
+    retries: int = 0
+    retry_delay_s: float = 1.0
+    condition: Condition | None = None
+    group: str = ""
+    health_check_after: bool = False
+    wait_until: WaitUntil | None = None
+    on_failure: Literal["fail", "continue", "restart"] = "fail"
 
     @property
     def name(self) -> str:
         """`POST /wake_up?tags=weights`: what the log and the records call it."""
         text = "&".join(f"{key}={value}" for key, value in self.query)
-        return f"{self.method} {self.path}{'?' + text if text else ''}"
+        return f"{self.method} {self.base or ''}{self.path}{'?' + text if text else ''}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRecord:
-    """What became of one step. `status` is None where no answer came; `error` is a sentence or empty."""
+    """What became of one step. `status` is None where no answer came; `error` is a sentence or empty; `skipped` says
+    why it was not done, or is empty; `attempts` counts the calls made."""
 
     name: str
     started_at: float
     duration_s: float
     status: int | None
     error: str = ""
+    attempts: int = 1
+    skipped: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,6 +71,8 @@ class ReplicaView:
     """In BACKOFF and FAILED: not before this; None in FAILED means only an operator may."""
     failures: int = 0
     last_error: str = ""
+    revive: bool = False
+    """It was stopped to be started afresh at once, whether or not anybody waits (a step's `on_failure: restart`)."""
     drain_goal: Goal | None = None
     """In DRAINING: what the drain is for."""
     drain_idle: bool = False

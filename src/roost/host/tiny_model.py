@@ -78,13 +78,13 @@ class Vocabulary:
 def write_tiny_model(path: Path, *, seed: int, name: str = "tiny", shape: Shape | None = None) -> Path:
     """Write the model to `path`, at once or not at all, and return it."""
     shape = shape or Shape()
-    vocabulary = _vocabulary()
+    known = vocabulary()
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     writer = gguf.GGUFWriter(str(scratch), "llama")
-    _describe(writer, name, shape, len(vocabulary.tokens))
-    _add_tokenizer(writer, vocabulary)
-    for tensor, values in _weights(seed, shape, vocabulary).items():
+    _describe(writer, name, shape, len(known.tokens))
+    _add_tokenizer(writer, known)
+    for tensor, values in weights(seed, shape, known).items():
         writer.add_tensor(tensor, values)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -100,7 +100,8 @@ def _byte_symbols() -> list[str]:
     return [chr(byte if byte in visible else next(spare)) for byte in range(256)]
 
 
-def _vocabulary() -> Vocabulary:
+def vocabulary() -> Vocabulary:
+    """The tokens of every tiny model."""
     symbols = _byte_symbols()
     space = symbols[0x20]
     ids: dict[str, int] = {text: at for at, text in enumerate((*SPECIALS, *symbols))}
@@ -132,12 +133,12 @@ def _describe(writer: Any, name: str, shape: Shape, rows: int) -> None:
     writer.add_vocab_size(rows)
 
 
-def _add_tokenizer(writer: Any, vocabulary: Vocabulary) -> None:
+def _add_tokenizer(writer: Any, words: Vocabulary) -> None:
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
-    writer.add_token_list(vocabulary.tokens)
-    writer.add_token_types([_token_type(at, text) for at, text in enumerate(vocabulary.tokens)])
-    writer.add_token_merges(vocabulary.merges)
+    writer.add_token_list(words.tokens)
+    writer.add_token_types([_token_type(at, text) for at, text in enumerate(words.tokens)])
+    writer.add_token_merges(words.merges)
     writer.add_bos_token_id(BOS)
     writer.add_eos_token_id(EOS)
     writer.add_eot_token_id(END_OF_TURN)
@@ -153,7 +154,7 @@ def _token_type(at: int, text: str) -> int:
     return int(gguf.TokenType.UNUSED if text.startswith("<|unused") else gguf.TokenType.NORMAL)
 
 
-def _weights(seed: int, shape: Shape, vocabulary: Vocabulary) -> Mapping[str, Matrix]:
+def weights(seed: int, shape: Shape, words: Vocabulary) -> Mapping[str, Matrix]:
     """All tensors by their GGUF name.
 
     Llama has no output bias, so one is made: hidden dimension 0 is the same constant for every token and no layer
@@ -161,11 +162,11 @@ def _weights(seed: int, shape: Shape, vocabulary: Vocabulary) -> Mapping[str, Ma
     sampling, the answer is readable and only `max_tokens` ends it.
     """
     rng = np.random.Generator(np.random.PCG64(seed))
-    rows = len(vocabulary.tokens)
+    rows = len(words.tokens)
     embedding = rng.standard_normal((rows, shape.hidden), dtype=np.float32)
     embedding[:, 0] = 4.0
     output = _matrix(rng, rows, shape.hidden)
-    output[:, 0] = [0.0 if at in vocabulary.speakable else FORBIDDEN for at in range(rows)]
+    output[:, 0] = [0.0 if at in words.speakable else FORBIDDEN for at in range(rows)]
     out: dict[str, Matrix] = {"token_embd.weight": embedding}
     for layer in range(shape.layers):
         out.update({f"blk.{layer}.{part}.weight": values for part, values in _layer(rng, shape)})

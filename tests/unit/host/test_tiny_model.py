@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("gguf")
 
-from roost.host.tiny_model import SPECIALS, WORDS, Shape, _vocabulary, write_tiny_model
+from roost.host.tiny_model import SPECIALS, WORDS, Shape, vocabulary, write_tiny_model
 
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -27,17 +27,17 @@ def test_the_size_follows_the_shape(tmp_path: Path) -> None:
 
 
 def test_every_merge_joins_two_tokens_into_a_third() -> None:
-    vocabulary = _vocabulary()
-    known = set(vocabulary.tokens)
-    assert len(known) == len(vocabulary.tokens)
-    for merge in vocabulary.merges:
+    words = vocabulary()
+    known = set(words.tokens)
+    assert len(known) == len(words.tokens)
+    for merge in words.merges:
         left, right = merge.split(" ")
         assert {left, right, left + right} <= known
 
 
 def test_bytes_are_all_there_and_only_words_are_said() -> None:
-    vocabulary = _vocabulary()
-    assert len(vocabulary.tokens) % 64 == 0
-    assert vocabulary.tokens[: len(SPECIALS)] == SPECIALS
-    assert all(len(symbol) == 1 for symbol in vocabulary.tokens[len(SPECIALS) : len(SPECIALS) + 256])
-    assert {vocabulary.tokens[at][1:] for at in vocabulary.speakable} == set(WORDS)
+    words = vocabulary()
+    assert len(words.tokens) % 64 == 0
+    assert words.tokens[: len(SPECIALS)] == SPECIALS
+    assert all(len(symbol) == 1 for symbol in words.tokens[len(SPECIALS) : len(SPECIALS) + 256])
+    assert {words.tokens[at][1:] for at in words.speakable} == set(WORDS)

@@ -1,0 +1,202 @@
+"""Real vLLM under roost: what the steps promise, seen on the engine they were written for.
+
+Sleep frees no memory on a CPU; states, tags, scheduler and weights reload are the real code. Each test leaves both
+engines alive, one of them awake.
+"""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.vllm.fleet import Fleet, question
+
+pytestmark = pytest.mark.timeout(600)
+BOTH = ("one", "two")
+LONG = 900
+"""Tokens of an answer that takes a second or more."""
+
+
+def is_sleeping(fleet: Fleet, model: str) -> bool:
+    """The engine's own word."""
+    with fleet.engine(model) as engine:
+        return bool(engine.get("/is_sleeping").json()["is_sleeping"])
+
+
+def sleep_gauge(fleet: Fleet, model: str) -> str:
+    """Which of vLLM's own sleep states is 1."""
+    with fleet.engine(model) as engine:
+        lines = engine.get("/metrics").text.splitlines()
+    states = [line for line in lines if line.startswith("vllm:engine_sleep_state{") and line.endswith(" 1.0")]
+    assert len(states) == 1, states
+    return states[0].split('sleep_state="')[1].split('"')[0]
+
+
+def streamed(client: httpx.Client, model: str, tokens: int) -> list[dict[str, Any]]:
+    """All chunks of a streamed answer; the last line was [DONE]."""
+    with client.stream("POST", "/v1/chat/completions", json=question(model, tokens, stream=True)) as answer:
+        assert answer.status_code == 200
+        lines = [line[6:] for line in answer.iter_lines() if line.startswith("data: ")]
+    assert lines[-1] == "[DONE]"
+    return [json.loads(line) for line in lines[:-1]]
+
+
+def finish(chunks: list[dict[str, Any]]) -> str | None:
+    """Why the answer ended."""
+    reasons = [choice["finish_reason"] for chunk in chunks for choice in chunk.get("choices", ())]
+    return next((str(reason) for reason in reversed(reasons) if reason), None)
+
+
+def steps_of(fleet: Fleet, model: str) -> list[str]:
+    """Names of the steps done for the model, oldest first."""
+    return [step["name"] for step in fleet.facts(model)["steps"]]
+
+
+def test_the_models_differ_so_that_an_answer_tells_who_gave_it(fleet: Fleet) -> None:
+    assert fleet.expected["one"] != fleet.expected["two"]
+
+
+@pytest.mark.parametrize(("model", "level", "gauge"), [("one", 1, "weights_offloaded"), ("two", 2, "discard_all")])
+def test_e10_sleep_and_wake_keep_the_process_and_the_answer(fleet: Fleet, model: str, level: int, gauge: str) -> None:
+    assert fleet.answer(model) == fleet.expected[model]
+    pid = fleet.facts(model)["pid"]
+    fleet.order(model, "sleep")
+    facts = fleet.facts(model)
+    assert (facts["state"], facts["level"], facts["pid"]) == ("asleep", level, pid)
+    assert is_sleeping(fleet, model) and sleep_gauge(fleet, model) == gauge
+    assert fleet.answer(model) == fleet.expected[model]
+    assert fleet.facts(model)["pid"] == pid and sleep_gauge(fleet, model) == "awake"
+
+
+def test_t1_level_2_wakes_in_stages_and_is_verified(fleet: Fleet) -> None:
+    fleet.answer("two")
+    fleet.order("two", "sleep")
+    before = len(steps_of(fleet, "two"))
+    fleet.answer("two")
+    done = steps_of(fleet, "two")
+    calls = [name for name in done[before:] if name.startswith("POST")] or [n for n in done if n.startswith("POST")]
+    wanted = [
+        "POST /wake_up?tags=weights",
+        "POST /collective_rpc",
+        "POST /wake_up?tags=kv_cache",
+        "POST /reset_prefix_cache",
+    ]
+    places = [max(at for at, name in enumerate(calls) if name == step) for step in wanted]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("model", BOTH)
+def test_a_stream_ends_whole_before_its_model_sleeps(fleet: Fleet, model: str) -> None:
+    fleet.answer(model)
+    with ThreadPoolExecutor(2) as pool:
+        running = pool.submit(streamed, fleet.client, model, LONG)
+        fleet.until(lambda: fleet.facts(model)["in_flight"] == 1, "in flight")
+        fleet.order(model, "sleep")
+        assert running.done()  # the order was obeyed after the answer, not during it
+    chunks = running.result()
+    assert finish(chunks) == "length"
+    assert sum(bool(choice["delta"].get("content")) for chunk in chunks for choice in chunk["choices"]) > LONG / 2
+
+
+@pytest.mark.parametrize("model", BOTH)
+def test_requests_to_a_sleeper_wait_for_one_wake_and_get_the_right_answer(fleet: Fleet, model: str) -> None:
+    fleet.answer(model)
+    fleet.order(model, "sleep")
+    before = fleet.wakes()
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda _: fleet.answer(model), range(16)))
+    assert answers == [fleet.expected[model]] * 16
+    assert fleet.wakes() == before + 1
+
+
+def test_mode_wait_lets_a_request_past_roost_end(fleet: Fleet) -> None:
+    fleet.answer("one")
+    with fleet.engine("one") as engine, ThreadPoolExecutor(1) as pool:
+        running = pool.submit(streamed, engine, "one", LONG)
+        fleet.until(lambda: _running(fleet, "one") == 1, "running at the engine")
+        fleet.order("one", "sleep")
+        assert finish(running.result()) == "length"
+
+
+def test_mode_abort_cuts_a_request_past_roost(fleet: Fleet) -> None:
+    fleet.answer("two")
+    with fleet.engine("two") as engine, ThreadPoolExecutor(1) as pool:
+        running = pool.submit(streamed, engine, "two", LONG)
+        fleet.until(lambda: _running(fleet, "two") == 1, "running at the engine")
+        fleet.order("two", "sleep")
+        assert finish(running.result()) == "abort"
+
+
+def _running(fleet: Fleet, model: str) -> int:
+    """Requests that run at the engine, by its own count."""
+    with fleet.engine(model) as engine:
+        lines = engine.get("/metrics").text.splitlines()
+    return sum(int(float(line.split()[-1])) for line in lines if line.startswith("vllm:num_requests_running{"))
+
+
+@pytest.mark.parametrize("model", BOTH)
+def test_a_pause_by_others_is_noticed_and_lifted_for_the_next_request(fleet: Fleet, model: str) -> None:
+    fleet.answer(model)
+    with fleet.engine(model) as engine:
+        engine.post("/pause").raise_for_status()
+    fleet.until(lambda: fleet.facts(model)["state"] == "asleep", "seen to be paused")
+    assert fleet.answer(model) == fleet.expected[model]
+    with fleet.engine(model) as engine:
+        assert engine.get("/is_paused").json()["is_paused"] is False
+
+
+@pytest.mark.parametrize("model", BOTH)
+@pytest.mark.parametrize("level", [1, 2])
+def test_a_sleep_by_others_is_noticed_and_the_next_request_wakes(fleet: Fleet, model: str, level: int) -> None:
+    fleet.answer(model)
+    with fleet.engine(model) as engine:
+        engine.post(f"/sleep?level={level}").raise_for_status()
+    fleet.until(lambda: fleet.facts(model)["state"] == "asleep", "seen to sleep")
+    assert fleet.answer(model) == fleet.expected[model]
+
+
+def test_a_wake_by_others_is_noticed_and_verified(fleet: Fleet) -> None:
+    fleet.answer("one")
+    fleet.order("one", "sleep")
+    with fleet.engine("one") as engine:
+        engine.post("/wake_up").raise_for_status()
+    fleet.until(lambda: fleet.facts("one")["state"] == "ready", "seen to be awake")
+    assert fleet.answer("one") == fleet.expected["one"]
+
+
+def test_x5_no_memory_falls_on_a_cpu_and_the_record_says_so(fleet: Fleet) -> None:
+    fleet.answer("one")
+    fleet.order("one", "sleep")
+    slept = [done for done in fleet.facts("one")["sequences"] if done["operation"] == "sleep"][-1]
+    assert slept["freed_bytes"] is None and "not measured" in slept["memory"]
+
+
+def test_t4_fifty_swaps_with_eight_clients_lose_nothing(fleet: Fleet) -> None:
+    target = fleet.wakes() + 50
+
+    def client(number: int) -> int:
+        asked = 0
+        while fleet.wakes() < target:
+            model = BOTH[(number + asked) % 2]
+            assert fleet.answer(model) == fleet.expected[model]
+            asked += 1
+        return asked
+
+    with ThreadPoolExecutor(8) as pool:
+        asked = list(pool.map(client, range(8)))
+    assert fleet.wakes() >= target and sum(asked) >= 50
+    print(f"{sum(asked)} requests of 8 clients over {fleet.wakes() - target + 50} swaps: none lost, none wrong")
+
+
+def test_f4_a_worker_killed_while_asleep_leads_to_a_fresh_start(fleet: Fleet) -> None:
+    fleet.answer("two")
+    fleet.order("two", "sleep")
+    pid = fleet.facts("two")["pid"]
+    workers = [child for child in psutil.Process(pid).children(recursive=True) if "VLLM::" in child.name()]
+    assert workers, [child.name() for child in psutil.Process(pid).children(recursive=True)]
+    workers[-1].kill()
+    assert fleet.answer("two") == fleet.expected["two"]
+    assert fleet.facts("two")["pid"] != pid

@@ -228,8 +228,7 @@ class Console:
 
 
 def _endpoint(replica: Replica) -> str:
-    host, port = replica.address.host, replica.address.port
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return replica.address.url
 
 
 def _change(change: Changed) -> dict[str, Any]:

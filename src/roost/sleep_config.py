@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
-from roost.config.addresses import split_url
+from roost.config.addresses import address_of
 from roost.core.spec import EngineKind, ModelSpec, PolicySpec, Task, TimeoutsSpec
 
 Entry = dict[str, str]
@@ -127,7 +127,7 @@ def spec_of(kind: EngineKind, model: str, entry: Entry) -> ModelSpec:
     host = entry.get("host", "localhost")
     url = f"http://{f'[{host}]' if ':' in host else host}:{entry.get('port', '8000')}"
     try:
-        split_url(url)
+        address_of(url)
     except ValueError:
         raise ValueError(f"Model {model!r} has the host {host!r}; write a name or address, without scheme.") from None
     sglang = kind is EngineKind.SGLANG

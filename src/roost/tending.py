@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from roost import clock
-from roost.config.addresses import split_url
+from roost.config.addresses import address_of
 from roost.control.controller import Controller
 from roost.control.lane import Lease
 from roost.control.ports import LeaseLike
@@ -21,7 +21,7 @@ from roost.control.wishes import OrderResult
 from roost.core.events import Changed
 from roost.core.ids import replica_id
 from roost.core.lifecycle import State
-from roost.core.request import Address, Fault, Refusal, Request
+from roost.core.request import Fault, Refusal, Request
 from roost.core.spec import ModelSpec, RoostSpec
 from roost.core.view import Goal, Policy
 from roost.engines.base import Machine
@@ -243,7 +243,6 @@ class _Waiter:
 
 
 def _replica(model: str, spec: ModelSpec) -> Replica:
-    host, port = split_url(spec.url or "")
     return Replica(
         Setup(
             id=replica_id(model),
@@ -251,7 +250,7 @@ def _replica(model: str, spec: ModelSpec) -> Replica:
             spec=spec,
             adapter=adapter_for(spec),
             keeper=ForeignKeeper(),
-            address=Address(host, port),
+            address=address_of(spec.url or ""),
             machine=Machine(python=sys.executable),
             store=NoRecords(),
             output=Output(Path(os.devnull)),

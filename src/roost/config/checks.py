@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 
-from roost.config.addresses import is_loopback, split_url
+from roost.config.addresses import address_of, is_loopback
 from roost.config.tree import Node, find, given
 from roost.core.problems import ConfigPath, Problem
 from roost.core.spec import EngineKind, ModelSpec, RoostSpec, servings
@@ -117,7 +117,7 @@ def _foreign(path: ConfigPath, model: ModelSpec, has: set[str]) -> Iterator[Prob
 def address(url: str, path: ConfigPath) -> Iterator[Problem]:
     """What is wrong with the address of an engine."""
     try:
-        split_url(url)
+        address_of(url)
     except ValueError as error:
         message, _, way_out = str(error).partition("; ")
         yield Problem(path=path, message=f"the address {message}", hint=f"{way_out[:1].upper()}{way_out[1:]}.")

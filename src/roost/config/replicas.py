@@ -5,7 +5,7 @@ Same form as `checks`, with paths of the native tree; looks at no machine. A mod
 
 from collections.abc import Iterator
 
-from roost.config.addresses import is_loopback, may_clash, split_url
+from roost.config.addresses import address_of, is_loopback, may_clash
 from roost.config.checks import Scene, address
 from roost.config.tree import find
 from roost.core.problems import ConfigPath, Problem
@@ -56,9 +56,10 @@ def _called(name: str, model: ModelSpec, index: int) -> str:
 
 def _back(url: str, server: ServerSpec, path: ConfigPath) -> Iterator[Problem]:
     try:
-        host, port = split_url(url)
+        address = address_of(url)
     except ValueError:
         return
+    host, port = address.host, address.port
     if port == server.port and (host == server.host or (is_loopback(host) and may_clash(host, server.host))):
         hint = "Write the engine's own address."
         yield Problem(path=path, message=f"leads back to roost's own port {server.port}", hint=hint)

@@ -60,15 +60,28 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to connect: host and port, or the path of a Unix socket."""
+    """Where to connect: host and port, or the path of a Unix socket. `base` is what stands before every path there,
+    empty or like `/api`."""
 
     host: str
     port: int
     socket_path: str | None = None
+    tls: bool = False
+    base: str = ""
 
     def __str__(self) -> str:
+        return self.socket_path or self.authority
+
+    @property
+    def authority(self) -> str:
+        """What the Host header says: with TLS on its usual port the bare name, as certificates and virtual hosts do."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return self.socket_path or f"{host}:{self.port}"
+        return host if self.tls and self.port == 443 else f"{host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """`http://127.0.0.1:8000`, `https://example.org/api`."""
+        return f"{'https' if self.tls else 'http'}://{self.authority}{self.base}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -312,7 +312,8 @@ class ModelSpec:
     Alone it means `engine: command`; with another engine, that kind's sleep and wake steps still apply. A string is
     split as a shell would, without a shell."""
     url: str | None = None
-    """Base address of an engine that runs already; roost never starts or stops it."""
+    """Base address of an engine that runs already (`http://10.0.0.7:8000`, `https://example.org/api`); roost never
+    starts or stops it."""
     host: str = "127.0.0.1"
     """Address the engine listens on."""
     port: Port | None = None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from roost.config.addresses import split_url
+from roost.config.addresses import address_of
 from roost.core.ids import replica_id, session_name
 from roost.core.request import Address
 from roost.core.spec import ModelSpec, RoostSpec, servings
@@ -95,8 +95,7 @@ class _Maker:
 
     def _address(self, model: ModelSpec, record: Mapping[str, Any] | None) -> Address:
         if model.url is not None:
-            host, port = split_url(model.url)
-            return Address(host, port)
+            return address_of(model.url)
         if model.port is not None:
             return Address(model.host, model.port)
         earlier = record.get("port") if record is not None else None

@@ -275,12 +275,16 @@ def connected(x: "Exchange", upstream: "Upstream", now: float) -> None:
 
 def _engine_head(x: "Exchange", upstream: "Upstream") -> bytes:
     head, route = x.head, x.request.route
-    lines = [head.method + b" " + x.target + b" HTTP/1.1", upstream.host_line, *head.forward]
+    base = upstream.address.base
+    target = base.encode() + x.target if base else x.target
+    lines = [head.method + b" " + target + b" HTTP/1.1", upstream.host_line, *head.forward]
     lines.append(b"x-request-id: " + x.request.id.encode())
     if x.to_admin:
         lines = admin_lines(x, lines)
     elif route is not None and route.spec.api_key is not None:
         lines.append(b"authorization: Bearer " + route.spec.api_key.encode())
+        if route.spec.url is not None:  # Anthropic's API and its likes take only this
+            lines.append(b"x-api-key: " + route.spec.api_key.encode())
     if x.streams_body and head.chunked:
         lines.append(b"transfer-encoding: chunked")
     elif x.streams_body:

@@ -4,6 +4,7 @@ Owns every upstream connection that no request uses. Connecting is the only task
 """
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ class Pool:
     def __init__(self, make: Callable[[], "Upstream"]) -> None:
         self._make = make
         self._idle: dict[Address, dict[Upstream, None]] = {}  # ordered: insertion order is age
+        self._tls: ssl.SSLContext | None = None
 
     def take(self, address: Address, now: float) -> "Upstream | None":
         """The most recently used idle connection that has not outlived its time."""
@@ -62,15 +64,24 @@ class Pool:
                 if address.socket_path is not None:
                     _, upstream = await loop.create_unix_connection(self._make, address.socket_path)
                 else:
-                    _, upstream = await loop.create_connection(self._make, address.host, address.port)
+                    tls = self._trusted() if address.tls else None
+                    _, upstream = await loop.create_connection(self._make, address.host, address.port, ssl=tls)
             upstream.placed(address)
         except TimeoutError:
             error = f"no connection to {address} within {timeout_s:g} s"
+        except ssl.SSLError as problem:
+            error = f"no connection to {address}: {_tls_fault(problem)}"
         except OSError as problem:
             error = f"no connection to {address}: {problem.strerror or problem}"
         except UnicodeError:  # from the resolver's encoding of the name, before anything is asked
             error = f"no connection to {address}: not a host name"
         done(upstream, error)
+
+    def _trusted(self) -> ssl.SSLContext:
+        """Made at the first need: reading the system's certificates takes 20 ms."""
+        if self._tls is None:
+            self._tls = ssl.create_default_context()
+        return self._tls
 
     def sweep(self, now: float) -> None:
         """Close what has outlived its time, and forget addresses without connections."""
@@ -86,3 +97,9 @@ class Pool:
             for upstream in idle:
                 upstream.transport.abort()
         self._idle.clear()
+
+
+def _tls_fault(problem: ssl.SSLError) -> str:
+    if isinstance(problem, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({problem.verify_message})"
+    return f"no TLS there ({problem.reason or 'handshake failed'})"

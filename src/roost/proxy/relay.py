@@ -149,7 +149,7 @@ class Upstream(asyncio.Protocol):
     def placed(self, address: Address) -> None:
         """Called once by the pool: where this connection leads."""
         self.address = address
-        name = "roost" if address.socket_path is not None else str(address)
+        name = "roost" if address.socket_path is not None else address.authority
         self.host_line = b"host: " + name.encode()
 
     def eof_received(self) -> bool:

@@ -2,9 +2,10 @@
 
 import pytest
 
-from roost.config.addresses import is_loopback, may_clash, split_url
+from roost.config.addresses import address_of, is_loopback, may_clash
 from roost.config.checks import ports_written
 from roost.config.load import check_further
+from roost.core.request import Address
 from tests.unit.config.reading import errors_of, problems_of, read, spec_of
 
 ONE = "models: {a: {engine: simulated}}\n"
@@ -89,9 +90,11 @@ def test_a_url_excludes_what_would_start_it() -> None:
 @pytest.mark.parametrize(
     ("url", "sentence"),
     [
-        ("127.0.0.1:8000", "is not an address of an engine. Write it like http://127.0.0.1:8000 (plain http)."),
-        ("https://h:1", "is not an address of an engine"),
-        ("http://h:1/v1", "has a path. Write only scheme, host and port, roost adds /v1/... itself."),
+        ("127.0.0.1:8000", "is not an address of an engine. Write it like http://127.0.0.1:8000."),
+        ("ftp://h:1", "is not an address of an engine"),
+        ("http://h:1/v1", "ends in /v1. Leave that away, roost adds /v1/... itself."),
+        ("http://h:1/api?x=1", "has a query. Write only scheme, host, port and path."),
+        ("http://h:1/a b", "has a sign in its path that no address has. Write it percent-encoded."),
         ("http://u:geheim@h:1", "holds a user or password. Write the engine's key as api_key."),
         ("http://h:99999", "is not an address: port out of range"),
         ("http://", "is not an address of an engine"),
@@ -103,9 +106,15 @@ def test_urls(url: str, sentence: str) -> None:
     assert sentence in said and "geheim" not in said
 
 
-def test_split_url() -> None:
-    assert split_url("http://h") == ("h", 80)
-    assert split_url("http://[::1]:9/") == ("::1", 9)
+def test_address_of() -> None:
+    assert address_of("http://h") == Address("h", 80)
+    assert address_of("http://[::1]:9/") == Address("::1", 9)
+    assert address_of("https://h/api/") == Address("h", 443, tls=True, base="/api")
+    assert [address_of(url).url for url in ("https://h", "https://h:8443/a", "http://h")] == [
+        "https://h",
+        "https://h:8443/a",
+        "http://h:80",
+    ]
 
 
 def test_ports_are_not_shared() -> None:

@@ -75,7 +75,7 @@ def test_addresses() -> None:
         replicas:
           - {url: "http://h:1", port: 1}
           - {url: "http://h:1"}
-          - {url: "https://h:3"}
+          - {url: "ftp://h:3"}
           - {url: "http://127.0.0.1:8080"}
       b:
         url: http://h:9
@@ -86,7 +86,7 @@ def test_addresses() -> None:
         "listens. Remove url or port.",
         "f:5: models.a.replicas.1.url: reaches the same engine as replica 0. Give each its own url.",
         "f:6: models.a.replicas.2.url: the address is not an address of an engine. "
-        "Write it like http://127.0.0.1:8000 (plain http).",
+        "Write it like http://127.0.0.1:8000.",
         "f:7: models.a.replicas.3.url: leads back to roost's own port 8080. Write the engine's own address.",
         "f:9: models.b.url: reaches the same engine as replica 0. Give each its own url.",
         "f:10: models.b.replicas.0.port: url and port exclude each other: the address says where a running engine "

@@ -1,5 +1,6 @@
 """A roost as a child process with its two engines, as a client and as an operator see it. Used by this folder only."""
 
+import json
 import os
 import signal
 import subprocess
@@ -18,6 +19,9 @@ from tests.support.roost import SRC
 
 START_LIMIT_S = 400.0
 LOOK_S = 0.05
+BOTH = ("one", "two")
+LONG = 900
+"""Tokens of an answer that takes a second or more."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,21 @@ def question(model: str, tokens: int = 12, *, stream: bool = False) -> dict[str,
     """The same question always, answered greedily."""
     messages = [{"role": "user", "content": "Which way is the river?"}]
     return {"model": model, "messages": messages, "max_tokens": tokens, "temperature": 0, "seed": 1, "stream": stream}
+
+
+def streamed(client: httpx.Client, model: str, tokens: int) -> list[dict[str, Any]]:
+    """All chunks of a streamed answer; the last line was [DONE]."""
+    with client.stream("POST", "/v1/chat/completions", json=question(model, tokens, stream=True)) as answer:
+        assert answer.status_code == 200
+        lines = [line[6:] for line in answer.iter_lines() if line.startswith("data: ")]
+    assert lines[-1] == "[DONE]"
+    return [json.loads(line) for line in lines[:-1]]
+
+
+def finish(chunks: list[dict[str, Any]]) -> str | None:
+    """Why the answer ended."""
+    reasons = [choice["finish_reason"] for chunk in chunks for choice in chunk.get("choices", ())]
+    return next((str(reason) for reason in reversed(reasons) if reason), None)
 
 
 @contextmanager

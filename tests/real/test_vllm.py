@@ -4,20 +4,14 @@ Sleep frees no memory on a CPU; states, tags, scheduler and weights reload are t
 engines alive, one of them awake.
 """
 
-import json
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
-import httpx
 import psutil
 import pytest
 
-from tests.vllm.fleet import Fleet, question
+from tests.real.fleet import BOTH, LONG, Fleet, finish, streamed
 
 pytestmark = pytest.mark.timeout(600)
-BOTH = ("one", "two")
-LONG = 900
-"""Tokens of an answer that takes a second or more."""
 
 
 def is_sleeping(fleet: Fleet, model: str) -> bool:
@@ -33,21 +27,6 @@ def sleep_gauge(fleet: Fleet, model: str) -> str:
     states = [line for line in lines if line.startswith("vllm:engine_sleep_state{") and line.endswith(" 1.0")]
     assert len(states) == 1, states
     return states[0].split('sleep_state="')[1].split('"')[0]
-
-
-def streamed(client: httpx.Client, model: str, tokens: int) -> list[dict[str, Any]]:
-    """All chunks of a streamed answer; the last line was [DONE]."""
-    with client.stream("POST", "/v1/chat/completions", json=question(model, tokens, stream=True)) as answer:
-        assert answer.status_code == 200
-        lines = [line[6:] for line in answer.iter_lines() if line.startswith("data: ")]
-    assert lines[-1] == "[DONE]"
-    return [json.loads(line) for line in lines[:-1]]
-
-
-def finish(chunks: list[dict[str, Any]]) -> str | None:
-    """Why the answer ended."""
-    reasons = [choice["finish_reason"] for chunk in chunks for choice in chunk.get("choices", ())]
-    return next((str(reason) for reason in reversed(reasons) if reason), None)
 
 
 def steps_of(fleet: Fleet, model: str) -> list[str]:

@@ -85,6 +85,8 @@ class FakeConsole:
     logs: list[str] = field(default_factory=lambda: [f"line {n}" for n in range(200)])
     hub: Hub = field(default_factory=Hub)
     lines: Hub = field(default_factory=Hub)
+    own_logs: list[str] = field(default_factory=lambda: ["roost 0", "roost 1"])
+    own_lines: Hub = field(default_factory=Hub)
     fails: bool = False
     idle_threshold_s: float = 300.0
     traffics: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -158,6 +160,13 @@ class FakeConsole:
 
     async def log_follow(self, name: str) -> AsyncIterator[str]:
         async for one in self.lines.subscribe():
+            yield one["line"]
+
+    def own_log_tail(self) -> list[str]:
+        return list(self.own_logs)
+
+    async def own_log_follow(self) -> AsyncIterator[str]:
+        async for one in self.own_lines.subscribe():
             yield one["line"]
 
     def events(self) -> AsyncIterator[Mapping[str, Any]]:

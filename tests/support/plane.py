@@ -72,7 +72,7 @@ class FixedFleet:
             if path == name or path.startswith(name + "/"):
                 route = self.resolve(name)
                 assert route is not None
-                return route, path[len(name) :] or "/"
+                return route, path[len(name) :]
         return None
 
     def enter(self, request: Request, route: Route, waiter: Waiter, now: float) -> Lease | Ticket | Refusal:

@@ -2,7 +2,7 @@
 for, then the engine's own events in the same answer (`loading_state`, as llama-swap's sendLoadingState).
 
 Begins only after a short wait, so that a quick wake shows nothing and refusals at the door keep their status. Makes
-no timer: the plane's sweep calls `sweep`. From the first chunk on the status is 200; what fails later is an error event.
+no timer: the plane's sweep calls `sweep`. From the first chunk on the status is 200; later failures are error events.
 Used by the phases and the exchange (queue, refusals), and by the relay once the engine answers.
 """
 

@@ -1,5 +1,6 @@
 """A console without a roost behind it: two models, orders that are remembered, a real hub of events."""
 
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -159,15 +160,17 @@ class FakeConsole:
         return self.logs[-lines:]
 
     async def log_follow(self, name: str) -> AsyncIterator[str]:
-        async for one in self.lines.subscribe():
-            yield one["line"]
+        async with contextlib.aclosing(self.lines.subscribe()) as reader:
+            async for one in reader:
+                yield one["line"]
 
     def own_log_tail(self) -> list[str]:
         return list(self.own_logs)
 
     async def own_log_follow(self) -> AsyncIterator[str]:
-        async for one in self.own_lines.subscribe():
-            yield one["line"]
+        async with contextlib.aclosing(self.own_lines.subscribe()) as reader:
+            async for one in reader:
+                yield one["line"]
 
     def events(self) -> AsyncIterator[Mapping[str, Any]]:
         return self.hub.subscribe()

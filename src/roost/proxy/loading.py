@@ -37,12 +37,13 @@ _DONE = b"data: [DONE]\n\n"
 def is_wanted(x: "Exchange", route: Route) -> bool:
     """Whether this request, which must wait, is to hear of it."""
     spec = route.spec
+    set_params = {**spec.set_params, **spec.set_params_by_name.get(route.asked, {})}
     return (
         spec.loading_state
         and x.request.stream
         and x.path == PATH
         and x.request.method == "POST"
-        and spec.set_params.get("stream", True) is True
+        and set_params.get("stream", True) is True
         and "stream" not in spec.strip_params
     )
 

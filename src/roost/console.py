@@ -3,6 +3,7 @@
 Reads everything, changes nothing but through the controller's doors (`order`, `pin`) and the plane's `cancel`.
 """
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,7 +19,10 @@ from roost.core.lifecycle import RESIDENT, State
 from roost.core.plan import Action, Plan
 from roost.core.spec import RoostSpec
 from roost.core.view import Goal
+from roost.host.launching import shown_command
+from roost.host.output import FOLLOW_S
 from roost.host.replica import Replica
+from roost.logs import kept
 from roost.proxy.plane import Plane
 from roost.telemetry.recorder import Recorder
 
@@ -127,6 +131,9 @@ class Console:
             "pinned": controller.pinned(name),
             "idle_s": round(now - idle_from, 3) if idle_from and not busy else None,
             "replicas": [replica.id for replica in replicas],
+            "command": None if main.started is None else shown_command(main.started.argv, main.spec),
+            "drain_goal": None if main.drain_goal is None else str(main.drain_goal),
+            "idle_limit_s": self._idle_limit(main),
             "endpoint": _endpoint(main),
             "endpoints": [self._serving(replica) for replica in replicas],
             "pid": main.keeper.pid,
@@ -136,6 +143,7 @@ class Console:
             "reason": main.reason or None,
             "blocked": blocked.sentence if blocked is not None else None,
             "listed": not spec.unlisted,
+            "display_name": spec.display_name or None,
             "description": spec.description or None,
             "metadata": dict(spec.metadata),
             "context_length": spec.context_length or main.context_length,
@@ -144,6 +152,13 @@ class Console:
             "memory_bytes": self._memory_of(main, now),
             "requests_per_s": round(self._parts.recorder.model(name).traffic.rates(now, RATE_WINDOW_S).requests, 3),
         }
+
+    def _idle_limit(self, replica: Replica) -> float | None:
+        """Of `sleep_after` and `unload_after` the one that comes first; None: it stays as it is."""
+        if not self._parts.spec.policy.auto_sleep or self._parts.controller.pinned(replica.model):
+            return None
+        limits = (replica.spec.sleep_after if replica.sleep_levels else None, replica.spec.unload_after)
+        return min((limit for limit in limits if limit is not None), default=None)
 
     def _serving(self, replica: Replica) -> dict[str, Any]:
         return {
@@ -219,6 +234,18 @@ class Console:
         route = self._parts.controller.gate.resolve(name)
         assert route is not None, "log_tail was asked first"
         return self._by_model[route.name][0].setup.output.follow()
+
+    def own_log_tail(self) -> list[str]:
+        return kept.since(0)[1]
+
+    async def own_log_follow(self) -> AsyncIterator[str]:
+        """Looks as often as an engine's log is looked at; a reader slower than the log misses lines."""
+        seen = kept.count
+        while not self.stopping:
+            seen, lines = kept.since(seen)
+            for line in lines:
+                yield line
+            await asyncio.sleep(FOLLOW_S)
 
     def events(self) -> AsyncIterator[Mapping[str, Any]]:
         return self._parts.hub.subscribe()

@@ -1,14 +1,59 @@
-"""The only logger. Secrets never reach it: callers log key names, never keys."""
+"""The only logger. Secrets never reach it: callers log key names, never keys.
+
+Its last lines are kept in memory (`kept`) for those who read them through the API.
+"""
 
 import logging
 import sys
+import threading
+from collections import deque
 from pathlib import Path
 from typing import TextIO
 
 log = logging.getLogger("roost")
 
-
+KEPT_BYTES = 100 * 1024
+"""Of roost's own log, for the API; llama-swap keeps as much."""
 _stream: TextIO = sys.stderr
+
+
+class Kept(logging.Handler):
+    """The last lines, at most `most` bytes of them. Any thread may log; readers ask for what is new."""
+
+    def __init__(self, most: int = KEPT_BYTES) -> None:
+        super().__init__()
+        self._most = most
+        self._lines: deque[str] = deque()
+        self._size = 0
+        self._count = 0
+        self._guard = threading.Lock()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.add(self.format(record))
+
+    def add(self, text: str) -> None:
+        """One line or more; those over the bound go, oldest first."""
+        with self._guard:
+            for line in text.splitlines():
+                self._lines.append(line)
+                self._size += len(line) + 1
+                self._count += 1
+            while self._size > self._most:
+                self._size -= len(self._lines.popleft()) + 1
+
+    @property
+    def count(self) -> int:
+        """Lines ever added: where a reader stands that has read them all."""
+        return self._count
+
+    def since(self, count: int) -> tuple[int, list[str]]:
+        """The lines after the first `count`, as far as they are still kept, and where the reader stands then."""
+        with self._guard:
+            gone = self._count - len(self._lines)
+            return self._count, list(self._lines)[max(0, count - gone) :]
+
+
+kept = Kept()
 
 
 def to_stderr(level: str = "info") -> None:
@@ -25,9 +70,11 @@ def to_file(path: Path, level: str = "info") -> None:
 def _use(stream: TextIO, level: str) -> None:
     global _stream
     _stream = stream
+    form = logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
-    log.handlers[:] = [handler]
+    log.handlers[:] = [handler, kept]
+    for each in log.handlers:
+        each.setFormatter(form)
     log.setLevel(level.upper())
     log.propagate = False
 
@@ -36,3 +83,4 @@ def write(text: str) -> None:
     """Ready-made lines (the access log's batches) to where the log goes."""
     _stream.write(text)
     _stream.flush()
+    kept.add(text)

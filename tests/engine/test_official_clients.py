@@ -151,3 +151,28 @@ async def test_websocket_reaches_the_model_it_names(tmp_path: Path) -> None:
         async with websockets.connect(url) as socket:
             await socket.send("hello")
             assert await socket.recv() == "hello"
+
+
+@live
+async def test_openai_reads_the_wait_for_a_model_as_reasoning(tmp_path: Path) -> None:
+    text = (
+        "models:\n"
+        "  a: {engine: simulated, loading_state: true, args: ['--start-delay 1500ms']}\n"
+        "  late: {engine: simulated, loading_state: true, args: ['--start-delay 60s'], queue: {max_wait: 2s}}\n"
+    )
+    async with running_roost(text, tmp_path) as roost, async_client(roost) as client:
+        stream = await client.chat.completions.create(model="a", messages=HELLO, max_tokens=5, stream=True)
+        told, content = "", ""
+        async for chunk in stream:
+            delta: Any = chunk.choices[0].delta if chunk.choices else None
+            reasoning = getattr(delta, "reasoning_content", None) or ""
+            assert not (reasoning and content)
+            told += reasoning
+            content += (delta.content if delta is not None else "") or ""
+        assert "it is being loaded" in told
+        assert "Ready after" in told
+        whole = await client.chat.completions.create(model="a", messages=HELLO, max_tokens=5)
+        assert content == whole.choices[0].message.content
+        with pytest.raises(openai.APIError, match="No replica was free within"):
+            async for _ in await client.chat.completions.create(model="late", messages=HELLO, stream=True):
+                pass

@@ -1,5 +1,6 @@
 """A console without a roost behind it: two models, orders that are remembered, a real hub of events."""
 
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -85,6 +86,8 @@ class FakeConsole:
     logs: list[str] = field(default_factory=lambda: [f"line {n}" for n in range(200)])
     hub: Hub = field(default_factory=Hub)
     lines: Hub = field(default_factory=Hub)
+    own_logs: list[str] = field(default_factory=lambda: ["roost 0", "roost 1"])
+    own_lines: Hub = field(default_factory=Hub)
     fails: bool = False
     idle_threshold_s: float = 300.0
     traffics: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -157,8 +160,17 @@ class FakeConsole:
         return self.logs[-lines:]
 
     async def log_follow(self, name: str) -> AsyncIterator[str]:
-        async for one in self.lines.subscribe():
-            yield one["line"]
+        async with contextlib.aclosing(self.lines.subscribe()) as reader:
+            async for one in reader:
+                yield one["line"]
+
+    def own_log_tail(self) -> list[str]:
+        return list(self.own_logs)
+
+    async def own_log_follow(self) -> AsyncIterator[str]:
+        async with contextlib.aclosing(self.own_lines.subscribe()) as reader:
+            async for one in reader:
+                yield one["line"]
 
     def events(self) -> AsyncIterator[Mapping[str, Any]]:
         return self.hub.subscribe()

@@ -5,13 +5,14 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
-from roost.core.request import Address, Refusal, Request, Route
+from roost.core.request import Address, Outlook, Refusal, Request, Route
 from roost.core.spec import EngineKind, ModelSpec, ServerSpec
 from roost.proxy.listener import Listener, bind
 from roost.proxy.plane import Outside, Plane
 from roost.proxy.ports import Lease, Ticket, Waiter
 
 PLAIN = ModelSpec(engine=EngineKind.COMMAND)
+WAKING = Outlook(is_ready=False, sentence="it is waking up.")
 
 
 class FixedLease:
@@ -36,6 +37,9 @@ class FixedTicket:
         self.fleet = fleet
         self.waiter = waiter
 
+    def outlook(self) -> Outlook:
+        return self.fleet.outlook
+
     def leave(self) -> None:
         if self in self.fleet.queue:
             self.fleet.queue.remove(self)
@@ -54,6 +58,7 @@ class FixedFleet:
     leases: list[FixedLease] = field(default_factory=list)
     in_flight: int = 0
     refused: int = 0
+    outlook: Outlook = WAKING
 
     def resolve(self, name: str) -> Route | None:
         model = self.aliases.get(name, name)
@@ -67,7 +72,7 @@ class FixedFleet:
             if path == name or path.startswith(name + "/"):
                 route = self.resolve(name)
                 assert route is not None
-                return route, path[len(name) :] or "/"
+                return route, path[len(name) :]
         return None
 
     def enter(self, request: Request, route: Route, waiter: Waiter, now: float) -> Lease | Ticket | Refusal:

@@ -54,9 +54,12 @@ async def unpin(ask: Ask) -> Response:
 
 
 async def unload_all(ask: Ask) -> Response:
+    return answer_order(ask.request, await unload_every(ask, await options_of(ask, ask.options)))
+
+
+async def unload_every(ask: Ask, options: Options) -> dict[str, Any]:
     """All at once: each answer stands beside its model's name; the status is the worst of them. Models that run
     elsewhere are not ours to stop and are left out."""
-    options = await options_of(ask, ask.options)
     names = [model["name"] for model in ask.caller.only(ask.console.models()) if model.get("owned", True)]
     orders = [tasks.spawn(obey(ask, name, Goal.STOPPED, options), f"unload {name}") for name in names]
     results = await asyncio.gather(*orders)
@@ -64,7 +67,7 @@ async def unload_all(ask: Ask) -> Response:
     failed = [name for name, result in zip(names, results, strict=True) if not result["success"]]
     message = f"Not unloaded: {', '.join(failed)}." if failed else f"{len(names)} models are unloaded."
     each = dict(zip(names, results, strict=True))
-    return answer_order(ask.request, {"success": not failed, "message": message, "models": each, "status": worst})
+    return {"success": not failed, "message": message, "models": each, "status": worst}
 
 
 async def plan(ask: Ask) -> Response:

@@ -43,6 +43,7 @@ OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
         {"type": "string", "default": "1m"},
         f"Length of one stretch; whole minutes where the span is over an hour, and at most {MAX_BUCKETS} of them.",
     ),
+    "no-history": ({"type": "boolean", "default": False}, "Only what comes from now on."),
     "follow": ({"type": "boolean", "default": False}, "Keep the stream open for new lines."),
 }
 NEEDS = {

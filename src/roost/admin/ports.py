@@ -28,7 +28,9 @@ class Console(Protocol):
     def models(self) -> list[dict[str, Any]]:
         """Every model: name, aliases, engine, task, state, since, level, in_flight, queue_depth, pinned,
         idle_s, replica ids, pid, port, last_error, reason (of its present state), blocked (sentence or null),
-        listed, description, metadata, context_length, modalities, tools; endpoint (`http://host:port` of the replica
+        listed, display_name, description, metadata, context_length, modalities, tools; command (without keys; null
+        where nothing of ours was started), drain_goal, idle_limit_s (idle time until it is put to sleep, or stopped
+        where that comes first or it cannot sleep; null: never); endpoint (`http://host:port` of the replica
         that stands for it) and endpoints: [{replica, endpoint, state, level, answers}]."""
         ...
 
@@ -89,6 +91,14 @@ class Console(Protocol):
         ...
 
     def log_follow(self, name: str) -> AsyncIterator[str]: ...
+
+    def own_log_tail(self) -> list[str]:
+        """What is kept of roost's own log, oldest first."""
+        ...
+
+    def own_log_follow(self) -> AsyncIterator[str]:
+        """Its lines as they are written, from now on."""
+        ...
 
     def events(self) -> AsyncIterator[Mapping[str, Any]]:
         """Changes, plans and orders as they happen; ends when the reader is too slow or roost stops.

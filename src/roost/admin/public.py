@@ -14,6 +14,7 @@ from roost.admin.ask import Ask
 from roost.core.lifecycle import State
 
 _BROKEN = frozenset({State.FAILED, State.STUCK})
+_LOADED = frozenset({State.READY, State.DRAINING})
 _VARIES = {"vary": "Accept"}
 _LINKS = {
     "models": "/v1/models",
@@ -133,11 +134,17 @@ def _running(model: dict[str, Any]) -> dict[str, Any]:
 
 def _openai(model: dict[str, Any], created: int) -> dict[str, Any]:
     known = ("task", "context_length", "modalities", "tools", "description", "metadata")
+    can = {"modalities": model.get("modalities"), "tools": model.get("tools"), "context": model.get("context_length")}
+    more = {"name": model.get("display_name"), "capabilities": {key: value for key, value in can.items() if value}}
     return {
         "id": model["name"],
         "object": "model",
         "created": created,
         "owned_by": "roost",
-        "status": {"value": model["state"]},
+        "status": {
+            "value": model["state"],
+            "loaded": model["state"] in _LOADED,
+            "sleeping": model["state"] == State.ASLEEP,
+        },
         "aliases": list(model.get("aliases") or ()),
-    } | {key: model[key] for key in known if model.get(key)}
+    } | {key: value for key, value in ({key: model.get(key) for key in known} | more).items() if value}

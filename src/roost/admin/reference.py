@@ -23,7 +23,40 @@ _OPTIONS = """
 ## Options
 
 In the query; orders (POST) under `/api/v1` take them in a JSON body too, which wins over the query. The orders of
-kvcached's controller (`/action/...`, `/model/...`) do not look at their body, as that controller does not.
+kvcached's controller (`/action/...`, `/model/...`) and of llama-swap (`/unload`, `/api/models/...`) do not look at
+their body, as those do not.
+"""
+_LLAMA_SWAP = """
+## llama-swap
+
+`/running`, `/unload`, `/api/models/unload`, `/api/models/sleep` and `/logs` answer as llama-swap does (the order to
+sleep: its fork llmsnap), with these differences:
+
+- An engine is drained before it is stopped: running requests may end, for as long as `timeouts.drain` lets them.
+  `force=1` cuts them at once, as llama-swap does. The answer comes when the engine is gone; 202 if that takes longer
+  than `wait`.
+- Orders answer `OK` (or `{"msg": "ok"}` where there is no model in the path); from 202 on the answer is the JSON of
+  other orders. An engine that cannot sleep is 409, where llmsnap answers 500. Where the sleep failed and the engine was
+  stopped instead, the answer is 200 and begins with `OK`, as there.
+- `GET /unload` changes state, so it needs the admin scope, and a browser's request from a page of another site is 403.
+- `state` is one of starting, ready, stopping, sleepPending, asleep and waking; `roost_state` is roost's own word.
+- In `/logs`, `/logs/stream` and `/logs/stream/upstream` each line of an engine begins with `MODEL | `. To a key limited
+  to some models `upstream` shows theirs alone; where roost's own log is part of the answer, such a key gets 403. A
+  model called `proxy` or `upstream` has its log under `/api/v1/models/{name}/logs`.
+
+`/upstream/{name}/PATH` passes PATH on to the model's engine. `/upstream/{name}` is redirected to its first page, `GET
+/upstream/{name}/`, which loads the model. Any other GET does not, so that a probe keeps no model awake; a page of
+another site does not either.
+
+In `/v1/models`, `status.value` is roost's state; `status.loaded` and `status.sleeping` say whether it answers at once.
+
+## Waiting for a model
+
+With `loading_state: true` a streamed `POST /v1/chat/completions` whose model is not ready is answered after half a
+second with 200 and chunks whose `delta` has a `reasoning_content`: what the request waits for, a sign of life each
+second, and how long it took. The engine's own events follow unchanged; its header fields are dropped. Refusals that are
+known at once keep their status. What fails later, an answer that is no stream of events among it, comes as
+`data: {"error": {...}}` and `data: [DONE]`; the connection lives on.
 """
 _ORDERS = """
 ## Answers of orders
@@ -54,7 +87,7 @@ nothing happens. A reader that falls too far behind is let go; connect again and
 
 def page(rows: Sequence[Row] = ROWS) -> str:
     """The whole page as Markdown."""
-    return _INTRO + "\n## Routes\n\n" + _routes(rows) + _OPTIONS + "\n" + _options() + _ORDERS
+    return _INTRO + "\n## Routes\n\n" + _routes(rows) + _OPTIONS + "\n" + _options() + _LLAMA_SWAP + _ORDERS
 
 
 def _routes(rows: Sequence[Row]) -> str:

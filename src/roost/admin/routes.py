@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
-from roost.admin import manage, openapi, public, sleeping, streams, traffic
+from roost.admin import llama_swap, manage, openapi, public, sleeping, streams, traffic
 from roost.admin.ask import Ask
 from roost.admin.caller import Need
 
@@ -35,6 +35,8 @@ class Row:
     takes_body: bool = True
     """Whether a POST reads its options from a body too."""
     statuses: tuple[int, ...] = (200,)
+    endless: bool = False
+    """The answer to a GET does not end by itself."""
 
     @property
     def plain_path(self) -> str:
@@ -42,7 +44,16 @@ class Row:
         return self.path.replace(":path}", "}")
 
 
-def _get(path: str, handler: Handler, need: Need, summary: str, answer: str, *, options: tuple[str, ...] = ()) -> Row:
+def _get(
+    path: str,
+    handler: Handler,
+    need: Need,
+    summary: str,
+    answer: str,
+    *,
+    options: tuple[str, ...] = (),
+    endless: bool = False,
+) -> Row:
     statuses = (200, *((400,) if options else ()), *((404,) if "{" in path else ()))
     return Row(
         method="GET",
@@ -53,6 +64,7 @@ def _get(path: str, handler: Handler, need: Need, summary: str, answer: str, *, 
         answer=answer,
         options=options,
         statuses=statuses,
+        endless=endless,
     )
 
 
@@ -127,7 +139,14 @@ _SHOW = (
     _get("/api/v1/plan", manage.plan, Need.READ, "What the planner would do now, and why.", "Plan"),
     _get("/api/v1/requests", manage.requests, Need.READ, "Requests in flight.", "Requests"),
     _get("/api/v1/requests/recent", manage.recent, Need.READ, "The last settled requests, newest first.", "Requests"),
-    _get("/api/v1/events", streams.events, Need.READ, "Changes, plans and orders as SSE.", "text/event-stream"),
+    _get(
+        "/api/v1/events",
+        streams.events,
+        Need.READ,
+        "Changes, plans and orders as SSE.",
+        "text/event-stream",
+        endless=True,
+    ),
     _get("/api/v1/openapi.json", _document, Need.READ, "The OpenAPI document.", "Document"),
 )
 _ORDERS = (
@@ -222,4 +241,49 @@ _CONTROLLER = (
     *_family("/model/traffic/stats", "/model/traffic", "/model/sleep", "/model/sleep", "/model/wake"),
 )
 """What users of kvcached's controller call, in both of its spellings."""
-ROWS: tuple[Row, ...] = (*_PUBLIC, *_SHOW, *_ORDERS, *_CONTROLLER)
+
+
+def _followed(path: str, handler: Handler, summary: str) -> Row:
+    return _get(path, handler, Need.READ, summary, "text/plain", options=("no-history",), endless=True)
+
+
+def _swap_order(method: str, path: str, handler: Handler, summary: str, answer: str, *more: str) -> Row:
+    return Row(
+        method=method,
+        path=path,
+        handler=handler,
+        need=Need.ADMIN,
+        summary=summary,
+        answer=answer,
+        options=(*_ORDER, *more),
+        takes_body=False,
+        statuses=_ORDER_STATUSES if "{" in path else (200, 202, 400, 409, 503),
+    )
+
+
+_STOP_ALL = "Stop every model that the key may use, each once its requests are done."
+_LLAMA_SWAP = (
+    _get(
+        "/running", llama_swap.running, Need.READ, "Every model that is not stopped, in llama-swap's words.", "Running"
+    ),
+    _swap_order("GET", "/unload", llama_swap.unload_all, f"{_STOP_ALL} HEAD does nothing.", "text/plain"),
+    _swap_order("POST", "/api/models/unload", llama_swap.unload_all, _STOP_ALL, "Unloaded"),
+    _swap_order(
+        "POST", "/api/models/unload/{name:path}", llama_swap.unload, "Stop it once its requests are done.", "text/plain"
+    ),
+    _swap_order(
+        "POST",
+        "/api/models/sleep/{name:path}",
+        llama_swap.sleep,
+        "Put it to sleep once its requests are done; OK too where it had to be stopped instead.",
+        "text/plain",
+        "level",
+    ),
+    _get("/logs", llama_swap.logs, Need.READ, "The last of roost's own log and of each engine's.", "text/plain"),
+    _followed("/logs/stream", llama_swap.follow_all, "Roost's own log and those of all engines, as they are written."),
+    _followed("/logs/stream/proxy", llama_swap.follow_own, "Roost's own log as it is written."),
+    _followed("/logs/stream/upstream", llama_swap.follow_engines, "The engines' logs as they are written."),
+    _followed("/logs/stream/{name:path}", llama_swap.follow_model, "One engine's log as it is written."),
+)
+"""What users of llama-swap call. Their bodies are not looked at, as there: options stand in the query."""
+ROWS: tuple[Row, ...] = (*_PUBLIC, *_SHOW, *_ORDERS, *_CONTROLLER, *_LLAMA_SWAP)

@@ -56,6 +56,10 @@ _MODEL = _object(
     reason=_TEXT_OR_NONE,
     blocked={"type": ["string", "null"], "description": "Why the planner cannot serve it now."},
     listed=_FLAG,
+    display_name=_TEXT_OR_NONE,
+    command={"type": ["string", "null"], "description": "What its engine was started with, without keys."},
+    drain_goal=_TEXT_OR_NONE,
+    idle_limit_s={"type": ["number", "null"], "description": "Idle time until it is put to sleep or stopped."},
     description=_TEXT_OR_NONE,
     metadata=_ANY,
     context_length=_WHOLE_OR_NONE,
@@ -81,7 +85,9 @@ _OPENAI_MODEL = _object(
     object={"const": "model"},
     created=_WHOLE,
     owned_by=_TEXT,
-    status=_object(value=_STATE),
+    name={"type": "string", "description": "For people."},
+    status=_object(value=_STATE, loaded=_FLAG, sleeping=_FLAG),
+    capabilities=_object(modalities=_list(_TEXT), tools=_FLAG, context=_WHOLE),
     aliases=_list(_TEXT),
     task=_TEXT,
     context_length=_WHOLE_OR_NONE,
@@ -90,6 +96,17 @@ _OPENAI_MODEL = _object(
     description=_TEXT_OR_NONE,
     metadata=_ANY,
 ) | {"required": ["id", "object", "created", "owned_by"]}
+_RUNNING = _object(
+    model=_TEXT,
+    state={"enum": ["starting", "ready", "stopping", "sleepPending", "asleep", "waking"]},
+    cmd={"type": "string", "description": "The command line, without keys."},
+    proxy={"type": "string", "description": "Base address of its engine."},
+    ttl={"type": "integer", "description": "Seconds of idleness until it is put to sleep or stopped; 0: never."},
+    name=_TEXT,
+    description=_TEXT,
+    roost_state=_STATE,
+    level=_WHOLE_OR_NONE,
+)
 _ORDER = _object(success=_FLAG, changed=_FLAG, state=_STATE, message=_TEXT, error=_ERROR)
 _STATS_FIELDS: Schema = {
     "total_requests": _WHOLE,
@@ -227,6 +244,8 @@ SCHEMAS: dict[str, Schema] = {
         memory=_ANY,
     ),
     "Model": _MODEL,
+    "Running": _object(running=_list(_RUNNING)),
+    "Unloaded": _object(msg={"const": "ok"}),
     "Models": _object(models=_list(ref("Model"))),
     "Order": _ORDER,
     "Orders": _object(success=_FLAG, message=_TEXT, models={"type": "object", "additionalProperties": ref("Order")}),

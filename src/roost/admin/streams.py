@@ -4,7 +4,7 @@ Each holds one reader of the console's, and lets it go however the answer ends. 
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from starlette.responses import Response, StreamingResponse
@@ -83,6 +83,17 @@ async def logs(ask: Ask) -> Response:
     source = _Source(ask.console.log_follow(name))
     await source.begin()
     return _Held(_followed(_tail(ask, name, lines), source), source, "text/plain")
+
+
+async def held_text(ask: Ask, history: Callable[[], str], lines: AsyncIterator[str]) -> Response:
+    """Lines as text as long as they come, after what was before unless `no-history`; HEAD gets none."""
+    is_wanted = not ask.flag("no-history")
+    source = _Source(lines)
+    if ask.request.method == "HEAD":
+        await source.close()
+        return Response(media_type="text/plain", headers=_NO_CACHE)
+    await source.begin()
+    return _Held(_followed(history() if is_wanted else "", source), source, "text/plain")
 
 
 def _tail(ask: Ask, name: str, lines: int) -> str:

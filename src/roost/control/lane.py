@@ -7,10 +7,11 @@ one request that waits.
 from collections import OrderedDict
 from collections.abc import Callable
 
+from roost.control.outlook import outlook
 from roost.control.ports import Owner, Waiter
 from roost.core.lifecycle import State
 from roost.core.plan import Blocked
-from roost.core.request import Address, Request
+from roost.core.request import Address, Outlook, Request
 from roost.core.spec import ModelSpec
 from roost.logs import log
 
@@ -127,6 +128,10 @@ class Entry:
         """Give the place up. Idempotent."""
         if self.lane.drop(self) and not self.lane.queue:
             self.lane.on_emptied()
+
+    def outlook(self) -> Outlook:
+        """What the client may be told of its wait."""
+        return outlook(self)
 
     @property
     def position(self) -> int | None:

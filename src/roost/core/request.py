@@ -58,6 +58,15 @@ class Refusal:
     """The connection ends after it."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What a waiting request may be told of its wait."""
+
+    is_ready: bool
+    """The model is up: others are served first."""
+    sentence: str
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """Where to connect: host and port, or the path of a Unix socket. `base` is what stands before every path there,
@@ -107,6 +116,8 @@ class Request:
     key: KeySpec | None = None
     route: Route | None = None
     stream: bool = False
+    opens: bool = False
+    """A GET of an engine's first page, which loads the model as a POST does."""
     phase: Phase = Phase.ACCEPTED
     deadline_at: float | None = None
     """When the client itself will give up, where it said so."""
@@ -138,7 +149,8 @@ class Request:
     @property
     def may_wake(self) -> bool:
         """False where the request must not load or wake a model: GET, HEAD, and keys that may not."""
-        return self.method != "GET" and self.method != "HEAD" and (self.key is None or self.key.may_wake)
+        asks = self.opens or (self.method != "GET" and self.method != "HEAD")
+        return asks and (self.key is None or self.key.may_wake)
 
     @property
     def counts(self) -> bool:

@@ -32,7 +32,7 @@ def start_of(replica: "Replica") -> Start:
     if spec.venv is not None:
         env["VIRTUAL_ENV"] = spec.venv
         env["PATH"] = f"{spec.venv}/bin{os.pathsep}{env.get('PATH') or os.environ.get('PATH', '')}"
-    shown = shlex.join(_masked(launch.argv, spec))[:HEADER_CHARS]
+    shown = shown_command(launch.argv, spec)[:HEADER_CHARS]
     return Start(
         argv=launch.argv,
         env=env,
@@ -63,10 +63,10 @@ def fingerprint(start: Start) -> Mapping[str, str]:
     return {"argv": digest(start.argv), "env": digest({**env, " cwd": start.cwd})}
 
 
-def _masked(argv: tuple[str, ...], spec: ModelSpec) -> tuple[str, ...]:
-    """The log is read by whoever may read the status: no key belongs there."""
+def shown_command(argv: tuple[str, ...], spec: ModelSpec) -> str:
+    """A command line as one would type it, without its keys: log and API are read by whoever may read the status."""
     words = mask_words(argv)
-    return tuple(word.replace(spec.api_key, MASK) for word in words) if spec.api_key else words
+    return shlex.join(word.replace(spec.api_key, MASK) for word in words) if spec.api_key else shlex.join(words)
 
 
 def _fill(replica: "Replica", value: str) -> str:

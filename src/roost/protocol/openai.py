@@ -84,6 +84,14 @@ def change(body: bytes, model: str | None, set_params: Mapping[str, Any], strip:
     return _encode(fields)
 
 
+def reasoning_chunk(id: str, model: str, created: int, text: str) -> bytes:
+    """An SSE event of a chat completion that carries a thought and no content. `created` in Unix seconds."""
+    delta = {"role": "assistant", "reasoning_content": text}
+    chunk: dict[str, Any] = {"id": f"chatcmpl-{id}", "object": "chat.completion.chunk", "created": created}
+    chunk |= {"model": model, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
+    return b"data: " + _encode(chunk) + b"\n\n"
+
+
 _TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",

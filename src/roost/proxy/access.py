@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from roost.core.request import Outcome, Refusal
 from roost.proxy.origin import cors_lines
+from roost.proxy.refuse import reason_phrase
 
 if TYPE_CHECKING:
     from roost.proxy.exchange import Exchange
@@ -24,12 +25,16 @@ CONTROLLER_BELOW = (
     "/model/wake/",
 )
 """What comes after these is a model's name."""
-_OWN_EXACTLY = frozenset({"/", *OWN, *CONTROLLER})
-_OWN_BELOW = (*(f"{path}/" for path in OWN), *CONTROLLER_BELOW)
+LLAMA_SWAP = ("/running", "/unload", "/logs", "/logs/stream")
+"""And for users of llama-swap; what else it has is under `/api`."""
+_OWN_EXACTLY = frozenset({"/", *OWN, *CONTROLLER, *LLAMA_SWAP})
+_OWN_BELOW = (*(f"{path}/" for path in OWN), *CONTROLLER_BELOW, "/logs/stream/")
 OPEN = frozenset({"/", "/health", "/ready"})
 """Answered without a key: load balancers ask them."""
 UPSTREAM = "/upstream/"
 MAX_REQUEST_ID = 128
+SAME_SITE = frozenset({b"same-origin", b"none"})
+"""What `Sec-Fetch-Site` says of our own pages and of addresses that people type."""
 
 
 def request_id(x: "Exchange") -> str:
@@ -79,6 +84,27 @@ def preflight(x: "Exchange") -> None:
     x.request.status = 204
     x.send(b"HTTP/1.1 204 No Content\r\n" + cors_lines(origin, preflight=True) + b"\r\n")
     x.settle(Outcome.OK, persistent=x.head.persistent and not x.has_body)
+
+
+def redirect(x: "Exchange", path: str) -> None:
+    """Permanently to another path of ours, with the same query; other methods than GET and HEAD keep their body."""
+    x.request.status = status = 301 if x.request.method in ("GET", "HEAD") else 308
+    persistent = x.head.persistent and not x.has_body
+    lines = [
+        b"HTTP/1.1 %d %s" % (status, reason_phrase(status)),
+        b"location: " + path.encode() + (b"?" + x.query if x.query else b""),
+        b"content-length: 0",
+        b"x-request-id: " + x.request.id.encode(),
+        *(() if persistent else (b"connection: close",)),
+    ]
+    x.send(b"\r\n".join(lines) + b"\r\n" + cors(x) + b"\r\n")
+    x.settle(Outcome.OK, persistent=persistent)
+
+
+def is_cross_site(x: "Exchange") -> bool:
+    """Another site's page asks, by the word of its browser. A page's pictures and links carry no Origin."""
+    told = (line.partition(b":")[2] for line in x.head.forward if line[:15].lower() == b"sec-fetch-site:")
+    return any(site.strip().lower() not in SAME_SITE for site in told)
 
 
 def check_path(x: "Exchange") -> Refusal | None:

@@ -15,6 +15,7 @@ from roost.proxy.ports import Lease, Ticket
 from roost.proxy.refuse import refusal_bytes
 
 if TYPE_CHECKING:
+    from roost.proxy.loading import Loading
     from roost.proxy.plane import Plane
     from roost.proxy.relay import Upstream
     from roost.proxy.session import Session
@@ -31,6 +32,7 @@ class Exchange:
         "held",
         "lease",
         "length",
+        "loading",
         "path",
         "plane",
         "query",
@@ -62,6 +64,7 @@ class Exchange:
         self.lease: Lease | None = None
         self.ticket: Ticket | None = None
         self.upstream: Upstream | None = None
+        self.loading: Loading | None = None
         self.deadline_at = math.inf
         self.held = 0
         self.reentries = 0
@@ -119,6 +122,10 @@ class Exchange:
             self.settle(outcome, persistent=False)
             return
         persistent = self.head.persistent and not refusal.close and not self.session.mid_body
+        if self.loading is not None:
+            self.loading.refuse(refusal)
+            self.settle(outcome, persistent=persistent and self.head.minor == 1)
+            return
         request.status = refusal.status
         data = refusal_bytes(
             refusal if persistent else _closing(refusal),
@@ -181,6 +188,8 @@ class Exchange:
         unread = self.has_body and self.request.phase is Phase.ACCEPTED
         now = clock.now()
         self.release_held()
+        if self.plane.loading:
+            self.plane.loading.pop(self, None)
         if self.ticket is not None:
             self.ticket.leave()
             self.ticket = None

@@ -19,7 +19,7 @@ from roost.core.spec import KeySpec, Scope
 from roost.protocol.forms import BadForm
 from roost.protocol.head import RequestHead
 from roost.protocol.openai import BadBody
-from roost.proxy import access
+from roost.proxy import access, loading
 from roost.proxy.keys import scopes_of
 from roost.proxy.own import CONNECT_S, IDLE_S, AdminLease, admin_lines
 from roost.proxy.ports import Lease, Ticket
@@ -163,6 +163,8 @@ def entered(x: "Exchange", route: Route) -> None:
         leased(x)
     else:
         queued(x, answer)
+        if loading.is_wanted(x, route) and not x.settled:
+            x.plane.loading.setdefault(x, clock.now())
 
 
 def _is_lease(answer: Lease | Ticket) -> TypeIs[Lease]:
@@ -278,6 +280,8 @@ def _engine_head(x: "Exchange", upstream: "Upstream") -> bytes:
     base = upstream.address.base
     target = base.encode() + x.target if base else x.target
     lines = [head.method + b" " + target + b" HTTP/1.1", upstream.host_line, *head.forward]
+    if x.loading is not None:  # the client has its head already: nothing could tell it of a coding
+        lines = [line for line in lines if line[:16].lower() != b"accept-encoding:"]
     lines.append(b"x-request-id: " + x.request.id.encode())
     if x.to_admin:
         lines = admin_lines(x, lines)
@@ -333,6 +337,8 @@ def engine_silent(x: "Exchange", now: float) -> None:
 
 def complete(x: "Exchange", *, reusable: bool) -> None:
     """The whole answer is out; `reusable`: its end is visible to the client without closing."""
+    if x.loading is not None:
+        x.loading.end()
     persistent = reusable and x.head.persistent and not x.plane.closing
     x.settle(Outcome.OK, persistent=persistent)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from roost import clock
 from roost.core.request import Address, Request
 from roost.core.spec import LimitsSpec, ServerSpec
+from roost.proxy import loading
 from roost.proxy.keys import KeyRing
 from roost.proxy.origin import HostRule, OriginRule
 from roost.proxy.pool import Pool
@@ -56,6 +57,8 @@ class Plane:
         self.pool = Pool(self._make_upstream)
         self.sessions: set[Session] = set()
         self.exchanges: dict[str, Exchange] = {}
+        self.loading: dict[Exchange, float] = {}
+        """Who is told of the wait for a model, and since when it waits."""
         self.held_bytes = 0
         """Bodies of requests that wait in a queue."""
         self.closing = False
@@ -93,6 +96,8 @@ class Plane:
             session.overdue(now)
         for exchange in [one for one in self.exchanges.values() if now >= one.deadline_at]:
             exchange.overdue(now)
+        if self.loading:
+            loading.sweep(self, now)
         self.pool.sweep(now)
 
     def done(self, exchange: "Exchange") -> None:

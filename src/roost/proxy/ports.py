@@ -5,7 +5,7 @@ Callback-shaped: a request that meets a ready replica makes no task, no future a
 
 from typing import Protocol
 
-from roost.core.request import Address, Refusal, Request, Route
+from roost.core.request import Address, Outlook, Refusal, Request, Route
 
 
 class Lease(Protocol):
@@ -32,6 +32,10 @@ class Ticket(Protocol):
 
     def leave(self) -> None:
         """Give the place up (the client is gone). Idempotent; after it the waiter hears nothing more."""
+        ...
+
+    def outlook(self) -> Outlook:
+        """What a client that asked to be shown its wait is told of it."""
         ...
 
 

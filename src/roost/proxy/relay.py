@@ -240,18 +240,24 @@ class Upstream(asyncio.Protocol):
         self._event_stream = head.event_stream
         idle_s = IDLE_S if request.route is None else request.route.spec.timeouts.upstream_idle
         self.expires_at = idle_s if head.idle_timeout is None else min(idle_s, head.idle_timeout - 1)
+        loading = exchange.loading
         bodiless = exchange.head.method == b"HEAD" or head.status in NO_BODY
         if bodiless:
             self._state, self._left, self._ends = LENGTH, 0, True
         elif head.chunked:
             self._state, self._ends = CHUNKED, exchange.head.minor == 1
             self._follower = ChunkFollower()
-            self._decoder = None if self._ends else ChunkedBody(1 << 62)
+            self._decoder = None if self._ends and loading is None else ChunkedBody(1 << 62)
         elif head.length is not None:
             self._state, self._left, self._ends = LENGTH, head.length, True
         else:
             self._state, self._ends, self._keep = CLOSE, False, False
-        self._unsent_head = self._client_head(exchange, head, bodiless=bodiless)
+        if loading is None:
+            self._unsent_head = self._client_head(exchange, head, bodiless=bodiless)
+        else:  # an answer of ours has begun: the engine's goes on in it
+            self._unsent_head = loading.join(head)
+            self._ends = self._ends and exchange.head.minor == 1
+            exchange.answer_started = loading.joined
         self.arm(exchange)
         if rest or (self._state == LENGTH and self._left == 0):
             self.data_received(rest)
@@ -300,6 +306,8 @@ class Upstream(asyncio.Protocol):
         request = exchange.request
         request.bytes_out += len(data)
         self._tail.append(data)
+        if exchange.loading is not None:
+            data = exchange.loading.piece(data)
         if self._unsent_head:
             exchange.session.transport.write(self._unsent_head + data)
             self._unsent_head = b""

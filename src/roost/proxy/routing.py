@@ -12,6 +12,7 @@ from roost.core.request import Refusal, Route
 from roost.core.spec import Scope
 from roost.protocol.forms import form_field
 from roost.protocol.openai import BadBody, change, peek
+from roost.proxy import access
 from roost.proxy.access import UPSTREAM, close_if_body
 from roost.proxy.keys import may_use, scopes_of
 
@@ -80,7 +81,8 @@ def _fit_to_engine(x: "Exchange", route: Route, kind: str) -> None:
 
 
 def upstream_route(x: "Exchange") -> Route | None:
-    """`/upstream/{model}/{path}`: raw access; names may hold slashes, encoded or not."""
+    """`/upstream/{model}/{path}`: raw access; names may hold slashes, encoded or not. A GET of the engine's first page
+    loads the model, as llama-swap's users know it; other GETs do not."""
     raw = x.path[len(UPSTREAM) :]
     found = x.plane.fleet.match_prefix(unquote(raw))
     if found is None or not may_use(x.request.key, found[0].name):
@@ -92,6 +94,10 @@ def upstream_route(x: "Exchange") -> Route | None:
         message = f"{rest} controls the engine of {route.name!r}: that needs a key with the admin scope."
         x.refuse(close_if_body(x, Refusal(status=403, code="admin_scope_needed", message=message)))
         return None
+    if not rest:  # relative links of the engine's pages need the slash
+        access.redirect(x, f"{x.path}/")
+        return None
+    x.request.opens = rest == "/" and x.request.method == "GET" and not access.is_cross_site(x)
     return route
 
 

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from roost.core.request import Outcome, Refusal
+from roost.core.request import Address, Outcome, Refusal
 from roost.core.spec import EngineKind, LimitsSpec, ModelSpec, ServerSpec, TimeoutsSpec
 from roost.protocol.head import ResponseHead, parse_response_head
 from roost.proxy import relay
@@ -588,3 +588,45 @@ def test_answer_heads_that_differ_only_in_their_length_are_parsed_once(monkeypat
 
     asyncio.run(main())
     assert parsed == 1
+
+
+@pytest.mark.parametrize(("method", "status"), [(b"GET", 301), (b"HEAD", 301), (b"POST", 308), (b"PUT", 308)])
+def test_an_engines_first_page_gets_its_slash(method: bytes, status: int) -> None:
+    async def main() -> None:
+        fleet = FixedFleet({"org/a": [Address("127.0.0.1", 1)]}, asleep={"org/a"})
+        async with running_plane(fleet) as plane:
+            for path in (b"/upstream/org/a", b"/upstream/org%2Fa"):
+                line = b"%b %b?x=1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" % (method, path)
+                head, _, body = (await plane.raw(line)).partition(b"\r\n\r\n")
+                assert int(head[9:12]) == status
+                assert b"location: %b/?x=1\r\n" % path in head
+                assert body == b""
+            assert (await plane.watcher.until_settled()).outcome is Outcome.OK
+
+    asyncio.run(main())
+
+
+OPENS = {
+    "typed in": (b"GET /upstream/a/ HTTP/1.1\r\nSec-Fetch-Site: none\r\n", True),
+    "by a program": (b"GET /upstream/a/?x=1 HTTP/1.1\r\n", True),
+    "by another site's page": (b"GET /upstream/a/ HTTP/1.1\r\nSec-Fetch-Site: cross-site\r\n", False),
+    "by a neighbour": (b"GET /upstream/a/ HTTP/1.1\r\nsec-fetch-site: same-site\r\n", False),
+    "further in": (b"GET /upstream/a/metrics HTTP/1.1\r\n", False),
+    "only the head": (b"HEAD /upstream/a/ HTTP/1.1\r\n", False),
+    "inference": (b"GET /v1/models/x?model=a HTTP/1.1\r\n", False),
+}
+
+
+@pytest.mark.parametrize(("head", "opens"), OPENS.values(), ids=OPENS.keys())
+def test_only_a_get_of_an_engines_first_page_may_wake_it(head: bytes, opens: bool) -> None:
+    async def main() -> None:
+        async with running_plane(FixedFleet({"a": [Address("127.0.0.1", 1)]}, asleep={"a"})) as plane:
+            _, writer = await plane.open()
+            writer.write(head + b"Host: localhost\r\n\r\n")
+            async with asyncio.timeout(5):
+                while not plane.fleet.queue:
+                    await asyncio.sleep(0)
+            (request,) = plane.plane.requests()
+            assert request.may_wake is opens
+
+    asyncio.run(main())

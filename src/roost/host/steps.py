@@ -210,7 +210,7 @@ class _Run:
                 while not await self.executor.caller.answers(probe):
                     await asyncio.sleep(probe.interval_s)
         except TimeoutError:
-            return f"{step.name} went well, yet {probe.path} did not for {format_duration(step.timeout_s)} after it"
+            return f"{step.name} went well, yet {probe.path} was not well within {step.timeout_s:g} s after it"
         return ""
 
     async def _awaited(self, step: Step, wait: WaitUntil) -> str:
@@ -227,7 +227,7 @@ class _Run:
                         return ""
                     await asyncio.sleep(wait.interval_s)
         except TimeoutError:
-            limit = format_duration(wait.timeout_s)
+            limit = f"{wait.timeout_s:g} s"
             return f"{step.name} went well, yet {query.name} was not as awaited within {limit}: {last}"
 
     async def _look(self, query: Step, statuses: tuple[int, ...], expect: Expect | None) -> tuple[Answer | None, str]:

@@ -20,9 +20,9 @@ from roost.admin.api import build
 from roost.admin.events import Hub
 from roost.admin.server import AdminServer
 from roost.config.dump import config_hash
-from roost.console import Console, Parts, change_event, plan_facts
+from roost.console import Console, Parts, change_event, performed_event, plan_facts
 from roost.control.controller import Controller
-from roost.core.events import Changed
+from roost.core.events import Changed, Performed
 from roost.core.lifecycle import State
 from roost.core.plan import Plan
 from roost.core.request import Address, Route
@@ -134,6 +134,7 @@ class App:
         self.controller = Controller(spec, self.replicas, Policy(spec=spec.policy, auto=options.auto))
         for replica in self.replicas:
             replica.subscribe(self._changed)
+            replica.subscribe_performed(self._performed)
         self.controller.on_plan(self._planned)
         socket_path = self.store.admin_socket()
         self.plane = Plane(
@@ -178,6 +179,11 @@ class App:
         level = logging.WARNING if change.after in TROUBLE else logging.INFO
         why = f" ({change.reason})" if change.reason_kind == "fact" else ""  # an order's reason was logged with it
         log.log(level, "%s: %s -> %s%s%s", change.replica, change.before, change.after, took, why)
+
+    def _performed(self, performed: Performed) -> None:
+        """The log has it already, step by step."""
+        self.recorder.performed(performed)
+        self.hub.publish(performed_event(performed))
 
     def _planned(self, plan: Plan) -> None:
         self.hub.publish({"type": "plan", **plan_facts(plan, clock.now())})

@@ -14,10 +14,11 @@ from roost.accesslog import Watch, summary
 from roost.admin.events import Hub
 from roost.console_traffic import TrafficFacts, most_useful
 from roost.control.controller import Controller
-from roost.core.events import Changed
+from roost.core.events import Changed, Performed
 from roost.core.lifecycle import RESIDENT, State
 from roost.core.plan import Action, Plan
 from roost.core.spec import RoostSpec
+from roost.core.step import StepRecord
 from roost.core.view import Goal
 from roost.host.launching import shown_command
 from roost.host.output import FOLLOW_S
@@ -107,7 +108,8 @@ class Console:
         replicas = self._by_model[route.name]
         facts = self._facts(route.name, replicas)
         facts["history"] = [_change(change) for replica in replicas for change in replica.history]
-        facts["steps"] = [asdict(record) for replica in replicas for record in replica.steps]
+        facts["steps"] = [_step(record) for replica in replicas for record in replica.steps]
+        facts["sequences"] = [_sequence(each) for replica in replicas for each in replica.sequences]
         return facts
 
     def _facts(self, name: str, replicas: Sequence[Replica]) -> dict[str, Any]:
@@ -275,6 +277,32 @@ def _change(change: Changed) -> dict[str, Any]:
 def change_event(change: Changed) -> dict[str, Any]:
     """A change as the events stream shows it."""
     return {"type": "state", **_change(change)}
+
+
+def _sequence(performed: Performed) -> dict[str, Any]:
+    slowest = performed.slowest
+    return {
+        "replica": performed.replica,
+        "model": performed.model,
+        "operation": str(performed.operation),
+        "level": performed.level,
+        "at": clock.iso(clock.to_wall(performed.started_at)),
+        "took_s": round(performed.duration_s, 4),
+        "error": performed.error or None,
+        "slowest": slowest.name if slowest is not None else None,
+        "freed_bytes": performed.freed_bytes,
+        "memory": performed.memory or None,
+        "steps": [_step(record) for record in performed.steps],
+    }
+
+
+def _step(record: StepRecord) -> dict[str, Any]:
+    return asdict(record) | {"at": clock.iso(clock.to_wall(record.started_at))}
+
+
+def performed_event(performed: Performed) -> dict[str, Any]:
+    """The end of a sleep, wake or load as the events stream shows it."""
+    return {"type": "sequence", **_sequence(performed)}
 
 
 def action_facts(action: Action) -> dict[str, Any]:

@@ -252,7 +252,7 @@ async def test_engine_that_streams_is_not_lost_though_its_probe_fails(tmp_path: 
         await roost.chat("a")
         (replica,) = roost.app.replicas
         body = {"model": "a", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 100, "stream": True}
-        async with httpx.AsyncClient(base_url=str(replica.caller._client.base_url), trust_env=False) as engine:
+        async with httpx.AsyncClient(base_url=f"http://{replica.address}", trust_env=False) as engine:
             await engine.post("/sim/set", json={"fail_health_after": 0})
         async with roost.client.stream("POST", "/v1/chat/completions", json=body) as answer:
             lines = [line async for line in answer.aiter_lines()]

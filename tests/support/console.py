@@ -116,7 +116,7 @@ class FakeConsole:
     def model(self, name: str) -> dict[str, Any] | None:
         for one in self.entries:
             if one["name"] == name or name in one["aliases"]:
-                return one | {"history": [], "steps": []}
+                return one | {"history": [], "steps": [], "sequences": []}
         return None
 
     def traffic(self, window_s: float, name: str | None = None) -> list[dict[str, Any]]:

@@ -14,8 +14,8 @@ from unittest import mock
 
 import httpx
 
+from roost.host.calling import Caller
 from roost.host.replica import Setup
-from roost.host.steps import Caller
 from tests.support.stage import FakeEngine
 
 _ports = itertools.count(20000)

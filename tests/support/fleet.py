@@ -48,6 +48,7 @@ class FakeOwner:
         self.failures = 0
         self.retry_at: float | None = None
         self.last_error = ""
+        self.revive = False
         self.became_ready_at: float | None = None
         self.last_sleep_at: float | None = None
         self.last_load_at: float | None = None

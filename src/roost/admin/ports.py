@@ -35,7 +35,8 @@ class Console(Protocol):
         ...
 
     def model(self, name: str) -> dict[str, Any] | None:
-        """One model by name or alias, with `history` (last changes) and `steps` (last step records)."""
+        """One model by name or alias, with `history` (last changes), `sequences` (last sleeps, wakes and loads, each
+        with its steps, its slowest one, error and freed bytes) and `steps` (the steps of all of them)."""
         ...
 
     @property

@@ -3,6 +3,7 @@
 from typing import Any
 
 from roost.core.lifecycle import State
+from roost.core.step import Operation
 
 Schema = dict[str, Any]
 
@@ -38,6 +39,28 @@ _ERROR = _object(
     request_id=_TEXT,
 )
 _SERVING = _object(replica=_TEXT, endpoint=_TEXT, state=_STATE, level=_WHOLE_OR_NONE, answers=_FLAG)
+_STEP = _object(
+    name={"type": "string", "description": "`POST /wake_up?tags=weights`"},
+    at=_TEXT,
+    duration_s=_NUMBER,
+    status={"type": ["integer", "null"], "description": "Null where no answer came."},
+    error={"type": "string", "description": "A sentence, or empty."},
+    attempts={"type": "integer", "description": "Calls made; 0 for a step that was skipped."},
+    skipped={"type": "string", "description": "Why it was not done, or empty."},
+)
+_SEQUENCE = _object(
+    replica=_TEXT,
+    model=_TEXT,
+    operation={"type": "string", "enum": [operation.value for operation in Operation]},
+    level=_WHOLE_OR_NONE,
+    at=_TEXT,
+    took_s=_NUMBER,
+    error=_TEXT_OR_NONE,
+    slowest={"type": ["string", "null"], "description": "The name of the step that took longest."},
+    freed_bytes={"type": ["integer", "null"], "description": "What a sleep gave back, where it can be measured."},
+    memory=_TEXT_OR_NONE,
+    steps=_list(_STEP),
+)
 _MODEL = _object(
     name=_TEXT,
     aliases=_list(_TEXT),
@@ -67,6 +90,9 @@ _MODEL = _object(
     tools=_ANY,
     endpoint={"type": "string", "description": "Base address of the replica that stands for it."},
     endpoints=_list(_SERVING),
+    history={"type": "array", "description": "Its last changes of state; of one model asked for by name."},
+    sequences=_list(_SEQUENCE) | {"description": "Its last sleeps, wakes and loads; likewise."},
+    steps=_list(_STEP) | {"description": "The steps of all of these; likewise."},
 ) | {"required": ["name", "state"]}
 _REQUEST = _object(
     id=_TEXT,

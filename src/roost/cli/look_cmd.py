@@ -2,22 +2,27 @@
 
 import json
 import threading
+from collections.abc import Callable
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.table import Table
 
 from roost.cli.client import InstanceOpt, KeyOpt, StateOpt, UrlOpt, connect
 from roost.cli.render import requests_table, status_table
+from roost.cli.render_steps import model_view, sequence_line
 
 JsonOpt = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
 WATCH_S = 1.0
 
 
 def status(
+    model: Annotated[
+        str | None, typer.Argument(help="Only this model, with its last sleeps and wakes step by step.")
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Refresh until Ctrl-C.")] = False,
     as_json: JsonOpt = False,
     instance: InstanceOpt = None,
@@ -27,18 +32,30 @@ def status(
 ) -> None:
     """Who is awake, who sleeps, who waits, and why."""
     with connect(instance, state_dir, url, api_key) as api:
-        facts = api.get("/api/v1/status", has="models")
+
+        def look() -> tuple[dict[str, Any], RenderableType]:
+            if model is None:
+                facts = api.get("/api/v1/status", has="models")
+                return facts, status_table(facts)
+            facts = api.get(f"/api/v1/models/{quote(model)}", has="sequences")
+            return facts, model_view(facts)
+
+        facts, shown = look()
         if as_json:
             typer.echo(json.dumps(facts, indent=1))
         elif not watch:
-            Console().print(status_table(facts))
+            Console().print(shown)
         else:
-            with Live(status_table(facts), console=Console(), auto_refresh=False) as live:
-                try:
-                    while not threading.Event().wait(WATCH_S):
-                        live.update(status_table(api.get("/api/v1/status", has="models")), refresh=True)
-                except KeyboardInterrupt:
-                    return
+            _refreshed(shown, lambda: look()[1])
+
+
+def _refreshed(shown: RenderableType, look: Callable[[], RenderableType]) -> None:
+    with Live(shown, console=Console(), auto_refresh=False) as live:
+        try:
+            while not threading.Event().wait(WATCH_S):
+                live.update(look(), refresh=True)
+        except KeyboardInterrupt:
+            return
 
 
 def logs(
@@ -123,6 +140,8 @@ def _event_line(event: dict[str, Any]) -> str:
     match event.get("type"):
         case "state":
             return f"{event['replica']}: {event['before']} -> {event['after']} ({event['reason']})"
+        case "sequence":
+            return f"{event['replica']}: {sequence_line(event)}"
         case "plan":
             parts = [f"{action['action']} {action['replica']}: {action['reason']}" for action in event["actions"]]
             parts += [f"blocked {blocked['model']}: {blocked['sentence']}" for blocked in event["blocked"]]

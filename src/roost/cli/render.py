@@ -69,14 +69,14 @@ class _Fleet:
         yield Segments([*header, Segment.line()])
         for model, line in zip(self.models, lines, strict=True):
             yield Segments([*line, Segment.line()])
-            yield Padding(_plain(_why(model), "dim"), (0, 0, 0, 2), expand=False)
+            yield Padding(plain(why(model), "dim"), (0, 0, 0, 2), expand=False)
 
 
 def _beside(models: list[dict[str, Any]], rows: list[tuple[Text, ...]], wide: bool) -> Table:
     table = _columns(_widths(rows, wide), wide)
     table.add_column("why", overflow="fold")
     for model, cells in zip(models, rows, strict=True):
-        table.add_row(*cells, _plain(_why(model)))
+        table.add_row(*cells, plain(why(model)))
     return table
 
 
@@ -90,25 +90,26 @@ def _widths(rows: list[tuple[Text, ...]], wide: bool) -> list[int]:
 
 
 def _columns(widths: list[int], wide: bool) -> Table:
-    table = _table()
+    table = bare_table()
     for name, width in zip(_names(wide), widths, strict=True):
         side: Literal["left", "right"] = "left" if name in ("model", "state") else "right"
         table.add_column(name, justify=side, no_wrap=True, overflow="ellipsis", min_width=width, max_width=width)
     return table
 
 
-def _table() -> Table:
+def bare_table() -> Table:
+    """Without lines around or between its cells."""
     return Table(box=None, pad_edge=False, show_edge=False, header_style="dim", expand=False)
 
 
 def _cells(model: dict[str, Any], wide: bool) -> tuple[Text, ...]:
-    cells = (_plain(model["name"]), _state(model), Text(_busy(model)), Text(_memory(model)))
+    cells = (plain(model["name"]), _state(model), Text(_busy(model)), Text(_memory(model)))
     if not wide:
         return cells
     return (*cells, Text(str(model.get("pid") or "-")), Text(str(model.get("port") or "-")))
 
 
-def _plain(text: object, style: str = "") -> Text:
+def plain(text: object, style: str = "") -> Text:
     """Text from outside: no markup, one line, no escape codes."""
     return Text(Text.from_ansi(" ".join(str(text).split())).plain, style=style)
 
@@ -141,7 +142,8 @@ def _memory(model: dict[str, Any]) -> str:
     return format_size(model["memory_bytes"]) if model.get("memory_bytes") else "-"
 
 
-def _why(model: dict[str, Any]) -> str:
+def why(model: dict[str, Any]) -> str:
+    """Since when a model is as it is, and the reason."""
     if model["blocked"]:
         return str(model["blocked"])
     since = format_duration(model["since_s"])
@@ -167,7 +169,7 @@ def live_view(status: dict[str, Any], recent: list[dict[str, Any]]) -> Renderabl
 
 def requests_table(rows: list[dict[str, Any]]) -> Table:
     """Requests, in flight or settled."""
-    table = _table()
+    table = bare_table()
     for name in ("request", "model", "what", "age", "first", "tokens"):
         table.add_column(name, justify="right" if name in ("age", "first", "tokens") else "left", no_wrap=True)
     for row in rows:
@@ -176,8 +178,8 @@ def requests_table(rows: list[dict[str, Any]]) -> Table:
         tokens = row["completion_tokens"] if row["completion_tokens"] is not None else "-"
         first = "-" if row["ttft_s"] is None else f"{row['ttft_s']:.2f} s"
         table.add_row(
-            _plain(row["id"]),
-            _plain(row["model"] or "-"),
+            plain(row["id"]),
+            plain(row["model"] or "-"),
             Text(what, style="" if good else "red"),
             f"{row['age_s']:.2f} s",
             first,

@@ -69,6 +69,7 @@ def _replica(sources: Sources, owner: Owner) -> ReplicaView:
         retry_at=owner.retry_at,
         failures=owner.failures,
         last_error=owner.last_error,
+        revive=owner.revive,
         drain_goal=owner.drain_goal,
         drain_idle=owner.drain_idle,
         drain_reason=sources.executor.drain_reason(owner),

@@ -10,7 +10,16 @@ class StartError(RoostError):
 
 
 class StepError(RoostError):
-    """A step of a sleep, wake, load or unload sequence failed; the text names step, status and body."""
+    """A step of a sleep, wake, load or unload sequence failed; the text names step, status and body.
+
+    `step` is its number from 1 on, None where no step of the list is to blame. `restart`: the engine is to be started
+    afresh at once (the step's `on_failure: restart`).
+    """
+
+    def __init__(self, text: str, *, step: int | None = None, restart: bool = False) -> None:
+        super().__init__(text)
+        self.step = step
+        self.restart = restart
 
 
 class StateDirInUse(RoostError):

@@ -3,9 +3,12 @@
 Made by `engines`, performed by `host/steps.py`, never the other way round. Pure.
 """
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
+
+_ADDRESS = re.compile(r" https?://[^/? ]*")
 
 
 class Operation(StrEnum):
@@ -40,7 +43,8 @@ class Condition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitUntil:
-    """A GET asked again and again until its answer is as it should be, or `timeout_s` have passed."""
+    """A GET asked again and again until its answer is as it should be, or `timeout_s` have passed. `path`, `base` and
+    `query` are as in a step; `status` None means any 2xx."""
 
     path: str
     base: str | None = None
@@ -55,7 +59,8 @@ class WaitUntil:
 class Step:
     """One call on the replica's own base address, or on `base` (`http://host:port`), to which no key is sent.
 
-    `query` is a tuple of pairs (a key may repeat); `json` is sent as a JSON body if not None, `text` as it stands.
+    `path` may hold a query that is already as it is sent (a config's endpoint is not taken apart); the pairs of `query`
+    are encoded and come after it (a key may repeat). `json` is sent as a JSON body if not None, `text` as it stands.
     `expect_status` empty means any 2xx. `timeout_s` bounds each try by itself. Neighbours of the same `group` that is
     not empty run together. `health_check_after` asks the adapter's probe until it says yes, within `timeout_s`.
     """
@@ -82,7 +87,8 @@ class Step:
     def name(self) -> str:
         """`POST /wake_up?tags=weights`: what the log and the records call it."""
         text = "&".join(f"{key}={value}" for key, value in self.query)
-        return f"{self.method} {self.base or ''}{self.path}{'?' + text if text else ''}"
+        sign = "&" if "?" in self.path else "?"
+        return f"{self.method} {self.base or ''}{self.path}{sign + text if text else ''}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +103,11 @@ class StepRecord:
     error: str = ""
     attempts: int = 1
     skipped: str = ""
+
+    @property
+    def label(self) -> str:
+        """Its name without the address it was sent to: the same after a restart, so that series go on."""
+        return _ADDRESS.sub(" ", self.name, count=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from roost.core.spec import EngineKind, ModelSpec, RoostSpec, servings
 from roost.engines.base import Adapter
 from roost.engines.command import COMMAND
 from roost.engines.llamacpp import LLAMACPP
+from roost.engines.own import with_own_steps
 from roost.engines.sglang import SGLANG
 from roost.engines.simulated import SIMULATED
 from roost.engines.vllm import VLLM
@@ -27,8 +28,8 @@ ADAPTERS: Mapping[EngineKind, Adapter] = MappingProxyType(
 
 
 def adapter_for(spec: ModelSpec) -> Adapter:
-    """The adapter of the model's engine kind; the config has set it."""
-    return ADAPTERS[spec.engine or EngineKind.COMMAND]
+    """The adapter of the model's engine kind (the config has set it), with the model's own steps where it has any."""
+    return with_own_steps(spec, ADAPTERS[spec.engine or EngineKind.COMMAND])
 
 
 def validate(spec: RoostSpec) -> Sequence[Problem]:

@@ -13,6 +13,7 @@ from roost.config.addresses import address_of
 from roost.core.ids import replica_id, session_name
 from roost.core.request import Address
 from roost.core.spec import ModelSpec, RoostSpec, servings
+from roost.engines import own as own_steps
 from roost.engines.base import Machine
 from roost.engines.registry import adapter_for
 from roost.host.keepers.base import Keeper
@@ -144,6 +145,7 @@ def _filled(model: ModelSpec, name: str, address: Address) -> ModelSpec:
     def fill(text: str) -> str:
         return text.replace("${PORT}", str(address.port)).replace("${MODEL}", model.served_name or name)
 
+    model = own_steps.filled(model, name, address.port)
     path, stop = model.health_path, model.stop_command
     words = (stop,) if isinstance(stop, str) else stop
     return replace(

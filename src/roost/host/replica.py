@@ -8,12 +8,13 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any, assert_never
 
 import httpx
 
 from roost import clock
-from roost.core.events import Changed
+from roost.core.events import Changed, Performed
 from roost.core.lifecycle import Event, Fact, IllegalMove, Order, State, advance
 from roost.core.plan import Action, Drain, Idle, Load, Ordered, Sleep, Stop, Undrain, Wake
 from roost.core.request import Address
@@ -22,14 +23,18 @@ from roost.core.step import StepRecord
 from roost.core.view import Goal
 from roost.engines.base import Adapter, Machine
 from roost.host import adoption, watching, work
+from roost.host.calling import Caller
 from roost.host.keepers.base import Keeper, Start
 from roost.host.output import Output
-from roost.host.steps import Caller
+from roost.host.showing import Shower
+from roost.host.steps import Executor
 from roost.host.store import Records
 from roost.logs import log
 from roost.tasks import spawn
 
 HISTORY = 50
+SEQUENCES = 20
+"""Sleeps, wakes and loads that are remembered with all their steps."""
 STABLE_S = 60.0
 """A replica that was ready this long has recovered: earlier failures are forgotten."""
 
@@ -52,6 +57,8 @@ class Setup:
     """When an answer's byte last came from this engine: a busy engine may be slow to answer probes."""
     transport: httpx.AsyncBaseTransport | None = None
     """How its address is reached; None: by TCP."""
+    rng: Random = field(default_factory=Random)
+    """What spreads the pauses between tries."""
 
 
 class Replica:
@@ -66,6 +73,7 @@ class Replica:
         self.owned = setup.keeper.owned
         self.address = setup.address
         self.caller = Caller(setup.address, setup.spec.api_key, setup.transport)
+        self.executor = _executor(setup, self.caller)
         self.state = State.COLD
         self.since = clock.now()
         self.level: int | None = None
@@ -82,13 +90,16 @@ class Replica:
         self.reason = ""
         self.reason_kind = "fact"
         self.history: deque[Changed] = deque(maxlen=HISTORY)
-        self.steps: deque[StepRecord] = deque(maxlen=HISTORY)
+        self.sequences: deque[Performed] = deque(maxlen=SEQUENCES)
+        self.revive = False
+        """It is being stopped to be started afresh at once (a step's `on_failure: restart`)."""
         self.context_length: int | None = None
         """Learned from the engine."""
         self.lost_since: float | None = None
         self.started: Start | None = None
         """What the running engine was started with."""
         self._hearers: list[Callable[[Changed], None]] = []
+        self._step_hearers: list[Callable[[Performed], None]] = []
         self._work: asyncio.Task[None] | None = None
         self._monitor: asyncio.Task[None] | None = None
         self._look = asyncio.Event()
@@ -103,8 +114,23 @@ class Replica:
     def served_name(self) -> str:
         return self.spec.served_name or self.model
 
+    @property
+    def steps(self) -> tuple[StepRecord, ...]:
+        """The steps of all sequences remembered, oldest first."""
+        return tuple(record for performed in self.sequences for record in performed.steps)
+
     def subscribe(self, hear: Callable[[Changed], None]) -> None:
         self._hearers.append(hear)
+
+    def subscribe_performed(self, hear: Callable[[Performed], None]) -> None:
+        """`hear` is called at the end of each sequence of steps, before the state changes because of it."""
+        self._step_hearers.append(hear)
+
+    def performed(self, performed: Performed) -> None:
+        """A sequence ended, well or not: remember it and tell everybody."""
+        self.sequences.append(performed)
+        for hear in self._step_hearers:
+            hear(performed)
 
     # orders
 
@@ -153,6 +179,7 @@ class Replica:
         self.begin(lambda: work.load(self), "load")
 
     def _obey_stop(self) -> None:
+        self.revive = False
         self.fact(Order.STOP)
         if self.state is State.STOPPING:
             self.begin(lambda: work.stop(self, after_failure=False), "stop")
@@ -225,6 +252,8 @@ class Replica:
             self.level = None
         if self.state is State.COLD:
             self.retry_at = None
+        elif self.state in (State.STARTING, State.FAILED):
+            self.revive = False
 
     def remember(self) -> None:
         """Write down what runs, for the roost after this one."""
@@ -296,6 +325,18 @@ class Replica:
         if not leave:
             await self.keeper.clear()
         await self.caller.close()
+
+
+def _executor(setup: Setup, caller: Caller) -> Executor:
+    spec = setup.spec
+    return Executor(
+        who=setup.id,
+        caller=caller,
+        probe=setup.adapter.probe(spec),
+        shower=Shower(spec.api_key),
+        rng=setup.rng,
+        likely_level=spec.sleep_level,
+    )
 
 
 _RESTING = frozenset({State.COLD, State.READY, State.ASLEEP, State.BACKOFF, State.FAILED, State.STUCK})

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from roost import clock
 from roost.core.errors import StepError
 from roost.core.lifecycle import Fact, Order, State
+from roost.core.step import Operation
 from roost.core.units import format_duration
 from roost.host import work
 from roost.logs import log
@@ -122,8 +123,9 @@ async def look_at_foreign(replica: "Replica") -> None:
 async def _verified(replica: "Replica") -> bool:
     """After a failure its word is not enough."""
     try:
-        await work.verify(replica)
+        with work.sequence_of(replica, Operation.LOAD) as sequence:
+            await work.verify(replica, sequence)
     except StepError as error:
-        replica.last_error = f"answers its probe again, yet the verifying request failed: {error}"
+        replica.last_error = f"answers its probe again, yet {error}"
         return False
     return True

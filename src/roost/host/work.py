@@ -5,15 +5,21 @@ nothing. Cancelled when another order replaces it.
 """
 
 import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from roost import clock
 from roost.core.errors import StartError, StepError
+from roost.core.events import Performed
 from roost.core.lifecycle import Fact, State
-from roost.core.step import Step
-from roost.core.units import format_duration
+from roost.core.step import Operation, Step
+from roost.core.units import format_duration, format_size
+from roost.engines.own import default_timeout_s
 from roost.host.keepers.base import PortTaken
 from roost.host.launching import check_files, start_of
+from roost.host.steps import Sequence
 from roost.logs import log
 
 if TYPE_CHECKING:
@@ -41,10 +47,10 @@ async def is_asleep(replica: "Replica") -> bool | None:
     return adapter.is_asleep(*answer) if answer is not None else None
 
 
-async def verify(replica: "Replica") -> None:
+async def verify(replica: "Replica", sequence: Sequence) -> None:
     """A real request that fits the task. Raises StepError."""
     step = replica.setup.adapter.verify(replica.spec, replica.served_name)
-    await replica.caller.perform((step,), replica.steps)
+    await replica.executor.verify(step, sequence)
 
 
 async def learn(replica: "Replica") -> None:
@@ -66,6 +72,51 @@ def _context_length(entry: Any) -> int | None:
     known = meta if isinstance(meta, dict) else {}
     length = entry.get("max_model_len") or known.get("n_ctx") or known.get("n_ctx_train")
     return length if isinstance(length, int) else None
+
+
+# sequences of steps
+
+
+@contextlib.contextmanager
+def sequence_of(replica: "Replica", operation: Operation, level: int | None = None) -> Iterator[Sequence]:
+    """What is done inside is one sequence: at its end, good or bad, it is logged, remembered and told."""
+    sequence, error = Sequence(operation=operation, level=level), ""
+    try:
+        yield sequence
+    except asyncio.CancelledError:
+        error = "broken off before its end"
+        raise
+    except Exception as problem:
+        error = str(problem) or type(problem).__name__
+        raise
+    finally:
+        performed = sequence.ended(replica.id, replica.model, error)
+        if not error:
+            loudness = logging.DEBUG if operation is Operation.LOAD else logging.INFO
+            log.log(loudness, "%s: %s", replica.id, summary(performed))
+        replica.performed(performed)
+
+
+def summary(performed: Performed) -> str:
+    """`wake took 1.24 s; slowest: POST /collective_rpc, 0.80 s`, and what a sleep freed."""
+    parts = [f"{performed.operation} took {performed.duration_s:.2f} s"]
+    slowest = performed.slowest
+    if slowest is not None and len(performed.steps) > 1:
+        parts.append(f"slowest: {slowest.name}, {slowest.duration_s:.2f} s")
+    if performed.freed_bytes is not None:
+        parts.append(f"freed {format_size(performed.freed_bytes)}")
+    if performed.memory:
+        parts.append(performed.memory)
+    return "; ".join(parts)
+
+
+async def perform(replica: "Replica", made: Callable[[], tuple[Step, ...]], sequence: Sequence) -> None:
+    """The steps that `made` gives. Raises StepError, also for a step that cannot be made."""
+    try:
+        steps = made()
+    except ValueError as error:
+        raise StepError(str(error)) from None
+    await replica.executor.perform(steps, sequence, default_timeout_s(replica.spec, sequence.operation))
 
 
 # starting
@@ -100,13 +151,14 @@ async def until_ready(replica: "Replica") -> None:
                 replica.fell_asleep(None, "it was found asleep")
                 return
             doing = "its verifying request got no answer"
-            await verify(replica)
+            with sequence_of(replica, Operation.LOAD) as sequence:
+                await verify(replica, sequence)
     except TimeoutError:
         why = f"not ready {format_duration(limit)} after its start (start_timeout); {doing}"
         stop_failed(replica, Fact.TIMED_OUT, why)
         return
     except StepError as error:
-        stop_failed(replica, Fact.TIMED_OUT, f"started, yet the verifying request failed: {error}")
+        stop_failed(replica, Fact.TIMED_OUT, f"started, yet {error}")
         return
     await learn(replica)
     replica.fact(Fact.READY)
@@ -119,12 +171,13 @@ async def until_ready(replica: "Replica") -> None:
 async def wake(replica: "Replica", level: int | None) -> None:
     """Steps, then a real request; only a verified engine serves. A failed wake ends in a fresh start."""
     replica.remember()
+    adapter = replica.setup.adapter
     try:
-        steps = replica.setup.adapter.wake(replica.spec, level)
-        await replica.caller.perform(steps, replica.steps)
-        await verify(replica)
+        with sequence_of(replica, Operation.WAKE, level) as sequence:
+            await perform(replica, lambda: adapter.wake(replica.spec, level), sequence)
+            await verify(replica, sequence)
     except StepError as error:
-        stop_broken(replica, f"the wake failed: {error}")
+        stop_broken(replica, f"the wake failed: {error}", restart=error.restart)
         return
     replica.fact(Fact.READY)
     replica.remember()
@@ -134,9 +187,10 @@ async def verify_awake(replica: "Replica") -> None:
     """Someone else woke it: verify before it serves."""
     replica.remember()
     try:
-        await verify(replica)
+        with sequence_of(replica, Operation.WAKE) as sequence:
+            await verify(replica, sequence)
     except StepError as error:
-        stop_broken(replica, f"someone woke it, and the verifying request failed: {error}")
+        stop_broken(replica, f"someone woke it, and {error}")
         return
     replica.fact(Fact.READY)
     replica.remember()
@@ -145,19 +199,24 @@ async def verify_awake(replica: "Replica") -> None:
 async def sleep(replica: "Replica", level: int) -> None:
     """Steps, then the engine's own word for it. A failed sleep ends in a stop: its memory must come free."""
     replica.remember()
+    adapter = replica.setup.adapter
     try:
-        steps = replica.setup.adapter.sleep(replica.spec, level)
-        await replica.caller.perform(steps, replica.steps)
+        with sequence_of(replica, Operation.SLEEP, level) as sequence:
+            await perform(replica, lambda: adapter.sleep(replica.spec, level), sequence)
+            await confirm_asleep(replica)
     except StepError as error:
-        stop_broken(replica, f"the sleep failed: {error}")
+        stop_broken(replica, f"the sleep failed: {error}", restart=error.restart)
         return
+    replica.fell_asleep(level)
+
+
+async def confirm_asleep(replica: "Replica") -> None:
+    """The engine's own word for it, where it has one. Raises StepError if it still says otherwise after CONFIRM_S."""
     deadline = clock.now() + CONFIRM_S
     while await is_asleep(replica) is False:
         if clock.now() > deadline:
-            stop_broken(replica, f"it still says it is awake {CONFIRM_S:g} s after its sleep")
-            return
+            raise StepError(f"it still says it is awake {CONFIRM_S:g} s after its sleep")
         await asyncio.sleep(POLL_S)
-    replica.fell_asleep(level)
 
 
 # stopping
@@ -170,12 +229,26 @@ def stop_failed(replica: "Replica", event: Fact, why: str) -> None:
     replica.begin(lambda: stop(replica, after_failure=True), "stop")
 
 
-def stop_broken(replica: "Replica", why: str) -> None:
-    """A step failed: stop it now, without back-off, so that a fresh start may serve the waiters. What runs
-    elsewhere cannot be started afresh: it backs off."""
+def stop_broken(replica: "Replica", why: str, *, restart: bool = False) -> None:
+    """A step failed: stop it now, without back-off, so that a fresh start may serve the waiters; with `restart` it is
+    started afresh whether or not anybody waits, and a sleep that ends so counts as a failure: it must not go on and on.
+    What runs elsewhere cannot be started afresh: it backs off."""
     replica.last_error = why
+    replica.revive = restart and replica.owned
+    counts = not replica.owned or (restart and replica.state is State.SUSPENDING)
+    log.error("%s: %s; %s", replica.id, why, _what_follows(replica))
     replica.fact(Fact.STEP_FAILED, why)
-    replica.begin(lambda: stop(replica, after_failure=not replica.owned), "stop")
+    replica.begin(lambda: stop(replica, after_failure=counts), "stop")
+
+
+def _what_follows(replica: "Replica") -> str:
+    if not replica.owned:
+        return "it runs elsewhere and is left alone until it answers well again"
+    if replica.revive:
+        return "full restart: the engine is stopped and started afresh at once"
+    if replica.state is State.WAKING:
+        return "full restart: the engine is stopped, and started afresh for whoever waits"
+    return "the engine is stopped, so that its memory comes free"
 
 
 async def stop(replica: "Replica", *, after_failure: bool) -> None:

@@ -35,6 +35,8 @@ class ModelCounts:
         self.transitions: dict[str, Histogram] = {}
         """Transition (load, wake, sleep, unload, drain) -> durations of those that got where they were to."""
         self.failed_transitions: dict[str, int] = {}
+        self.steps: dict[tuple[str, str], Histogram] = {}
+        """(operation, step) -> durations of the calls made for it, tries and waits included."""
         self.evictions: dict[str, int] = {}
         """Kind of reason -> how often a replica was put to sleep or stopped by an order with it."""
         self.traffic = Traffic()

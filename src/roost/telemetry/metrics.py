@@ -66,6 +66,7 @@ class _Scrape(Collector):
         for name, text, pick in _HISTOGRAMS:
             yield _histogram(name, text, {model: pick(counts) for model, counts in models.items()})
         yield from _transitions(models)
+        yield _steps(models)
         yield _by_kind(
             "roost_evictions",
             "Replicas ordered to sleep or stop.",
@@ -120,6 +121,15 @@ def _transitions(models: Mapping[str, ModelCounts]) -> Iterator[Metric]:
         for kind, histogram in counts.transitions.items():
             lasted.add_metric([model, kind], histogram.cumulative(), histogram.total_s)
     yield lasted
+
+
+def _steps(models: Mapping[str, ModelCounts]) -> Metric:
+    text = "How long each step of a sleep, wake or load took."
+    family = HistogramMetricFamily("roost_step_duration_seconds", text, labels=["model", "operation", "step"])
+    for model, counts in models.items():
+        for (operation, step), histogram in counts.steps.items():
+            family.add_metric([model, operation, step], histogram.cumulative(), histogram.total_s)
+    return family
 
 
 def _by_kind(name: str, text: str, label: str, by_model: dict[str, dict[str, int]]) -> Metric:

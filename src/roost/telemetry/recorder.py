@@ -6,7 +6,7 @@ names become labels, never a name that a client made up. Made by `app`; read thr
 
 from collections.abc import Callable, Sequence
 
-from roost.core.events import Changed
+from roost.core.events import Changed, Performed
 from roost.core.lifecycle import Event, Fact, Order, State
 from roost.core.request import Outcome, Request
 from roost.telemetry import latency
@@ -24,6 +24,9 @@ _DONE: dict[State, tuple[str, frozenset[Event]]] = {
 }
 """State under way -> the transition's name and what ends it well. An order that breaks it off is neither good
 nor a failure; any other fact is a failure."""
+STEPS_MAX = 100
+"""Series of steps for one model: two full lists of a config and what verifies them; more are counted together."""
+_OTHER = "other"
 _TAKES_AWAY = frozenset({State.SUSPENDING, State.STOPPING})
 
 
@@ -83,6 +86,17 @@ class Recorder:
             counts.transitions.setdefault(name, Histogram(latency.TRANSITION_S)).add(change.took_s)
         elif isinstance(change.event, Fact):
             counts.failed_transitions[name] = counts.failed_transitions.get(name, 0) + 1
+
+    def performed(self, performed: Performed) -> None:
+        """Count how long each step took that was done, well or not."""
+        steps = self.model(performed.model).steps
+        for record in performed.steps:
+            if record.skipped:
+                continue
+            key = (str(performed.operation), record.label)
+            if key not in steps and len(steps) >= STEPS_MAX:
+                key = (str(performed.operation), _OTHER)
+            steps.setdefault(key, Histogram(latency.STEP_S)).add(record.duration_s)
 
 
 def _ended(request: Request) -> Ended:

@@ -21,6 +21,8 @@ LAUNCH_FIELDS: Mapping[str, frozenset[str]] = {
     "env": _LAUNCH,
     "health_path": _LAUNCH,
     "stop_command": _LAUNCH | {"PID"},
+    "sleep_steps": _LAUNCH | {"HOST"},
+    "wake_steps": _LAUNCH | {"HOST"},
 }
 """Fields of a model in which a launch replaces variables, and which."""
 LAUNCH_NAMES = _LAUNCH | {"HOST", "PID"}

@@ -161,7 +161,7 @@ def _plural(hint: Hint) -> str:
         return "sizes"
     if words := choices(hint):
         return ", ".join(words)
-    return {str: "strings", Any: "values"}.get(hint, "settings")
+    return {str: "strings", int: "whole numbers", Any: "values"}.get(hint, "settings")
 
 
 def default_of(section: type, name: str) -> Any:

@@ -96,7 +96,8 @@ def _leaf(node: Node, hint: kinds.Hint | None) -> Any:
     if node.value is None:
         is_section = any(kinds.section_of(part) or kinds.origin(part) is dict for part in alternatives)
         return {} if is_section and not kinds.takes_none(hint) else None
-    if str in alternatives and not isinstance(node.value, str):
+    is_own_kind = isinstance(node.value, bool) and bool in alternatives
+    if str in alternatives and not isinstance(node.value, str) and not is_own_kind:
         return node.text
     if isinstance(node.value, bool) and bool not in alternatives and Any not in alternatives:
         return node.text  # pydantic would take true for the number 1
@@ -165,7 +166,7 @@ def _way_out(node: Node, path: ConfigPath, hint: kinds.Hint) -> str:
         case ("memory", "devices"), tuple():
             return 'Write "gpu0: 80GiB" lines.'
     wants = [kinds.origin(part) for part in kinds.members(hint)]
-    if tuple in wants and not node.mapping and isinstance(node.value, str) and _is_quotable(path, node):
+    if tuple in wants and isinstance(node.value, str | int) and _is_quotable(path, node):
         return f"Write it as a list: [{shown(node, path)}]."
     if isinstance(node.value, str) and (near := get_close_matches(node.value, kinds.choices(hint), n=1)):
         return f'Did you mean "{near[0]}"?'
@@ -177,7 +178,7 @@ def _way_out(node: Node, path: ConfigPath, hint: kinds.Hint) -> str:
 
 def _is_quotable(path: ConfigPath, node: Node) -> bool:
     """Whether the value can be quoted in a hint."""
-    return shown(node, path).startswith('"')
+    return shown(node, path) != "the value"
 
 
 def _first_name(models: Node) -> str:

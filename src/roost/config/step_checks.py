@@ -25,8 +25,8 @@ _UNSENDABLE = re.compile(r"[\x00-\x20\x7f]")
 _LAUNCHED = (("${PORT}", "1"), ("${HOST}", "localhost"), ("${MODEL}", "model"))
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OWN_HEADERS = frozenset(
-    "connection content-length host keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer "
-    "transfer-encoding upgrade".split()
+    {"connection", "content-length", "host", "keep-alive", "proxy-authenticate", "proxy-authorization"}
+    | {"proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
 )
 """The connection's own, which whoever sends the call sets (RFC 9110, section 7.6.1)."""
 
@@ -122,7 +122,7 @@ def _body(entry: Entry) -> Iterator[Problem]:
     if step.method == "GET":
         yield entry.problem(("body",), "goes with GET, and servers ignore it there", "Write method: POST.", "warning")
     typed = any(name.lower() == "content-type" for name in step.headers)
-    if isinstance(step.body, str) and step.body and not typed and body_json(step) is None:
+    if isinstance(step.body, str) and step.body and not typed and not _is_json(step.body):
         hint = "Mend it, or set headers: {Content-Type: ...}."
         yield entry.problem(("body",), "is no JSON, yet is sent as application/json", hint, "warning")
 
@@ -131,10 +131,15 @@ def body_json(step: StepSpec) -> Any:
     """What the body holds; None without one and where it is no JSON."""
     if not isinstance(step.body, str):
         return step.body
+    return json.loads(step.body) if _is_json(step.body) else None
+
+
+def _is_json(text: str) -> bool:
     try:
-        return json.loads(step.body)
+        json.loads(text)
     except (ValueError, RecursionError):
-        return None
+        return False
+    return True
 
 
 def _headers(entry: Entry) -> Iterator[Problem]:
@@ -236,7 +241,7 @@ def _looked_at(entry: Entry, condition: ConditionSpec, index: int, start: int) -
     """Numbers in messages count from 1, as `if.step` does. What runs together can only look at what came before."""
     wanted = index if condition.step == "previous" else condition.step
     below = ("if",) if condition.step == "previous" else ("if", "step")
-    earlier = "step: 1" if start == 1 else f"one from 1 to {start}"
+    earlier = "step: 1" if start == 1 else f"a step from 1 to {start}"
     if index == 0:
         message = "looks at an earlier step, and this is the first one"
         yield entry.problem(("if",), message, "Take it out, or ask for the level: if: {level: 2}.")

@@ -4,6 +4,7 @@ Every fault is reported at once; what is faulty is then left out, so that the ch
 rest. Never raises, never prints a secret. Called by `load`.
 """
 
+import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -40,6 +41,8 @@ _SYNONYMS = {
     "memory": "footprint",
     "backend": "engine",
 }
+_IN_A_STEP = {"path": "endpoint", "url": "endpoint", "expectedbody": "expect", "condition": "if"}
+_LLAMA_SWAP = re.compile(r"(sleep|wake)(Endpoints?|Method|Body|Timeout)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +197,10 @@ def _unknown_key(path: ConfigPath) -> Problem:
     section = kinds.section_of(kinds.hint_at(path[:-1]))
     known = list(kinds.section_fields(section)) if section is not None else []
     message = f'unknown key "{key[:60]}"'
-    wanted = _SYNONYMS.get(key.lower().replace("-", "_"))
+    if (theirs := _LLAMA_SWAP.fullmatch(key)) and "sleep_steps" in known:
+        hint = f"Write {theirs[1]}_steps: [{{endpoint: ..., method: ..., body: ..., timeout: ...}}]; see docs/sleep.md."
+        return Problem(path=path, message=message, hint=hint)
+    wanted = (_IN_A_STEP if "endpoint" in known else _SYNONYMS).get(key.lower().replace("-", "_"))
     near = get_close_matches(key.lower().replace("-", "_"), known, n=1, cutoff=0.7)
     if near or wanted in known:
         return Problem(path=path, message=f'{message}; did you mean "{near[0] if near else wanted}"?')

@@ -167,7 +167,7 @@ _SECTIONS: tuple[tuple[str, ConfigPath], ...] = (
 _NOTES = {
     "server.keys": "Each entry of the list has these keys.",
     "models.NAME.replicas": "Each entry of the list has these keys.",
-    "models.NAME.sleep_steps": "Each entry of `sleep_steps` and of `wake_steps` has these keys; [Sleep](sleep.md) tells more.",
+    "models.NAME.sleep_steps": "Each entry of `sleep_steps` and `wake_steps` has these keys; see [Sleep](sleep.md).",
 }
 
 

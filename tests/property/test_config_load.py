@@ -105,6 +105,52 @@ def test_load_never_raises_on_any_structure(document: dict[str, Any]) -> None:
 
 
 _durations = st.sampled_from(["never", "5m", "1h30m", 90, 0.25]) | st.floats(1e-6, 1e9)
+_place = st.sampled_from(["status", "a.b", "results[0].ok", "data[id=${MODEL}].status.value"])
+_path = st.sampled_from(
+    ["/x", "/sleep?level=1&mode=wait", "/${MODEL}/$$", "http://127.0.0.1:${PORT}/x", "https://h/x?y=1"]
+)
+_statuses = st.integers(200, 599)
+_expected = st.fixed_dictionaries({"text": _words.filter(bool)}, optional={"json": _json}) | st.fixed_dictionaries(
+    {"at": _place}, optional={"equals": _json.filter(lambda value: value is not None), "text": _words}
+)
+_step = st.fixed_dictionaries(
+    {"endpoint": _path},
+    optional={
+        "method": st.sampled_from(["GET", "post", "Put", "PATCH"]),
+        "body": _words | st.dictionaries(_words, _json, max_size=3),
+        "headers": st.dictionaries(st.sampled_from(["Authorization", "X-A", "accept"]), st.sampled_from(["1", "$$b"])),
+        "timeout": st.sampled_from([0, "5m", 0.25]),
+        "status": st.lists(_statuses, max_size=2),
+        "expect": _expected,
+        "retries": st.integers(0, 20),
+        "retry_delay": st.floats(0, 1e3),
+        "if": st.fixed_dictionaries({"level": st.sampled_from([1, 2])}),
+        "parallel": st.booleans() | st.sampled_from(["a", "true", "1"]),
+        "health_check_after": st.booleans(),
+        "wait_until": st.fixed_dictionaries(
+            {"endpoint": _path},
+            optional={
+                "status": _statuses,
+                "expect": _expected,
+                "timeout": st.floats(1e-3, 1e3),
+                "interval": st.just(1),
+            },
+        ),
+        "on_failure": st.sampled_from(["fail", "continue", "restart"]),
+    },
+)
+_looking = st.fixed_dictionaries(
+    {
+        "endpoint": _path,
+        "if": st.fixed_dictionaries(
+            {"step": st.sampled_from([1, "previous"]), "at": _place},
+            optional={"status": _statuses, "equals": _json.filter(lambda value: value is not None)},
+        ),
+    }
+)
+_steps = st.tuples(st.lists(_step, min_size=1, max_size=3), st.lists(_looking, max_size=1)).map(
+    lambda two: two[0] + two[1]
+)
 _model = st.fixed_dictionaries(
     {"weights": st.sampled_from(["./a.gguf", "org/model", "~/x", "b.gguf"])},
     optional={
@@ -123,20 +169,42 @@ _model = st.fixed_dictionaries(
         "cwd": st.sampled_from(["x", "../y", "~/z"]),
         "api_key": _words,
         "tools": st.booleans() | st.none(),
+        "step_retries": st.integers(0, 20),
+        "step_retry_delay": st.floats(0, 1e3),
+        "canary": st.booleans() | st.none(),
+        "max_requests": st.integers(1, 9),
+        "loading_state": st.booleans(),
+        "display_name": _words,
+        "timeouts": st.fixed_dictionaries({}, optional={"wake": _durations, "stall_after": _durations}),
     },
+)
+_stepping = st.tuples(_model, st.fixed_dictionaries({"sleep_steps": _steps, "wake_steps": _steps})).map(
+    lambda two: two[0] | two[1]
 )
 _names = st.from_regex(r"\A[a-z0-9./_-]{1,12}\Z").filter(lambda name: name != "all")
 _server = st.fixed_dictionaries(
     {}, optional={"keys": st.just([{"name": "n", "key": "k"}]), "port": st.integers(0, 65535)}
 )
 _memory = st.fixed_dictionaries({}, optional={"max_resident": st.integers(3, 9), "devices": st.just({"g": 2**62})})
-_files = st.fixed_dictionaries(
-    {"models": st.dictionaries(_names, _model, min_size=1, max_size=2)},
-    optional={"defaults": _model, "server": _server, "memory": _memory},
-)
 
 
-@given(_files)
+@st.composite
+def _files(draw: st.DrawFn) -> dict[str, Any]:
+    """A file; its groups and its matrix speak of its own models."""
+    models = draw(st.dictionaries(_names, _model | _stepping, min_size=1, max_size=2))
+    document: dict[str, Any] = {"models": models}
+    document |= draw(st.fixed_dictionaries({}, optional={"defaults": _model | _stepping, "server": _server}))
+    if draw(st.booleans()):
+        flags = st.fixed_dictionaries({}, optional=dict.fromkeys(("swap", "exclusive", "persistent"), st.booleans()))
+        groups = {"g": {"members": sorted(models), **draw(flags)}}
+        names = {f"m{index}": name for index, name in enumerate(models)}
+        costs = dict.fromkeys(names, draw(st.integers(1, 9)))
+        matrix = {"names": names, "sets": {"s": " & ".join(names)}, "evict_costs": costs}
+        document["memory"] = draw(_memory) | draw(st.sampled_from([{}, {"groups": groups}, {"matrix": matrix}]))
+    return document
+
+
+@given(_files())
 @settings(max_examples=60, deadline=None, derandomize=True)
 def test_the_effective_configuration_loads_as_the_same_spec(document: dict[str, Any]) -> None:
     spec = read(yaml.safe_dump(document, allow_unicode=True)).spec

@@ -75,7 +75,8 @@ class Writer:
         kind: type = type(section)
         for name, hint in kinds.section_fields(kind).items():
             value, default = getattr(section, kinds.attribute(kind, name)), kinds.default_of(kind, name)
-            if self.style.full or default is MISSING or value != default:
+            unsaid = value is None and hint is Any  # null cannot be said there
+            if (self.style.full and not unsaid) or default is MISSING or value != default:
                 written[name] = self.value(value, hint, (*path, name))
         return written
 

@@ -103,9 +103,11 @@ def section_of(hint: Hint) -> type | None:
 
 
 def step(hint: Hint, part: str | int) -> Hint | None:
-    """The type below `hint` under a key or index; None where none is set down."""
+    """The type below `hint` under a key or index, anything below anything; None where none is set down."""
     for alternative in members(hint):
         arguments = get_args(alternative)
+        if alternative is Any:
+            return Any
         if isinstance(alternative, type) and is_dataclass(alternative) and isinstance(part, str):
             return section_fields(alternative).get(part)
         if origin(alternative) is dict and isinstance(part, str):
@@ -161,7 +163,7 @@ def _plural(hint: Hint) -> str:
         return "sizes"
     if words := choices(hint):
         return ", ".join(words)
-    return {str: "strings", Any: "values"}.get(hint, "settings")
+    return {str: "strings", int: "whole numbers", Any: "values"}.get(hint, "settings")
 
 
 def default_of(section: type, name: str) -> Any:

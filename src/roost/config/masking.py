@@ -10,7 +10,9 @@ from roost.config.tree import Node
 from roost.core.problems import ConfigPath
 
 MASK = "***"
-_NAME = re.compile(r"secret|passwo?r?d|credential|api_?keys?$|(^|[^a-z])(key|token|auth|bearer)$", re.I)
+_NAME = re.compile(
+    r"secret|passwo?r?d|credential|authorization$|cookie$|api_?keys?$|(^|[^a-z])(key|token|auth|bearer)$", re.I
+)
 _FLAG = re.compile(r"(--?[\w-]*(?:key|token|secret|password))(=.*)?", re.I | re.S)
 _SHOWN = 60
 

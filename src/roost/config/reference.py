@@ -55,10 +55,11 @@ Every text may hold variables. Keys are taken as they stand.
 | `${name}` | the macro of that name under `macros` |
 | `$$` | a plain `$`; a `$` that no `{` or `$` follows needs no doubling |
 | `${PORT}`, `${MODEL}` | the engine's port and the model's name, once it starts |
-| `${HOST}` | the address that the engine is to listen on; only in `command` and `args` |
+| `${HOST}` | the address that the engine is to listen on; only in `command`, `args` and steps |
 | `${PID}` | the engine's process id; only in `stop_command` |
 
-`${PORT}` and `${MODEL}` may stand in `command`, `args`, `env`, `health_path` and `stop_command`.
+`${PORT}` and `${MODEL}` may stand in `command`, `args`, `env`, `health_path`, `stop_command`, `sleep_steps` and
+`wake_steps`.
 
 A value that is nothing but `${name}` takes the macro's value whatever its kind; a list that stands as an entry of a
 list becomes part of it. Macros may use macros. Inside `[ ]` and `{ }` YAML wants quotes around `"${name}"`.
@@ -89,6 +90,11 @@ Relative `weights`, `venv` and `cwd` start at the config file's folder.
 Entries of `args`, and `command` and `stop_command` written as one text, are split into words as a shell would, with
 quotes and backslashes, but no shell runs: no globs, no pipes, no `$VARIABLES`. `command` and `stop_command` written as
 a list are taken word by word. In all of them a word that begins with `~/` starts at the home folder.
+
+## Sleep
+
+An engine needs no steps of its own: roost knows how to put each kind to sleep and wake it. [Sleep](sleep.md) says how,
+and what `sleep_steps` and `wake_steps` are for.
 
 ## Who may connect
 
@@ -161,7 +167,7 @@ _SECTIONS: tuple[tuple[str, ConfigPath], ...] = (
 _NOTES = {
     "server.keys": "Each entry of the list has these keys.",
     "models.NAME.replicas": "Each entry of the list has these keys.",
-    "models.NAME.sleep_steps": "Each entry of `sleep_steps` and of `wake_steps` has these keys.",
+    "models.NAME.sleep_steps": "Each entry of `sleep_steps` and `wake_steps` has these keys; see [Sleep](sleep.md).",
 }
 
 

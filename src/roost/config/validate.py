@@ -4,6 +4,7 @@ Every fault is reported at once; what is faulty is then left out, so that the ch
 rest. Never raises, never prints a secret. Called by `load`.
 """
 
+import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -40,6 +41,8 @@ _SYNONYMS = {
     "memory": "footprint",
     "backend": "engine",
 }
+_IN_A_STEP = {"path": "endpoint", "url": "endpoint", "expectedbody": "expect", "condition": "if"}
+_LLAMA_SWAP = re.compile(r"(sleep|wake)(Endpoints?|Method|Body|Timeout)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,8 @@ def _leaf(node: Node, hint: kinds.Hint | None) -> Any:
     if node.value is None:
         is_section = any(kinds.section_of(part) or kinds.origin(part) is dict for part in alternatives)
         return {} if is_section and not kinds.takes_none(hint) else None
-    if str in alternatives and not isinstance(node.value, str):
+    is_own_kind = isinstance(node.value, bool) and bool in alternatives
+    if str in alternatives and not isinstance(node.value, str) and not is_own_kind:
         return node.text
     if isinstance(node.value, bool) and bool not in alternatives and Any not in alternatives:
         return node.text  # pydantic would take true for the number 1
@@ -165,7 +169,7 @@ def _way_out(node: Node, path: ConfigPath, hint: kinds.Hint) -> str:
         case ("memory", "devices"), tuple():
             return 'Write "gpu0: 80GiB" lines.'
     wants = [kinds.origin(part) for part in kinds.members(hint)]
-    if tuple in wants and not node.mapping and isinstance(node.value, str) and _is_quotable(path, node):
+    if tuple in wants and isinstance(node.value, str | int) and _is_quotable(path, node):
         return f"Write it as a list: [{shown(node, path)}]."
     if isinstance(node.value, str) and (near := get_close_matches(node.value, kinds.choices(hint), n=1)):
         return f'Did you mean "{near[0]}"?'
@@ -177,7 +181,7 @@ def _way_out(node: Node, path: ConfigPath, hint: kinds.Hint) -> str:
 
 def _is_quotable(path: ConfigPath, node: Node) -> bool:
     """Whether the value can be quoted in a hint."""
-    return shown(node, path).startswith('"')
+    return shown(node, path) != "the value"
 
 
 def _first_name(models: Node) -> str:
@@ -193,7 +197,10 @@ def _unknown_key(path: ConfigPath) -> Problem:
     section = kinds.section_of(kinds.hint_at(path[:-1]))
     known = list(kinds.section_fields(section)) if section is not None else []
     message = f'unknown key "{key[:60]}"'
-    wanted = _SYNONYMS.get(key.lower().replace("-", "_"))
+    if (theirs := _LLAMA_SWAP.fullmatch(key)) and "sleep_steps" in known:
+        hint = f"Write {theirs[1]}_steps: [{{endpoint: ..., method: ..., body: ..., timeout: ...}}]; see docs/sleep.md."
+        return Problem(path=path, message=message, hint=hint)
+    wanted = (_IN_A_STEP if "endpoint" in known else _SYNONYMS).get(key.lower().replace("-", "_"))
     near = get_close_matches(key.lower().replace("-", "_"), known, n=1, cutoff=0.7)
     if near or wanted in known:
         return Problem(path=path, message=f'{message}; did you mean "{near[0] if near else wanted}"?')

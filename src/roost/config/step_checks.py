@@ -1,0 +1,259 @@
+"""Whether a model's own sleep and wake steps can be performed as they are written: endpoints, bodies, conditions.
+
+Same form as `checks`, with paths of the native tree; `step_sense` asks whether they do what they should. Called by
+`load`. Never repeats an endpoint that holds a password.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from roost.config.checks import Scene
+from roost.config.masking import shown
+from roost.config.tree import find
+from roost.core.places import parse
+from roost.core.problems import ConfigPath, Problem
+from roost.core.spec import ConditionSpec, ExpectSpec, ModelSpec, StepSpec
+
+LISTS = ("sleep_steps", "wake_steps")
+MAX_STEPS = 32
+MAX_RETRIES = 20
+_UNSENDABLE = re.compile(r"[\x00-\x20\x7f]")
+_LAUNCHED = (("${PORT}", "1"), ("${HOST}", "localhost"), ("${MODEL}", "model"))
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_OWN_HEADERS = frozenset(
+    {"connection", "content-length", "host", "keep-alive", "proxy-authenticate", "proxy-authorization"}
+    | {"proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+"""The connection's own, which whoever sends the call sets (RFC 9110, section 7.6.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One step, and where it stands."""
+
+    scene: Scene
+    path: ConfigPath
+    step: StepSpec
+
+    def problem(self, below: ConfigPath, message: str, hint: str = "", severity: str = "error") -> Problem:
+        """A problem with what stands under the step at `below`."""
+        return Problem(path=(*self.path, *below), message=message, hint=hint, severity=severity)
+
+    def shown(self, below: ConfigPath) -> str:
+        """The value there as a message may print it."""
+        path = (*self.path, *below)
+        return shown(find(self.scene.tree, path)[0], path)
+
+
+def entries(scene: Scene, name: str, model: ModelSpec, key: str) -> Iterator[Entry]:
+    """The steps of one of a model's lists that could be read."""
+    for index, step in enumerate(getattr(model, key)):
+        yield Entry(scene, ("models", name, key, index), step)
+
+
+def lists(scene: Scene) -> Iterator[Problem]:
+    """A model has both lists or none, and neither is longer than anyone could follow."""
+    for name, model in scene.spec.models.items():
+        path: ConfigPath = ("models", name)
+        if model.step_retries > MAX_RETRIES:
+            yield _too_many_retries((*path, "step_retries"), model.step_retries)
+        for key, other in (LISTS, LISTS[::-1]):
+            has, has_other = (scene.given((*path, one, 0)) for one in (key, other))
+            if has and not has_other:
+                hint = f"Add {other}, the calls that undo it, or take {key} out ({key}: [] if it comes from defaults)."
+                message = f"{other} is required beside {key}, and is missing"
+                yield Problem(path=(*path, key), message=message, hint=hint)
+            if (count := len(getattr(model, key))) > MAX_STEPS:
+                message = f"has {count} steps; at most {MAX_STEPS} are performed"
+                yield Problem(path=(*path, key), message=message, hint="Let one call of the engine do more.")
+
+
+def each_step(scene: Scene) -> Iterator[Problem]:
+    """What can be said of a step alone."""
+    for name, model in scene.spec.models.items():
+        for key in LISTS:
+            for entry in entries(scene, name, model, key):
+                yield from _endpoint(entry, entry.step.endpoint, ("endpoint",))
+                yield from _body(entry)
+                yield from _headers(entry)
+                yield from _numbers(entry)
+                yield from _expect(entry, entry.step.expect, ("expect",))
+                if entry.step.wait_until is not None:
+                    yield from _endpoint(entry, entry.step.wait_until.endpoint, ("wait_until", "endpoint"))
+                    yield from _expect(entry, entry.step.wait_until.expect, ("wait_until", "expect"))
+
+
+def _endpoint(entry: Entry, endpoint: str, below: ConfigPath) -> Iterator[Problem]:
+    way_out = "Write a path such as /sleep?level=1, or a whole URL such as http://127.0.0.1:9000/sleep."
+    if not endpoint:
+        yield entry.problem(below, "is empty: the path of the call is required", way_out)
+    elif _UNSENDABLE.search(endpoint):
+        yield entry.problem(below, "holds a space or a control character", "Write it percent-encoded: %20.")
+    elif "#" in endpoint:
+        yield entry.problem(below, 'holds a "#", and what follows it is never sent', "Write %23 for the character.")
+    elif not endpoint.startswith("/") or endpoint.startswith("//"):
+        yield from _whole_url(entry, endpoint, below, way_out)
+
+
+def _whole_url(entry: Entry, endpoint: str, below: ConfigPath, way_out: str) -> Iterator[Problem]:
+    for variable, stand_in in _LAUNCHED:
+        endpoint = endpoint.replace(variable, stand_in)
+    try:
+        parts = urlsplit(endpoint)
+        host, user, _ = parts.hostname, parts.username, parts.port
+    except ValueError as error:
+        yield entry.problem(below, f"is not an address: {str(error).lower()}", way_out)
+        return
+    if user is not None:
+        yield entry.problem(below, "holds a user or password", "Write headers: {Authorization: ...} instead.")
+    elif parts.scheme not in ("http", "https") or not host:
+        message = f'{entry.shown(below)} is neither a path that begins with "/" nor a whole http(s) URL'
+        yield entry.problem(below, message, way_out)
+
+
+def _body(entry: Entry) -> Iterator[Problem]:
+    step = entry.step
+    if step.body is None:
+        return
+    if step.method == "GET":
+        yield entry.problem(("body",), "goes with GET, and servers ignore it there", "Write method: POST.", "warning")
+    typed = any(name.lower() == "content-type" for name in step.headers)
+    if isinstance(step.body, str) and step.body and not typed and not _is_json(step.body):
+        hint = "Mend it, or set headers: {Content-Type: ...}."
+        yield entry.problem(("body",), "is no JSON, yet is sent as application/json", hint, "warning")
+
+
+def body_json(step: StepSpec) -> Any:
+    """What the body holds; None without one and where it is no JSON."""
+    if not isinstance(step.body, str):
+        return step.body
+    return json.loads(step.body) if _is_json(step.body) else None
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _headers(entry: Entry) -> Iterator[Problem]:
+    for name, value in entry.step.headers.items():
+        below = ("headers", name)
+        if not _TOKEN.fullmatch(name):
+            yield entry.problem(below, "cannot be the name of a header", "Use letters, digits and -.")
+        elif name.lower() in _OWN_HEADERS:
+            yield entry.problem(below, "belongs to the connection, and roost sets it itself", "Take it out.")
+        elif not value.isprintable() or not value.isascii():
+            yield entry.problem(below, "cannot be the value of a header", "Use printable ASCII on one line.")
+
+
+def _numbers(entry: Entry) -> Iterator[Problem]:
+    step = entry.step
+    if step.retries is not None and step.retries > MAX_RETRIES:
+        yield _too_many_retries((*entry.path, "retries"), step.retries)
+    written: list[tuple[ConfigPath, int | None]] = [(("status", i), status) for i, status in enumerate(step.status)]
+    if step.condition is not None:
+        written.append((("if", "status"), step.condition.status))
+    if step.wait_until is not None:
+        written.append((("wait_until", "status"), step.wait_until.status))
+    for below, status in written:
+        if status is not None and not 200 <= status <= 599:
+            yield entry.problem(below, f"{status} is no status of an answer", "Write one from 200 to 599.")
+
+
+def _too_many_retries(path: ConfigPath, count: int) -> Problem:
+    hint = "Each waits twice as long as the one before; wait_until is made for waiting long."
+    return Problem(path=path, message=f"{count} further tries are more than {MAX_RETRIES}", hint=hint, value=str(count))
+
+
+def _expect(entry: Entry, expect: ExpectSpec | None, below: ConfigPath) -> Iterator[Problem]:
+    if expect is None:
+        return
+    if not expect.text and expect.at is None and expect.json is None and expect.equals is None:
+        yield entry.problem(below, "says nothing", "Write text, at (with equals) or json, or take it out.")
+    yield from _at(entry, expect, below)
+
+
+def _at(entry: Entry, said: ExpectSpec | ConditionSpec, below: ConfigPath) -> Iterator[Problem]:
+    """Place and value, which conditions and expectations write alike."""
+    if said.at is not None:
+        try:
+            parse(said.at)
+        except ValueError as error:
+            yield entry.problem((*below, "at"), f"cannot be read: {error}")
+    elif said.equals is not None:
+        hint = "Write at: status, or wherever in the JSON body the value is to stand."
+        yield entry.problem((*below, "equals"), "says no place for the value", hint)
+    node, reached = find(entry.scene.tree, (*entry.path, *below, "equals"))
+    if reached == len(entry.path) + len(below) + 1 and node.value is None and not node.broken:
+        hint = "Leave it out to ask only that something stands there; expect.json can ask for null: {KEY: null}."
+        yield entry.problem((*below, "equals"), "null is the same as nothing here", hint)
+
+
+def order(scene: Scene) -> Iterator[Problem]:
+    """What a step says of the others: what it looks at came before it, and whom it runs with is its neighbour."""
+    for name, model in scene.spec.models.items():
+        for key in LISTS:
+            starts = group_starts(getattr(model, key))
+            for index, entry in enumerate(entries(scene, name, model, key)):
+                alone = starts.count(starts[index]) == 1
+                if entry.step.parallel is not False and alone:
+                    hint = "Only steps that follow each other and have the same value run together."
+                    message = f"{entry.shown(('parallel',))} stands at no neighbour, so this step runs alone"
+                    yield entry.problem(("parallel",), message, hint, "warning")
+                if entry.step.condition is not None:
+                    yield from _condition(entry, entry.step.condition, index, starts[index])
+
+
+def group_starts(steps: Sequence[StepSpec]) -> list[int]:
+    """For each step the index of the first one it runs together with: its own where it runs alone."""
+    starts: list[int] = []
+    for index, step in enumerate(steps):
+        together = index > 0 and step.parallel is not False and _same(step.parallel, steps[index - 1].parallel)
+        starts.append(starts[-1] if together else index)
+    return starts
+
+
+def _same(one: bool | str, other: bool | str) -> bool:
+    """`true` and "true" are two values."""
+    return type(one) is type(other) and one == other
+
+
+def _condition(entry: Entry, condition: ConditionSpec, index: int, start: int) -> Iterator[Problem]:
+    looks = condition.status is not None or condition.at is not None
+    if not looks and condition.level is None and condition.equals is None:
+        yield entry.problem(("if",), "says nothing", "Write status, at (with equals) or level, or take it out.")
+    elif not looks and condition.step != "previous":
+        hint = "Write the status or the place to look at."
+        yield entry.problem(("if", "step"), "asks nothing of that step", hint, "warning")
+    yield from _at(entry, condition, ("if",))
+    if looks:
+        yield from _looked_at(entry, condition, index, start)
+
+
+def _looked_at(entry: Entry, condition: ConditionSpec, index: int, start: int) -> Iterator[Problem]:
+    """Numbers in messages count from 1, as `if.step` does. What runs together can only look at what came before."""
+    wanted = index if condition.step == "previous" else condition.step
+    below = ("if",) if condition.step == "previous" else ("if", "step")
+    earlier = "step: 1" if start == 1 else f"a step from 1 to {start}"
+    if index == 0:
+        message = "looks at an earlier step, and this is the first one"
+        yield entry.problem(("if",), message, "Take it out, or ask for the level: if: {level: 2}.")
+    elif wanted > index:
+        message = f"step {wanted} does not come before this one, which is step {index + 1}"
+        yield entry.problem(below, message, f"Write {earlier}." if start else "Take it out.")
+    elif wanted > start:
+        hint = (
+            f"Look at a step before them: {earlier}." if start else "Take parallel or if out: none comes before them."
+        )
+        message = f"step {wanted} runs together with this one, so its answer is not there yet"
+        yield entry.problem(below, message, hint)
+
+
+CHECKS = (lists, each_step, order)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from roost.config import replicas, yamltext
 from roost.config.budgets import budgets
 from roost.config.checks import CHECKS, Scene
+from roost.config.coexist_checks import coexistence
 from roost.config.dialects import dialect_of
 from roost.config.finish import Finished, Folders, finish
 from roost.config.masking import is_secret_path
@@ -94,7 +95,7 @@ def _judge(tree: Node, problems: list[Problem], env: Mapping[str, str], folders:
     scene = Scene(finished.spec, tree, env)
     found = [
         *finished.problems,
-        *(problem for check in (*CHECKS, *replicas.CHECKS, budgets) for problem in check(scene)),
+        *(problem for check in (*CHECKS, *replicas.CHECKS, budgets, coexistence) for problem in check(scene)),
     ]
     problems += (_discreet(placed(problem, tree)) for problem in found)
     tidy = _tidy(problems)

@@ -17,8 +17,8 @@ from roost.control.controller import Controller
 from roost.core.events import Changed, Performed
 from roost.core.lifecycle import RESIDENT, State
 from roost.core.plan import Action, Plan
-from roost.core.spec import RoostSpec
 from roost.core.step import StepRecord
+from roost.core.spec import RoostSpec, further_names
 from roost.core.view import Goal
 from roost.host.launching import shown_command
 from roost.host.output import FOLLOW_S
@@ -122,7 +122,7 @@ class Console:
         busy = any(seat.in_flight for seat in seats)
         return {
             "name": name,
-            "aliases": [*spec.aliases, *spec.also_serves],
+            "aliases": list(further_names(name, spec)),
             "engine": str(main.setup.adapter.kind),
             "task": str(spec.task),
             "state": str(main.state),

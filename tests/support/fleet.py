@@ -14,7 +14,7 @@ from roost.control.ports import LeaseLike
 from roost.core.events import Changed
 from roost.core.ids import replica_id
 from roost.core.lifecycle import Event, Fact, Order, State, advance
-from roost.core.plan import Action, Drain, Evict, Idle, Load, Sleep, Stop, Undrain, Wake
+from roost.core.plan import Action, Drain, Evict, Idle, Load, Ordered, Sleep, Stop, Undrain, Wake
 from roost.core.request import Address, Refusal, Request
 from roost.core.spec import KeySpec, ModelSpec, RoostSpec, servings
 from roost.core.view import Goal, Policy
@@ -53,6 +53,7 @@ class FakeOwner:
         self.last_sleep_at: float | None = None
         self.last_load_at: float | None = None
         self.manual_wake_at: float | None = None
+        self.revive = False
         self.drain_goal: Goal | None = None
         self.drain_idle = False
         self.times = Times()
@@ -94,7 +95,7 @@ class FakeOwner:
         reason, kind = str(action.reason), action.reason.kind
         match action:
             case Load():
-                self.last_load_at = clock.now()
+                self.last_load_at, self.revive = clock.now(), False
                 self._move(Order.LOAD, reason, kind)
                 self._later(self.times.start, self._started)
             case Wake():
@@ -111,6 +112,7 @@ class FakeOwner:
                 self._later(self.times.sleep, lambda: self._slept(level))
             case Stop():
                 self._from_sleep = self.state is State.ASLEEP
+                self.revive = self.revive and not isinstance(action.reason, Ordered)
                 self._move(Order.STOP, reason, kind)
                 if self.state is State.STOPPING:
                     self._later(self.times.stop, self._stopped)

@@ -65,7 +65,8 @@ class FixedFleet:
         if model not in self.addresses:
             return None
         spec = self.specs.get(model, PLAIN)
-        return Route(name=model, asked=name, spec=spec, rewrite=model if model != name else None)
+        rewrite = model if model != name else None
+        return Route(name=model, asked=name, spec=spec, rewrite=rewrite, set_params=spec.set_params)
 
     def match_prefix(self, path: str) -> tuple[Route, str] | None:
         for name in sorted([*self.addresses, *self.aliases], key=len, reverse=True):

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from roost.config.addresses import address_of, is_loopback
 from roost.config.tree import Node, find, given
 from roost.core.problems import ConfigPath, Problem
-from roost.core.spec import EngineKind, ModelSpec, RoostSpec, servings
+from roost.core.spec import EngineKind, ModelSpec, RoostSpec, further_names, servings
 from roost.core.units import exact_duration
 
 _MAX_NAME = 200
@@ -49,10 +49,12 @@ def names(scene: Scene) -> Iterator[Problem]:
     for name in scene.model_names:
         yield from _name(name, ("models", name))
     for model, spec in scene.spec.models.items():
-        further = [("aliases", *item) for item in enumerate(spec.aliases)]
+        own = {model, *spec.aliases, *spec.also_serves}
+        further: list[tuple[str, str | int, str]] = [("aliases", *item) for item in enumerate(spec.aliases)]
         further += [("also_serves", *item) for item in enumerate(spec.also_serves)]
-        for field, index, name in further:
-            path = ("models", model, field, index)
+        further += [("set_params_by_name", name, name) for name in spec.set_params_by_name if name not in own]
+        for field, part, name in further:
+            path: ConfigPath = ("models", model, field, part)
             yield from _name(name, path)
             if name in owners:
                 owner = owners[name] or f'the model "{name}" itself'
@@ -174,7 +176,7 @@ def access(scene: Scene) -> Iterator[Problem]:
 def _keys(scene: Scene) -> Iterator[Problem]:
     server = scene.spec.server
     known = {*scene.model_names}
-    known.update(name for model in scene.spec.models.values() for name in (*model.aliases, *model.also_serves))
+    known.update(other for name, model in scene.spec.models.items() for other in further_names(name, model))
     by_name, by_key = Counter(key.name for key in server.keys), Counter(key.key for key in server.keys)
     for index, key in enumerate(server.keys):
         path: ConfigPath = ("server", "keys", index)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from roost.config import replicas, step_checks, step_sense, yamltext
 from roost.config.budgets import budgets
 from roost.config.checks import CHECKS, Scene
+from roost.config.coexist_checks import coexistence
 from roost.config.dialects import dialect_of
 from roost.config.finish import Finished, Folders, finish
 from roost.config.masking import is_secret_path
@@ -19,7 +20,7 @@ from roost.core.problems import ConfigPath, Problem, has_errors
 from roost.core.spec import RoostSpec
 
 MAX_PROBLEMS = 200
-_CHECKS = (*CHECKS, *replicas.CHECKS, *step_checks.CHECKS, *step_sense.CHECKS, budgets)
+_CHECKS = (*CHECKS, *replicas.CHECKS, *step_checks.CHECKS, *step_sense.CHECKS, budgets, coexistence)
 
 Validator = Callable[[RoostSpec], Sequence[Problem]]
 """A further check of a whole spec, such as the engines' own; paths are those of the spec."""

@@ -182,6 +182,13 @@ class Lane:
         return next((entry.queued_at for entry in self.queue if entry.may_wake), None)
 
     @property
+    def oldest_onlooker_at(self) -> float | None:
+        """When the longest waiting request that may not wake it came; None if there is none."""
+        if len(self.queue) == self.wakers:
+            return None
+        return next((entry.queued_at for entry in self.queue if not entry.may_wake), None)
+
+    @property
     def expected_wait_s(self) -> float:
         """One turn of the queue while it is served, else the last time to become ready; a guess for Retry-After."""
         ready = sum(seat.state is State.READY for seat in self.seats)

@@ -45,6 +45,8 @@ def _model(sources: Sources, name: str) -> ModelView:
         replicas=tuple(_replica(sources, owner) for owner in sources.owners[name]),
         waiting=lane.wakers,
         oldest_wait_at=lane.oldest_wait_at,
+        onlookers=lane.depth - lane.wakers,
+        oldest_onlooker_at=lane.oldest_onlooker_at,
         pinned=sources.wishes.pinned(name),
         wish=sources.wishes.wish(name),
     )

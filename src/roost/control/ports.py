@@ -56,6 +56,8 @@ class Owner(Protocol):
     last_sleep_at: float | None
     last_load_at: float | None
     manual_wake_at: float | None
+    revive: bool
+    """It is stopped only to be started afresh; its next start, and an order to stop it, end that."""
     drain_goal: Goal | None
     drain_idle: bool
 

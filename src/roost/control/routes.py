@@ -6,7 +6,7 @@ Used by `control/gate.py` alone.
 from collections.abc import Mapping
 
 from roost.core.request import Route
-from roost.core.spec import ModelSpec
+from roost.core.spec import ModelSpec, further_names
 
 
 class Routes:
@@ -17,15 +17,14 @@ class Routes:
         for name, spec in models.items():
             served = spec.served_name or name
             self._add(name, name, spec, served)
-            for alias in spec.aliases:
-                self._add(alias, name, spec, served)
-            for adapter in spec.also_serves:
-                self._add(adapter, name, spec, adapter)
+            for further in further_names(name, spec):
+                self._add(further, name, spec, further if further in spec.also_serves else served)
         self._longest = max(map(len, self._by_name), default=0)
 
     def _add(self, asked: str, name: str, spec: ModelSpec, served: str) -> None:
         rewrite = served if served != asked else None
-        self._by_name[asked] = Route(name=name, asked=asked, spec=spec, rewrite=rewrite)
+        params = {**spec.set_params, **spec.set_params_by_name.get(asked, {})}
+        self._by_name[asked] = Route(name=name, asked=asked, spec=spec, rewrite=rewrite, set_params=params)
 
     def resolve(self, name: str) -> Route | None:
         """The route of a name, None if nobody has it."""

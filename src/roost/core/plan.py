@@ -55,9 +55,13 @@ class Evict:
     need_bytes: int = 0
     """0 where only the number of resident models is bounded."""
     max_resident: int | None = None
+    rule: str = ""
+    """What groups or matrix say against both being awake; empty where only room is lacking."""
     kind: str = "evict"
 
     def __str__(self) -> str:
+        if self.rule:
+            return f"makes way for {self.for_model!r}: {self.rule}; last used {format_duration(self.idle_s)} ago"
         need = f"{format_size(self.need_bytes)} for" if self.need_bytes else "a place for"
         bound = f"; max_resident {self.max_resident}" if self.max_resident is not None else ""
         return f"makes {need} {self.for_model!r}, least recently used ({format_duration(self.idle_s)} ago){bound}"
@@ -98,7 +102,19 @@ class Spared:
         return f"{self.for_model!r} needs its room no longer"
 
 
-Reason = Demand | Preload | Idle | Evict | Ordered | Wanted | Spared
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revived:
+    """It was stopped only to be started afresh."""
+
+    cause: str = ""
+    """What went wrong; empty where nobody said."""
+    kind: str = "revived"
+
+    def __str__(self) -> str:
+        return f"started afresh after: {self.cause}" if self.cause else "stopped to be started afresh"
+
+
+Reason = Demand | Preload | Idle | Evict | Ordered | Wanted | Spared | Revived
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

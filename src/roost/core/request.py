@@ -4,7 +4,8 @@
 Times are monotonic seconds, unknown is None.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -102,6 +103,8 @@ class Route:
     spec: ModelSpec
     rewrite: str | None = None
     """The `model` to put into the request, None to leave it as it came."""
+    set_params: Mapping[str, Any] = field(default_factory=dict)
+    """The fields to set in a JSON request under this name."""
 
 
 class Request:

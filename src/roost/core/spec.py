@@ -508,6 +508,12 @@ class RoostSpec:
     """The models by the name that clients send."""
 
 
+def further_names(name: str, model: ModelSpec) -> tuple[str, ...]:
+    """What else the model answers to, its own name aside: aliases, and names that only set parameters."""
+    own = (name, *model.aliases, *model.also_serves)
+    return (*model.aliases, *(asked for asked in model.set_params_by_name if asked not in own), *model.also_serves)
+
+
 def servings(model: ModelSpec) -> tuple[ModelSpec, ...]:
     """The model's spec as each of its replicas has it: host, port, url and env are the replica's own."""
     return tuple(

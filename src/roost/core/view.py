@@ -91,6 +91,9 @@ class ModelView:
     waiting: int = 0
     """Requests in its queue that may wake it."""
     oldest_wait_at: float | None = None
+    onlookers: int = 0
+    """Requests in its queue that may not wake it: they wait for a free place while it is up."""
+    oldest_onlooker_at: float | None = None
     pinned: bool = False
     """Pinned by config or by the operator."""
     wish: Wish | None = None

@@ -90,7 +90,9 @@ def pick(seats: Sequence[S], concurrency: int | None) -> S | None:
 
 def admit(lane: Lane[S], request: Asking) -> S | Enqueue | Refusal:
     """The replica to use, ENQUEUE, or why not. Who already waits goes first."""
-    depth = lane.depth
+    depth, limit = lane.depth, lane.spec.max_requests
+    if limit is not None and depth + sum(seat.in_flight for seat in lane.seats) >= limit:
+        return too_many(lane, limit)
     if depth == 0:
         seat = pick(lane.seats, lane.spec.concurrency)
         if seat is not None:
@@ -115,6 +117,16 @@ def queue_full(lane: Lane[Seat]) -> Refusal:
         f"Try again in {retry:.0f} s."
     )
     return Refusal(status=429, code="queue_full", message=message, fault=Fault.GATEWAY, retry_after_s=retry)
+
+
+def too_many(lane: Lane[Seat], limit: int) -> Refusal:
+    """429 with a computed Retry-After: those who run and those who wait are as many as may be."""
+    retry = bounded_retry(lane.expected_wait_s)
+    message = (
+        f'Model "{lane.name}" has all the requests it may: {sum(seat.in_flight for seat in lane.seats)} run and '
+        f"{lane.depth} wait (max_requests {limit}). Try again in {retry:.0f} s."
+    )
+    return Refusal(status=429, code="too_many_requests", message=message, fault=Fault.GATEWAY, retry_after_s=retry)
 
 
 def not_awake(lane: Lane[Seat]) -> Refusal:

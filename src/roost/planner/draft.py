@@ -1,4 +1,4 @@
-"""One plan in the making: orders given so far, sentences, the next due moment and the room ledger.
+"""One plan in the making: orders given so far, sentences, the next due moment and the ledgers of room and company.
 
 At most one order per replica and round. Pure; made and finished by `plan`, filled by the other modules here.
 """
@@ -6,7 +6,8 @@ At most one order per replica and round. Pure; made and finished by `plan`, fill
 from roost.core.lifecycle import State
 from roost.core.plan import Action, Blocked, Load, Plan, Wake
 from roost.core.view import FleetView, ModelView, Policy, ReplicaView
-from roost.planner.room import Amounts, Room, destination
+from roost.planner.company import Company
+from roost.planner.room import Amounts, Room, destination, rising, takes_place
 
 _STARTS = frozenset({State.STARTING, State.WAKING})
 
@@ -19,6 +20,7 @@ class Draft:
         self.now = view.now
         self.policy = policy
         self.room = Room(view)
+        self.company = Company(view, (m.name for m in view.models if any(self.is_here(r) for r in m.replicas)))
         self.actions: dict[str, Action] = {}
         self.blocked: dict[str, Blocked] = {}
         self.denied: dict[str, Blocked] = {}
@@ -42,11 +44,22 @@ class Draft:
         """Fewer engines are starting than `max_starts`."""
         return self.starts < max(1, self.policy.spec.max_starts)
 
-    def start(self, action: Load | Wake, need: Amounts) -> None:
-        """Order it up into room that has been found free."""
+    def start(self, model: ModelView, action: Load | Wake, need: Amounts) -> None:
+        """Order it up into room that has been found free, beside whom it may be."""
         self.do(action)
         self.starts += 1
         self.room.take(need)
+        self.company.join(model.name)
+
+    def is_here(self, replica: ReplicaView) -> bool:
+        """It counts as awake, or is about to."""
+        return takes_place(replica, rising(replica, self.view.pending.get(replica.id)))
+
+    def stays_until(self, replica: ReplicaView) -> float:
+        """Before this moment it does not yield to others (`policy.residency`)."""
+        if replica.state is not State.READY or replica.became_ready_at is None:
+            return self.now
+        return replica.became_ready_at + self.policy.spec.residency
 
     def at(self, moment: float | None) -> None:
         """Look again then, if it lies ahead."""

@@ -10,7 +10,7 @@ from roost.core.view import FleetView, Policy
 from roost.planner.draft import Draft
 from roost.planner.idle import ladder
 from roost.planner.lower import lower
-from roost.planner.preload import preload
+from roost.planner.preload import preload, revive
 from roost.planner.rise import rise_first, rise_others, wants
 
 
@@ -25,6 +25,7 @@ def plan(view: FleetView, policy: Policy) -> Plan:
         rise_first(draft, want)
     for want in wanted:
         rise_others(draft, want)
+    revive(draft)
     preload(draft)
     for model in view.models:
         ladder(draft, model)

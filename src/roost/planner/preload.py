@@ -1,12 +1,14 @@
-"""What comes up though nobody waits: engines that the config wants started with roost, and crashed ones to be kept.
+"""What comes up though nobody waits: engines that the config wants started with roost, crashed ones to be kept, and
+those that were stopped to be started afresh.
 
 In config order, models first and then their replicas, and only into room that is free anyway. First starts follow
 each other no faster than `policy.launch_delay`. Pure; called by `plan` after everything that somebody waits for.
 """
 
 from roost.core.lifecycle import State
-from roost.core.plan import Load, Preload
+from roost.core.plan import Load, Preload, Revived
 from roost.core.view import ModelView, ReplicaView
+from roost.planner.beside import may_come
 from roost.planner.draft import Draft
 
 
@@ -16,18 +18,38 @@ def preload(draft: Draft) -> None:
         return
     next_at = _next_start_at(draft)
     for model in draft.view.models:
-        if model.waiting or (model.wish is not None and model.name not in draft.denied):
-            continue  # somebody else decides when it comes up
+        if not _is_undecided(draft, model):
+            continue
         for replica in model.replicas:
             if not replica.owned or not draft.free(replica):
                 continue
             if _to_be_kept(draft, model, replica):
-                _start(draft, model, replica)
+                _start(draft, model, replica, Preload())
             elif _never_started(draft, model, replica):
                 if draft.now < next_at:
                     draft.at(next_at)
-                elif _start(draft, model, replica):
+                elif _start(draft, model, replica, Preload()):
                     next_at = draft.now + draft.policy.spec.launch_delay
+
+
+def revive(draft: Draft) -> None:
+    """Order up again what was stopped only to be started afresh, whoever waits or not."""
+    for model in draft.view.models:
+        for replica in model.replicas:
+            if replica.revive and replica.owned and _is_undecided(draft, model) and draft.free(replica):
+                _revive(draft, model, replica)
+
+
+def _revive(draft: Draft, model: ModelView, replica: ReplicaView) -> None:
+    if replica.state is State.BACKOFF and (replica.retry_at is None or replica.retry_at > draft.now):
+        draft.at(replica.retry_at)
+    elif replica.state in (State.COLD, State.BACKOFF):
+        _start(draft, model, replica, Revived(cause=replica.last_error))
+
+
+def _is_undecided(draft: Draft, model: ModelView) -> bool:
+    """Neither requests nor an order decide when it comes up."""
+    return not model.waiting and (model.wish is None or model.name in draft.denied)
 
 
 def _next_start_at(draft: Draft) -> float:
@@ -55,9 +77,9 @@ def _to_be_kept(draft: Draft, model: ModelView, replica: ReplicaView) -> bool:
     return replica.retry_at is not None and replica.retry_at <= draft.now
 
 
-def _start(draft: Draft, model: ModelView, replica: ReplicaView) -> bool:
+def _start(draft: Draft, model: ModelView, replica: ReplicaView, reason: Preload | Revived) -> bool:
     need = draft.room.need(model, replica)
-    if not draft.room.fits(need) or not draft.may_start():
+    if not draft.room.fits(need) or not draft.may_start() or not may_come(draft, model, replica):
         return False
-    draft.start(Load(replica=replica.id, reason=Preload()), need)
+    draft.start(model, Load(replica=replica.id, reason=reason), need)
     return True

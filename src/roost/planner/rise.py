@@ -12,6 +12,7 @@ from roost.core.lifecycle import State
 from roost.core.plan import Blocked, Demand, Load, Ordered, Wake
 from roost.core.units import format_duration
 from roost.core.view import Goal, ModelView, ReplicaView
+from roost.planner.beside import judge, may_come
 from roost.planner.draft import Draft
 from roost.planner.lower import goes_down, stuck
 from roost.planner.victims import make_room
@@ -113,10 +114,10 @@ def _follow(draft: Draft, want: Want, replica: ReplicaView) -> bool:
         case state:
             return state in _MOVING
     need = draft.room.need(want.model, replica)
-    if not draft.room.fits(need):
+    if not draft.room.fits(need) or not may_come(draft, want.model, replica):
         return False
     if draft.may_start():
-        draft.start(action, need)
+        draft.start(want.model, action, need)
     return True
 
 
@@ -161,12 +162,14 @@ def _first_try_of_order(want: Want, replica: ReplicaView) -> bool:
 def _start(draft: Draft, want: Want, replica: ReplicaView, action: Load | Wake) -> None:
     room, model = draft.room, want.model
     need = room.need(model, replica)
-    if not room.fits(need):
+    verdict = judge(draft, model, replica)
+    if not room.fits(need) or not verdict.clear:
         draft.block(make_room(draft, model, replica, want.since))
     elif draft.may_start():
-        draft.start(action, need)
+        draft.start(model, action, need)
     else:
         room.promise(need)
+        draft.company.promise(model.name, verdict)
         limit = draft.policy.spec.max_starts
         sentence = f'Model "{model.name}" waits for its turn: {draft.starts} engines are starting (max_starts {limit}).'
         draft.block(Blocked(model=model.name, sentence=sentence))

@@ -56,6 +56,17 @@ def destination(replica: ReplicaView, action: Action | None, pending: str | None
             return _FALLING.get(pending or "")
 
 
+def rising(replica: ReplicaView, pending: str | None) -> State:
+    """Its state, or the one that an order still without effect is about to bring."""
+    return _RISING.get(pending or "", replica.state)
+
+
+def takes_place(replica: ReplicaView, state: State) -> bool:
+    """Whether it counts as awake in that state. An engine that runs elsewhere and cannot be put to sleep takes no
+    place: roost could never free it, and it may well be on another machine."""
+    return state in RESIDENT and (replica.owned or bool(replica.sleep_levels))
+
+
 class Room:
     """Held now, free soon and promised, per key. `take` and `promise` change it while the plan grows."""
 
@@ -66,27 +77,26 @@ class Room:
         self.soon = dict.fromkeys(self.budget, 0)
         self.promised = dict.fromkeys(self.budget, 0)
         self.holders: list[tuple[ModelView, ReplicaView]] = []
-        """Who holds anything at all, in config order."""
+        """Who holds anything at all, be it only a place beside others, in config order."""
+        beside = bool(view.memory.groups) or view.memory.matrix is not None
         for model in view.models:
             for replica in model.replicas:
-                state = _RISING.get(view.pending.get(replica.id, ""), replica.state)
+                state = rising(replica, view.pending.get(replica.id))
                 amounts = self.weight(model, replica, state)
                 _add(self.held, amounts)
-                if any(amounts.values()):
+                if any(amounts.values()) or (beside and takes_place(replica, state)):
                     self.holders.append((model, replica))
 
     def weight(self, model: ModelView, replica: ReplicaView, state: State) -> dict[str, int]:
-        """What the replica counts for in that state. An engine that runs elsewhere and cannot be put to sleep
-        takes no place: roost could never free it, and it may well be on another machine."""
-        spec, places, size = model.spec, 0, 0
+        """What the replica counts for in that state."""
+        spec, size = model.spec, 0
         if state in RESIDENT:
-            places = 1 if replica.owned or replica.sleep_levels else 0
             size = max(spec.footprint or 0, spec.footprint_asleep)
         elif state is State.ASLEEP:
             size = spec.footprint_asleep
         amounts = {device: size for device in devices_of(spec, self.memory) if device in self.budget}
         if PLACES in self.budget:
-            amounts[PLACES] = places
+            amounts[PLACES] = int(takes_place(replica, state))
         return amounts
 
     def need(self, model: ModelView, replica: ReplicaView) -> dict[str, int]:

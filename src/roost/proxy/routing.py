@@ -68,8 +68,8 @@ def _asked_model(x: "Exchange") -> tuple[str | None, str]:
 def _fit_to_engine(x: "Exchange", route: Route, kind: str) -> None:
     """Put the served name and the configured parameters into the request; most requests go as they came."""
     spec = route.spec
-    if kind == "json" and (route.rewrite is not None or spec.set_params or spec.strip_params):
-        x.body = change(x.body, route.rewrite, spec.set_params, spec.strip_params)
+    if kind == "json" and (route.rewrite is not None or route.set_params or spec.strip_params):
+        x.body = change(x.body, route.rewrite, route.set_params, spec.strip_params)
     elif kind == "form" and route.rewrite is not None:
         field = form_field(x.body, x.head.content_type, "model")
         if field is not None:

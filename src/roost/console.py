@@ -142,6 +142,8 @@ class Console:
             "modalities": list(spec.modalities) or None,
             "tools": spec.tools,
             "memory_bytes": self._memory_of(main, now),
+            "device_bytes": _device_bytes(main),
+            "canary": main.canary.note or None,
             "requests_per_s": round(self._parts.recorder.model(name).traffic.rates(now, RATE_WINDOW_S).requests, 3),
         }
 

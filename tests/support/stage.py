@@ -20,12 +20,19 @@ from roost.core.spec import EngineKind, ModelSpec
 from roost.engines.base import Machine
 from roost.engines.registry import adapter_for
 from roost.host.keepers.base import Start
+from roost.host.measure import Reading
 from roost.host.output import Output
 from roost.host.replica import Replica, Setup
 from roost.host.store import Store
 
 MACHINE = Machine(python="python", programs={"vllm": "/opt/vllm"}, modules=frozenset({"sglang"}), has_gpu=True)
 VLLM = ModelSpec(engine=EngineKind.VLLM, weights="org/model")
+
+
+_SANE: dict[str, Any] = {
+    "/v1/completions": {"choices": [{"text": "eight, nine", "finish_reason": "length"}]},
+    "/v1/chat/completions": {"choices": [{"message": {"content": "eight, nine"}, "finish_reason": "length"}]},
+}
 
 
 class FakeKeeper:
@@ -82,6 +89,18 @@ class FakeKeeper:
         return None
 
 
+class FakeGauge:
+    """Reads what the test wrote; the last one again and again."""
+
+    def __init__(self) -> None:
+        self.readings: list[Reading] = [Reading(why="on paper")]
+        self.taken = 0
+
+    async def read(self, pid: Callable[[], int | None]) -> Reading:
+        self.taken += 1
+        return self.readings.pop(0) if len(self.readings) > 1 else self.readings[0]
+
+
 @dataclass(slots=True)
 class FakeEngine:
     """What answers at the replica's address: vLLM's endpoints, and faults by path."""
@@ -111,7 +130,7 @@ class FakeEngine:
             self.asleep = True
         elif path == "/wake_up" and request.url.params.get("tags") != "weights":
             self.asleep = False
-        return httpx.Response(200, json=self.body.get(path, {}))
+        return httpx.Response(200, json=self.body.get(path, _SANE.get(path, {})))
 
 
 class Stage:
@@ -121,6 +140,7 @@ class Stage:
         self.id = replica_id("a", index)
         self.keeper = FakeKeeper(owned=spec.url is None)
         self.engine = FakeEngine()
+        self.gauge = FakeGauge()
         self.last_byte_at: float | None = None
         self.store = Store(folder)
         for name in ("logs", "replicas"):
@@ -145,6 +165,7 @@ class Stage:
             cwd="/",
             last_byte_at=lambda: self.last_byte_at,
             transport=httpx.MockTransport(self.engine.answer),
+            gauge=self.gauge,
         )
 
     def _hear(self, change: Changed) -> None:

@@ -22,7 +22,9 @@ from roost.core.step import StepRecord
 from roost.core.view import Goal
 from roost.engines.base import Adapter, Machine
 from roost.host import adoption, watching, work
+from roost.host.canary import Canary
 from roost.host.keepers.base import Keeper, Start
+from roost.host.measure import Gauge, MachineGauge, Measured
 from roost.host.output import Output
 from roost.host.steps import Caller
 from roost.host.store import Records
@@ -52,6 +54,8 @@ class Setup:
     """When an answer's byte last came from this engine: a busy engine may be slow to answer probes."""
     transport: httpx.AsyncBaseTransport | None = None
     """How its address is reached; None: by TCP."""
+    gauge: Gauge = field(default_factory=MachineGauge)
+    """What reads its memory."""
 
 
 class Replica:
@@ -83,6 +87,9 @@ class Replica:
         self.reason_kind = "fact"
         self.history: deque[Changed] = deque(maxlen=HISTORY)
         self.steps: deque[StepRecord] = deque(maxlen=HISTORY)
+        self.canary = Canary()
+        self.measured: Measured | None = None
+        """What it held when it was last looked at: ready, or asleep."""
         self.context_length: int | None = None
         """Learned from the engine."""
         self.lost_since: float | None = None
@@ -97,7 +104,8 @@ class Replica:
 
     @property
     def sleep_levels(self) -> tuple[int, ...]:
-        return self.setup.adapter.sleep_levels(self.spec)
+        """Without those that changed its answers."""
+        return self.canary.usable(self.setup.adapter.sleep_levels(self.spec))
 
     @property
     def served_name(self) -> str:
@@ -148,6 +156,7 @@ class Replica:
     def _obey_load(self, action: Load) -> None:
         if isinstance(action.reason, Ordered):
             self.failures = 0  # whoever asks by hand has mended something: all tries again
+            self.canary.pardon()
         self.last_load_at = clock.now()
         self.fact(Order.LOAD)
         self.begin(lambda: work.load(self), "load")
@@ -225,6 +234,8 @@ class Replica:
             self.level = None
         if self.state is State.COLD:
             self.retry_at = None
+        if self.state in _NOTHING_RUNS:
+            self.measured = None
 
     def remember(self) -> None:
         """Write down what runs, for the roost after this one."""
@@ -298,6 +309,7 @@ class Replica:
         await self.caller.close()
 
 
+_NOTHING_RUNS = frozenset({State.COLD, State.BACKOFF, State.FAILED})
 _RESTING = frozenset({State.COLD, State.READY, State.ASLEEP, State.BACKOFF, State.FAILED, State.STUCK})
 _ALIVE = frozenset({State.STARTING, State.READY, State.DRAINING, State.SUSPENDING, State.WAKING})
 _ORDERS: Mapping[type[Action], Order] = {

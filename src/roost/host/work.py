@@ -12,6 +12,7 @@ from roost.core.errors import StartError, StepError
 from roost.core.lifecycle import Fact, State
 from roost.core.step import Step
 from roost.core.units import format_duration
+from roost.host import canary, measure
 from roost.host.keepers.base import PortTaken
 from roost.host.launching import check_files, start_of
 from roost.logs import log
@@ -42,9 +43,8 @@ async def is_asleep(replica: "Replica") -> bool | None:
 
 
 async def verify(replica: "Replica") -> None:
-    """A real request that fits the task. Raises StepError."""
-    step = replica.setup.adapter.verify(replica.spec, replica.served_name)
-    await replica.caller.perform((step,), replica.steps)
+    """A real request that fits the task, and its answer. Raises StepError."""
+    await canary.verify(replica, replica.steps)
 
 
 async def learn(replica: "Replica") -> None:
@@ -73,6 +73,7 @@ def _context_length(entry: Any) -> int | None:
 
 async def load(replica: "Replica") -> None:
     """Start the engine, wait until it answers, verify it."""
+    replica.canary.begin()
     try:
         check_files(replica)
         start = start_of(replica)
@@ -111,6 +112,7 @@ async def until_ready(replica: "Replica") -> None:
     await learn(replica)
     replica.fact(Fact.READY)
     replica.remember()
+    await measure.note_awake(replica)
 
 
 # sleep and wake
@@ -128,6 +130,7 @@ async def wake(replica: "Replica", level: int | None) -> None:
         return
     replica.fact(Fact.READY)
     replica.remember()
+    await measure.note_awake(replica)
 
 
 async def verify_awake(replica: "Replica") -> None:
@@ -140,11 +143,15 @@ async def verify_awake(replica: "Replica") -> None:
         return
     replica.fact(Fact.READY)
     replica.remember()
+    await measure.note_awake(replica)
 
 
 async def sleep(replica: "Replica", level: int) -> None:
-    """Steps, then the engine's own word for it. A failed sleep ends in a stop: its memory must come free."""
+    """Steps, then the engine's own word for it, then its memory. A failed sleep ends in a stop: its memory must come
+    free."""
+    await canary.before_sleep(replica, level)
     replica.remember()
+    before = await measure.measure(replica)
     try:
         steps = replica.setup.adapter.sleep(replica.spec, level)
         await replica.caller.perform(steps, replica.steps)
@@ -157,7 +164,12 @@ async def sleep(replica: "Replica", level: int) -> None:
             stop_broken(replica, f"it still says it is awake {CONFIRM_S:g} s after its sleep")
             return
         await asyncio.sleep(POLL_S)
-    replica.fell_asleep(level)
+    freed = await measure.fall(replica, before)
+    if freed.kept and replica.owned:
+        stop_broken(replica, f"the sleep failed: its memory did not fall ({freed.text})")
+        return
+    measure.check_footprint(replica, freed)
+    replica.fell_asleep(level, f"asleep; {freed.text}" if freed.kept else "")
 
 
 # stopping

@@ -18,6 +18,7 @@ from roost.core.lifecycle import RESIDENT, State
 from roost.core.plan import Action, Plan
 from roost.core.spec import RoostSpec
 from roost.core.view import Goal
+from roost.host.measure import Kind
 from roost.host.replica import Replica
 from roost.proxy.plane import Plane
 from roost.telemetry.recorder import Recorder
@@ -143,7 +144,7 @@ class Console:
             "tools": spec.tools,
             "memory_bytes": self._memory_of(main, now),
             "device_bytes": _device_bytes(main),
-            "canary": main.canary.note or None,
+            "canary": main.canary.said or None,
             "requests_per_s": round(self._parts.recorder.model(name).traffic.rates(now, RATE_WINDOW_S).requests, 3),
         }
 
@@ -227,6 +228,12 @@ class Console:
 
     def metrics(self) -> bytes:
         return self._parts.recorder.text()
+
+
+def _device_bytes(replica: Replica) -> int | None:
+    """Of its last measuring, which follows each change: the driver is not asked for every look."""
+    measured = replica.measured
+    return measured.held if measured is not None and measured.kind is Kind.DEVICE else None
 
 
 def _endpoint(replica: Replica) -> str:

@@ -113,6 +113,8 @@ class FakeEngine:
     hang: set[str] = field(default_factory=set)
     body: dict[str, Any] = field(default_factory=dict)
     """Path -> JSON that it answers."""
+    once: dict[str, list[Any]] = field(default_factory=dict)
+    """Path -> what it answers before that, one each; None: status 400."""
     calls: list[str] = field(default_factory=list)
 
     async def answer(self, request: httpx.Request) -> httpx.Response:
@@ -124,6 +126,9 @@ class FakeEngine:
             raise httpx.ConnectError("All connection attempts failed")
         if path in self.refuse:
             return httpx.Response(self.refuse[path], text="out of memory")
+        if self.once.get(path):
+            body = self.once[path].pop(0)
+            return httpx.Response(400, text="refused once") if body is None else httpx.Response(200, json=body)
         if path == "/is_sleeping":
             return httpx.Response(200, json={"is_sleeping": self.asleep}) if self.dev_mode else httpx.Response(404)
         if path == "/sleep":
@@ -174,13 +179,17 @@ class Stage:
 
     async def until(self, state: State) -> None:
         """Fails with the script so far if it is not there within an hour of the stage's time."""
+        await self.until_any(state)
+
+    async def until_any(self, *states: State) -> None:
+        """The same for the first of several."""
         try:
             async with asyncio.timeout(3600):
-                while self.replica.state is not state:
+                while self.replica.state not in states:
                     self._moved.clear()
                     await self._moved.wait()
         except TimeoutError:
-            raise AssertionError(f"never {state}:\n" + "\n".join(self.script)) from None
+            raise AssertionError(f"never {', '.join(states)}:\n" + "\n".join(self.script)) from None
 
     async def seconds(self, count: float) -> None:
         """Let time pass on the stage."""

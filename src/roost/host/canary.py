@@ -41,6 +41,13 @@ class Canary:
     """Level -> wakes from it in a row with another answer."""
 
     @property
+    def said(self) -> str:
+        """For people: the note, and the levels that are given up."""
+        lost = sorted(level for level, missed in self.misses.items() if missed >= MISSES)
+        given_up = [f"sleep level {level} given up: its answers were not the same after it" for level in lost]
+        return "; ".join(filter(None, (self.note, *given_up)))
+
+    @property
     def known(self) -> bool:
         """Something is known of the present engine."""
         return self.tried or self.slept
@@ -84,7 +91,10 @@ async def verify(replica: "Replica", records: MutableSequence[StepRecord]) -> No
     if canary.baseline is not None and asked is not None:
         await _compare(replica, asked, canary.baseline, records)
         return
-    await _ask(replica, replica.setup.adapter.verify(replica.spec, replica.served_name), records)
+    try:
+        await _ask(replica, replica.setup.adapter.verify(replica.spec, replica.served_name), records)
+    except StepError as error:
+        raise StepError(f"the verifying request failed: {error}") from None
     if wanted(replica.spec, replica.spec.sleep_level):
         await take(replica, records)
 

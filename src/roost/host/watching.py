@@ -131,6 +131,6 @@ async def _verified(replica: "Replica") -> bool:
     try:
         await work.verify(replica)
     except StepError as error:
-        replica.last_error = f"answers its probe again, yet the verifying request failed: {error}"
+        replica.last_error = f"answers its probe again, yet {error}"
         return False
     return True

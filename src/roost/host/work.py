@@ -107,7 +107,7 @@ async def until_ready(replica: "Replica") -> None:
         stop_failed(replica, Fact.TIMED_OUT, why)
         return
     except StepError as error:
-        stop_failed(replica, Fact.TIMED_OUT, f"started, yet the verifying request failed: {error}")
+        stop_failed(replica, Fact.TIMED_OUT, f"started, yet {error}")
         return
     await learn(replica)
     replica.fact(Fact.READY)
@@ -139,7 +139,7 @@ async def verify_awake(replica: "Replica") -> None:
     try:
         await verify(replica)
     except StepError as error:
-        stop_broken(replica, f"someone woke it, and the verifying request failed: {error}")
+        stop_broken(replica, f"someone woke it, and {error}")
         return
     replica.fact(Fact.READY)
     replica.remember()

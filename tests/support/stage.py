@@ -5,7 +5,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +155,10 @@ class Stage:
         self.replica = Replica(self._setup(spec))
         self.replica.subscribe(self._hear)
         self.began = clock.now()
+
+    def has_gpu(self, there: bool) -> None:
+        """Another machine from now on."""
+        self.replica.setup = replace(self.replica.setup, machine=replace(MACHINE, has_gpu=there))
 
     def _setup(self, spec: ModelSpec) -> Setup:
         return Setup(

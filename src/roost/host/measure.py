@@ -90,36 +90,36 @@ class MachineGauge:
     """Implements `Gauge` with psutil and NVML. One thread at most: a driver that hangs holds up nothing but it."""
 
     def __init__(self) -> None:
-        self._busy = False
+        self._under_way: asyncio.Future[Reading] | None = None
 
     async def read(self, pid: Callable[[], int | None]) -> Reading:
-        if self._busy:
-            return Reading(why="an earlier reading still waits for the driver")
+        try:
+            async with asyncio.timeout(READ_S):
+                while self._under_way is not None:  # its asker may have been called away
+                    await asyncio.wait((self._under_way,))
+                return await asyncio.shield(self._begin(pid))
+        except TimeoutError:
+            return Reading(why=f"the driver did not answer within {READ_S:g} s")
+
+    def _begin(self, pid: Callable[[], int | None]) -> "asyncio.Future[Reading]":
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[Reading] = loop.create_future()
+        self._under_way = done = loop.create_future()
+
+        def end(reading: Reading) -> None:
+            self._under_way = None
+            done.set_result(reading)
 
         def work() -> None:
             try:
                 reading = _read(pid)
             except Exception as error:  # whatever a driver's library may raise
                 reading = Reading(why=f"the reading failed: {error}")
-            self._busy = False
             with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-                loop.call_soon_threadsafe(_settle, done, reading)
+                loop.call_soon_threadsafe(end, reading)
 
-        self._busy = True
         # Not from the loop's pool, whose threads the interpreter awaits at its end: this one may hang in the driver.
         threading.Thread(target=work, name="roost gauge", daemon=True).start()
-        try:
-            async with asyncio.timeout(READ_S):
-                return await done
-        except TimeoutError:
-            return Reading(why=f"the driver did not answer within {READ_S:g} s")
-
-
-def _settle(done: "asyncio.Future[Reading]", reading: Reading) -> None:
-    if not done.done():
-        done.set_result(reading)
+        return done
 
 
 def _read(pid: Callable[[], int | None]) -> Reading:

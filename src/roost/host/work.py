@@ -169,7 +169,7 @@ async def sleep(replica: "Replica", level: int) -> None:
         stop_broken(replica, f"the sleep failed: its memory did not fall ({freed.text})")
         return
     measure.check_footprint(replica, freed)
-    replica.fell_asleep(level, f"asleep; {freed.text}" if freed.kept else "")
+    replica.fell_asleep(level, f"asleep, yet its memory did not fall: {freed.text}" if freed.kept else "")
 
 
 # stopping

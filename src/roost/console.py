@@ -17,10 +17,11 @@ from roost.control.controller import Controller
 from roost.core.events import Changed, Performed
 from roost.core.lifecycle import RESIDENT, State
 from roost.core.plan import Action, Plan
-from roost.core.step import StepRecord
 from roost.core.spec import RoostSpec, further_names
+from roost.core.step import StepRecord
 from roost.core.view import Goal
 from roost.host.launching import shown_command
+from roost.host.measure import Kind
 from roost.host.output import FOLLOW_S
 from roost.host.replica import Replica
 from roost.logs import kept
@@ -152,6 +153,8 @@ class Console:
             "modalities": list(spec.modalities) or None,
             "tools": spec.tools,
             "memory_bytes": self._memory_of(main, now),
+            "device_bytes": _device_bytes(main),
+            "canary": main.canary.said or None,
             "requests_per_s": round(self._parts.recorder.model(name).traffic.rates(now, RATE_WINDOW_S).requests, 3),
         }
 
@@ -254,6 +257,12 @@ class Console:
 
     def metrics(self) -> bytes:
         return self._parts.recorder.text()
+
+
+def _device_bytes(replica: Replica) -> int | None:
+    """Of its last measuring, which follows each change: the driver is not asked for every look."""
+    measured = replica.measured
+    return measured.held if measured is not None and measured.kind is Kind.DEVICE else None
 
 
 def _endpoint(replica: Replica) -> str:

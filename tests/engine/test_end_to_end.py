@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from roost.core.lifecycle import State
 from tests.support.live import live
@@ -120,6 +122,25 @@ async def test_idle_engine_gives_memory_back_and_wakes_with_the_same_answer(tmp_
         pid = keeper.pid
         assert await answer(roost, "a") == before
         assert keeper.pid == pid
+
+
+@live
+async def test_canary_and_memory_around_the_sleep_of_a_real_engine(
+    tmp_path: Path, large_model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "roost"):
+        async with serving(tmp_path, config({"a": large_model}, a="sleep_after: 1s, canary: true")) as roost:
+            (replica,) = roost.app.replicas
+            before, pid = await answer(roost, "a"), replica.keeper.pid
+            assert replica.canary.said == "armed"
+            await roost.until("a", State.ASLEEP)
+            async with asyncio.timeout(10):
+                while "asleep by itself; resident memory" not in caplog.text:
+                    await asyncio.sleep(0)
+            assert replica.measured is not None
+            assert (replica.measured.held or 1 << 40) < 120 << 20
+            assert await answer(roost, "a") == before
+            assert replica.keeper.pid == pid  # woken, and its answers were the same
 
 
 @live

@@ -5,7 +5,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,19 @@ from roost.core.spec import EngineKind, ModelSpec
 from roost.engines.base import Machine
 from roost.engines.registry import adapter_for
 from roost.host.keepers.base import Start
+from roost.host.measure import Reading
 from roost.host.output import Output
 from roost.host.replica import Replica, Setup
 from roost.host.store import Store
 
 MACHINE = Machine(python="python", programs={"vllm": "/opt/vllm"}, modules=frozenset({"sglang"}), has_gpu=True)
 VLLM = ModelSpec(engine=EngineKind.VLLM, weights="org/model")
+
+
+_SANE: dict[str, Any] = {
+    "/v1/completions": {"choices": [{"text": "eight, nine", "finish_reason": "length"}]},
+    "/v1/chat/completions": {"choices": [{"message": {"content": "eight, nine"}, "finish_reason": "length"}]},
+}
 
 
 class FakeKeeper:
@@ -82,6 +89,18 @@ class FakeKeeper:
         return None
 
 
+class FakeGauge:
+    """Reads what the test wrote; the last one again and again."""
+
+    def __init__(self) -> None:
+        self.readings: list[Reading] = [Reading(why="on paper")]
+        self.taken = 0
+
+    async def read(self, pid: Callable[[], int | None]) -> Reading:
+        self.taken += 1
+        return self.readings.pop(0) if len(self.readings) > 1 else self.readings[0]
+
+
 @dataclass(slots=True)
 class FakeEngine:
     """What answers at the replica's address: vLLM's endpoints, and faults by path."""
@@ -94,6 +113,8 @@ class FakeEngine:
     hang: set[str] = field(default_factory=set)
     body: dict[str, Any] = field(default_factory=dict)
     """Path -> JSON that it answers."""
+    once: dict[str, list[Any]] = field(default_factory=dict)
+    """Path -> what it answers before that, one each; None: status 400."""
     calls: list[str] = field(default_factory=list)
 
     async def answer(self, request: httpx.Request) -> httpx.Response:
@@ -105,13 +126,16 @@ class FakeEngine:
             raise httpx.ConnectError("All connection attempts failed")
         if path in self.refuse:
             return httpx.Response(self.refuse[path], text="out of memory")
+        if self.once.get(path):
+            body = self.once[path].pop(0)
+            return httpx.Response(400, text="refused once") if body is None else httpx.Response(200, json=body)
         if path == "/is_sleeping":
             return httpx.Response(200, json={"is_sleeping": self.asleep}) if self.dev_mode else httpx.Response(404)
         if path == "/sleep":
             self.asleep = True
         elif path == "/wake_up" and request.url.params.get("tags") != "weights":
             self.asleep = False
-        return httpx.Response(200, json=self.body.get(path, {}))
+        return httpx.Response(200, json=self.body.get(path, _SANE.get(path, {})))
 
 
 class Stage:
@@ -121,6 +145,7 @@ class Stage:
         self.id = replica_id("a", index)
         self.keeper = FakeKeeper(owned=spec.url is None)
         self.engine = FakeEngine()
+        self.gauge = FakeGauge()
         self.last_byte_at: float | None = None
         self.store = Store(folder)
         for name in ("logs", "replicas"):
@@ -130,6 +155,10 @@ class Stage:
         self.replica = Replica(self._setup(spec))
         self.replica.subscribe(self._hear)
         self.began = clock.now()
+
+    def has_gpu(self, there: bool) -> None:
+        """Another machine from now on."""
+        self.replica.setup = replace(self.replica.setup, machine=replace(MACHINE, has_gpu=there))
 
     def _setup(self, spec: ModelSpec) -> Setup:
         return Setup(
@@ -145,6 +174,7 @@ class Stage:
             cwd="/",
             last_byte_at=lambda: self.last_byte_at,
             transport=httpx.MockTransport(self.engine.answer),
+            gauge=self.gauge,
         )
 
     def _hear(self, change: Changed) -> None:
@@ -153,13 +183,17 @@ class Stage:
 
     async def until(self, state: State) -> None:
         """Fails with the script so far if it is not there within an hour of the stage's time."""
+        await self.until_any(state)
+
+    async def until_any(self, *states: State) -> None:
+        """The same for the first of several."""
         try:
             async with asyncio.timeout(3600):
-                while self.replica.state is not state:
+                while self.replica.state not in states:
                     self._moved.clear()
                     await self._moved.wait()
         except TimeoutError:
-            raise AssertionError(f"never {state}:\n" + "\n".join(self.script)) from None
+            raise AssertionError(f"never {', '.join(states)}:\n" + "\n".join(self.script)) from None
 
     async def seconds(self, count: float) -> None:
         """Let time pass on the stage."""

@@ -139,7 +139,9 @@ def _busy(model: dict[str, Any]) -> str:
 
 
 def _memory(model: dict[str, Any]) -> str:
-    return format_size(model["memory_bytes"]) if model.get("memory_bytes") else "-"
+    """Of its devices where that was measured, else of the host."""
+    held = model.get("device_bytes") or model.get("memory_bytes")
+    return format_size(held) if held else "-"
 
 
 def why(model: dict[str, Any]) -> str:

@@ -50,8 +50,6 @@ class Owner(Protocol):
     failures: int
     retry_at: float | None
     last_error: str
-    revive: bool
-    """Stopped to be started afresh at once."""
     became_ready_at: float | None
     last_sleep_at: float | None
     last_load_at: float | None

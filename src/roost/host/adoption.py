@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from roost.config.addresses import is_loopback
 from roost.core.errors import StartError
 from roost.core.lifecycle import Fact, Order, State
-from roost.host import work
+from roost.host import measure, work
 from roost.host.keepers.base import Start
 from roost.host.keepers.identity import listener
 from roost.host.launching import fingerprint, start_of
@@ -35,6 +35,7 @@ def remember(replica: "Replica") -> None:
         "port": replica.address.port,
         "state": str(replica.state),
         "level": replica.level,
+        "canary": replica.canary.record(),
     }
     _write(replica, record)
 
@@ -117,6 +118,7 @@ async def _end(replica: "Replica", why: str) -> None:
 
 async def _take_up(replica: "Replica", record: dict[str, Any]) -> None:
     before, level = record.get("state"), record.get("level")
+    replica.canary.recall(record.get("canary"), before)
     asleep = await work.is_asleep(replica)
     if asleep or (asleep is None and before == State.ASLEEP):
         known = level if before == State.ASLEEP and isinstance(level, int) else None
@@ -127,6 +129,7 @@ async def _take_up(replica: "Replica", record: dict[str, Any]) -> None:
         await work.learn(replica)
         replica.fact(Fact.READY, "adopted ready")
         remember(replica)
+        await measure.note_awake(replica)
     else:
         replica.fact(Order.LOAD, "adopted while it started")
         replica.begin(lambda: work.until_ready(replica), "load")

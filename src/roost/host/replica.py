@@ -24,7 +24,9 @@ from roost.core.view import Goal
 from roost.engines.base import Adapter, Machine
 from roost.host import adoption, watching, work
 from roost.host.calling import Caller
+from roost.host.canary import Canary
 from roost.host.keepers.base import Keeper, Start
+from roost.host.measure import Gauge, MachineGauge, Measured
 from roost.host.output import Output
 from roost.host.showing import Shower
 from roost.host.steps import Executor
@@ -59,6 +61,8 @@ class Setup:
     """How its address is reached; None: by TCP."""
     rng: Random = field(default_factory=Random)
     """What spreads the pauses between tries."""
+    gauge: Gauge = field(default_factory=MachineGauge)
+    """What reads its memory."""
 
 
 class Replica:
@@ -94,6 +98,9 @@ class Replica:
         self.sequences: deque[Performed] = deque(maxlen=SEQUENCES)
         self.revive = False
         """It is being stopped to be started afresh at once (a step's `on_failure: restart`)."""
+        self.canary = Canary()
+        self.measured: Measured | None = None
+        """What it held when it was last looked at: ready, or asleep."""
         self.context_length: int | None = None
         """Learned from the engine."""
         self.lost_since: float | None = None
@@ -109,7 +116,8 @@ class Replica:
 
     @property
     def sleep_levels(self) -> tuple[int, ...]:
-        return self.setup.adapter.sleep_levels(self.spec)
+        """Without those that changed its answers."""
+        return self.canary.usable(self.setup.adapter.sleep_levels(self.spec))
 
     @property
     def served_name(self) -> str:
@@ -175,6 +183,7 @@ class Replica:
     def _obey_load(self, action: Load) -> None:
         if isinstance(action.reason, Ordered):
             self.failures = 0  # whoever asks by hand has mended something: all tries again
+            self.canary.pardon()
         self.last_load_at = clock.now()
         self.fact(Order.LOAD)
         self.begin(lambda: work.load(self), "load")
@@ -255,6 +264,8 @@ class Replica:
             self.retry_at = None
         elif self.state in (State.STARTING, State.FAILED):
             self.revive = False
+        if self.state in _NOTHING_RUNS:
+            self.measured = None
 
     def remember(self) -> None:
         """Write down what runs, for the roost after this one."""
@@ -340,6 +351,7 @@ def _executor(setup: Setup, caller: Caller) -> Executor:
     )
 
 
+_NOTHING_RUNS = frozenset({State.COLD, State.BACKOFF, State.FAILED})
 _RESTING = frozenset({State.COLD, State.READY, State.ASLEEP, State.BACKOFF, State.FAILED, State.STUCK})
 _ALIVE = frozenset({State.STARTING, State.READY, State.DRAINING, State.SUSPENDING, State.WAKING})
 _ORDERS: Mapping[type[Action], Order] = {

@@ -87,11 +87,6 @@ class Executor:
             await run.together(group)
         log.info("%s: %s: all %s done", self.who, sequence.operation, calls)
 
-    async def verify(self, step: Step, sequence: Sequence) -> None:
-        """The request that must succeed before a model serves. Raises StepError."""
-        run = _Run(self, (step,), sequence, "the verifying request failed")
-        await run.together((1,))
-
 
 def _groups(steps: Many[Step]) -> list[tuple[int, ...]]:
     """Numbers from 1 on, those that run together in one tuple."""
@@ -107,8 +102,6 @@ class _Run:
     executor: Executor
     steps: tuple[Step, ...]
     sequence: Sequence
-    failing: str = ""
-    """What an error begins with in place of the step's number."""
     answers: dict[int, Answer] = field(default_factory=dict)
     """Step number -> its answer, of those that got one."""
 
@@ -133,7 +126,7 @@ class _Run:
             raise StepError(f"{self._called(first)}: {failed[first].error}", step=first, restart=restart)
 
     def _called(self, number: int) -> str:
-        return self.failing or f"{self.sequence.operation} step {number} of {len(self.steps)}"
+        return f"{self.sequence.operation} step {number} of {len(self.steps)}"
 
     # one step
 

@@ -13,7 +13,7 @@ from roost.core.errors import StepError
 from roost.core.lifecycle import Fact, Order, State
 from roost.core.step import Operation
 from roost.core.units import format_duration
-from roost.host import work
+from roost.host import canary, measure, work
 from roost.logs import log
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ async def _watch_ready(replica: "Replica") -> None:
         replica.forget_failures_if_stable()
         if asleep:
             replica.fell_asleep(None, "it fell asleep by itself or by someone else's order")
+            await measure.after_own_sleep(replica)
         return
     silent = _silence(replica)
     if silent < replica.spec.timeouts.probe_lost:
@@ -97,6 +98,7 @@ async def _watch_asleep(replica: "Replica") -> None:
     elif there:
         replica.lost_since = None
     elif _silence(replica) >= replica.spec.timeouts.probe_lost:
+        replica.canary.begin()
         replica.fact(Fact.GONE, f"{replica.address} does not answer any more (timeouts.probe_lost)")
 
 
@@ -106,14 +108,20 @@ async def look_at_foreign(replica: "Replica") -> None:
     if replica.state is State.BACKOFF and replica.retry_at is not None and clock.now() < replica.retry_at:
         return
     if not await work.answers(replica):
+        if replica.canary.known and not await replica.caller.connects():
+            replica.canary.begin()  # that process is gone: the next one may well hold other weights
         return
     asleep = await work.is_asleep(replica)
     if not asleep and replica.state is State.BACKOFF and not await _verified(replica):
         return
+    if not asleep and canary.wanted(replica.spec, replica.spec.sleep_level):
+        with work.sequence_of(replica, Operation.LOAD) as sequence:
+            await canary.take(replica, sequence.records)
     if replica.since != since:
         return
     if not asleep:
         replica.fact(Fact.READY, "found ready")
+        await measure.note_awake(replica)
         return
     if replica.state is State.BACKOFF:
         replica.fact(Order.STOP, "found again, asleep")

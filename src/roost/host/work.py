@@ -17,6 +17,7 @@ from roost.core.lifecycle import Fact, State
 from roost.core.step import Operation, Step
 from roost.core.units import format_duration, format_size
 from roost.engines.own import default_timeout_s
+from roost.host import canary, measure
 from roost.host.keepers.base import PortTaken
 from roost.host.launching import check_files, start_of
 from roost.host.steps import Sequence
@@ -48,9 +49,8 @@ async def is_asleep(replica: "Replica") -> bool | None:
 
 
 async def verify(replica: "Replica", sequence: Sequence) -> None:
-    """A real request that fits the task. Raises StepError."""
-    step = replica.setup.adapter.verify(replica.spec, replica.served_name)
-    await replica.executor.verify(step, sequence)
+    """A real request that fits the task, and its answer. Raises StepError."""
+    await canary.verify(replica, sequence.records)
 
 
 async def learn(replica: "Replica") -> None:
@@ -124,6 +124,7 @@ async def perform(replica: "Replica", made: Callable[[], tuple[Step, ...]], sequ
 
 async def load(replica: "Replica") -> None:
     """Start the engine, wait until it answers, verify it."""
+    replica.canary.begin()
     try:
         check_files(replica)
         start = start_of(replica)
@@ -163,6 +164,7 @@ async def until_ready(replica: "Replica") -> None:
     await learn(replica)
     replica.fact(Fact.READY)
     replica.remember()
+    await measure.note_awake(replica)
 
 
 # sleep and wake
@@ -181,6 +183,7 @@ async def wake(replica: "Replica", level: int | None) -> None:
         return
     replica.fact(Fact.READY)
     replica.remember()
+    await measure.note_awake(replica)
 
 
 async def verify_awake(replica: "Replica") -> None:
@@ -194,20 +197,29 @@ async def verify_awake(replica: "Replica") -> None:
         return
     replica.fact(Fact.READY)
     replica.remember()
+    await measure.note_awake(replica)
 
 
 async def sleep(replica: "Replica", level: int) -> None:
-    """Steps, then the engine's own word for it. A failed sleep ends in a stop: its memory must come free."""
-    replica.remember()
+    """Steps, then the engine's own word for it, then its memory. A failed sleep ends in a stop: its memory must come
+    free."""
     adapter = replica.setup.adapter
     try:
         with sequence_of(replica, Operation.SLEEP, level) as sequence:
+            await canary.before_sleep(replica, level, sequence.records)
+            replica.remember()
+            before = await measure.measure(replica)
             await perform(replica, lambda: adapter.sleep(replica.spec, level), sequence)
             await confirm_asleep(replica)
+            freed = await measure.fall(replica, before)
+            sequence.before_bytes, sequence.after_bytes, sequence.memory = freed.before, freed.after, freed.text
+            if freed.kept and replica.owned:
+                raise StepError(f"its memory did not fall ({freed.text})")
     except StepError as error:
         stop_broken(replica, f"the sleep failed: {error}", restart=error.restart)
         return
-    replica.fell_asleep(level)
+    measure.check_footprint(replica, freed)
+    replica.fell_asleep(level, f"asleep, yet its memory did not fall: {freed.text}" if freed.kept else "")
 
 
 async def confirm_asleep(replica: "Replica") -> None:

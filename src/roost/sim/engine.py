@@ -105,7 +105,8 @@ class Engine:
         self.asleep = set(TAGS)
         self.sleeps += 1
         self.reset_prefix_cache()
-        self.memory.release()
+        if not self.behaviour.keep_memory:
+            self.memory.release()
         if level == 2:
             self.weights_loaded = False
 

@@ -99,6 +99,7 @@ class Behaviour:
     ignore_sigterm: bool = _flag(False, "only SIGKILL ends it")
     refuse_wake: bool = _flag(False, "wake calls answer 500")
     refuse_sleep: bool = _flag(False, "sleep calls answer 500")
+    keep_memory: bool = _flag(False, "sleep gives no memory back")
     garbage_after_wake: bool = _flag(False, "answers are garbage after any wake, reload or not")
     fail_health_after: int | None = _flag(None, "this many health checks succeed, later ones answer 503", count)
     error_rate: float = _flag(0.0, "share of requests answered by 500", share)

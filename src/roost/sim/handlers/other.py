@@ -62,8 +62,8 @@ async def rerank(sim: Simulation, exchange: Exchange) -> None:
     body = await exchange.json()
     query, documents = str(body.get("query", "")), _texts(body.get("documents"), "documents")
     ask = sim.ask("rerank", "\n".join((query, *documents)), body, 1)
-    await _computed(sim, exchange, ask)
-    key = sim.key("score")
+    garbage = await _computed(sim, exchange, ask) != ask.run.key
+    key = sim.key("score") + ("garbage" if garbage else "")
     results: list[dict[str, Any]] = [
         {"index": index, "document": {"text": one}, "relevance_score": text.score(key, query, one)}
         for index, one in enumerate(documents)

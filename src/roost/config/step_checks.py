@@ -238,22 +238,18 @@ def _condition(entry: Entry, condition: ConditionSpec, index: int, start: int) -
 
 
 def _looked_at(entry: Entry, condition: ConditionSpec, index: int, start: int) -> Iterator[Problem]:
-    """Numbers in messages count from 1, as `if.step` does. What runs together can only look at what came before."""
-    wanted = index if condition.step == "previous" else condition.step
-    below = ("if",) if condition.step == "previous" else ("if", "step")
+    """Numbers in messages count from 1, as `if.step` does. Steps that run together look at what came before them."""
+    wanted = start if condition.step == "previous" else condition.step
     earlier = "step: 1" if start == 1 else f"a step from 1 to {start}"
-    if index == 0:
-        message = "looks at an earlier step, and this is the first one"
-        yield entry.problem(("if",), message, "Take it out, or ask for the level: if: {level: 2}.")
+    if start == 0:
+        hint = "Take it out, or ask for the level: if: {level: 2}."
+        yield entry.problem(("if",), "looks at an earlier step, and none ends before this one begins", hint)
     elif wanted > index:
         message = f"step {wanted} does not come before this one, which is step {index + 1}"
-        yield entry.problem(below, message, f"Write {earlier}." if start else "Take it out.")
+        yield entry.problem(("if", "step"), message, f"Write {earlier}.")
     elif wanted > start:
-        hint = (
-            f"Look at a step before them: {earlier}." if start else "Take parallel or if out: none comes before them."
-        )
         message = f"step {wanted} runs together with this one, so its answer is not there yet"
-        yield entry.problem(below, message, hint)
+        yield entry.problem(("if", "step"), message, f"Look at a step before them: {earlier}.")
 
 
 CHECKS = (lists, each_step, order)

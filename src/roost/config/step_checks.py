@@ -1,8 +1,7 @@
 """Whether a model's own sleep and wake steps can be performed as they are written: endpoints, bodies, conditions.
 
-Same form as `checks`, with paths of the native tree; `step_order` asks how they
-fit together, `step_sense` whether they do what they should. Called by
-`load`. Never repeats an endpoint that holds a password.
+Same form as `checks`, with paths of the native tree; `step_order` asks how they fit together, `step_sense` whether
+they do what they should. Called by `load`. Never repeats an endpoint that holds a password.
 """
 
 import json

@@ -7,7 +7,7 @@ Called by `app` and `cli`.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from roost.config import replicas, step_checks, step_sense, yamltext
+from roost.config import replicas, step_checks, step_order, step_sense, yamltext
 from roost.config.budgets import budgets
 from roost.config.checks import CHECKS, Scene
 from roost.config.coexist_checks import coexistence
@@ -20,7 +20,15 @@ from roost.core.problems import ConfigPath, Problem, has_errors
 from roost.core.spec import RoostSpec
 
 MAX_PROBLEMS = 200
-_CHECKS = (*CHECKS, *replicas.CHECKS, *step_checks.CHECKS, *step_sense.CHECKS, budgets, coexistence)
+_CHECKS = (
+    *CHECKS,
+    *replicas.CHECKS,
+    *step_checks.CHECKS,
+    *step_order.CHECKS,
+    *step_sense.CHECKS,
+    budgets,
+    coexistence,
+)
 
 Validator = Callable[[RoostSpec], Sequence[Problem]]
 """A further check of a whole spec, such as the engines' own; paths are those of the spec."""

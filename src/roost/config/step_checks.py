@@ -1,12 +1,12 @@
 """Whether a model's own sleep and wake steps can be performed as they are written: endpoints, bodies, conditions.
 
-Same form as `checks`, with paths of the native tree; `step_sense` asks whether they do what they should. Called by
-`load`. Never repeats an endpoint that holds a password.
+Same form as `checks`, with paths of the native tree; `step_order` asks how they fit together, `step_sense` whether
+they do what they should. Called by `load`. Never repeats an endpoint that holds a password.
 """
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -177,10 +177,10 @@ def _expect(entry: Entry, expect: ExpectSpec | None, below: ConfigPath) -> Itera
         return
     if not expect.text and expect.at is None and expect.json is None and expect.equals is None:
         yield entry.problem(below, "says nothing", "Write text, at (with equals) or json, or take it out.")
-    yield from _at(entry, expect, below)
+    yield from value_at(entry, expect, below)
 
 
-def _at(entry: Entry, said: ExpectSpec | ConditionSpec, below: ConfigPath) -> Iterator[Problem]:
+def value_at(entry: Entry, said: ExpectSpec | ConditionSpec, below: ConfigPath) -> Iterator[Problem]:
     """Place and value, which conditions and expectations write alike."""
     if said.at is not None:
         try:
@@ -196,64 +196,4 @@ def _at(entry: Entry, said: ExpectSpec | ConditionSpec, below: ConfigPath) -> It
         yield entry.problem((*below, "equals"), "null is the same as nothing here", hint)
 
 
-def order(scene: Scene) -> Iterator[Problem]:
-    """What a step says of the others: what it looks at came before it, and whom it runs with is its neighbour."""
-    for name, model in scene.spec.models.items():
-        for key in LISTS:
-            starts = group_starts(getattr(model, key))
-            for index, entry in enumerate(entries(scene, name, model, key)):
-                alone = starts.count(starts[index]) == 1
-                if entry.step.parallel is not False and alone:
-                    hint = "Only steps that follow each other and have the same value run together."
-                    message = f"{entry.shown(('parallel',))} stands at no neighbour, so this step runs alone"
-                    yield entry.problem(("parallel",), message, hint, "warning")
-                if entry.step.condition is not None:
-                    yield from _condition(entry, entry.step.condition, index, starts[index])
-
-
-def group_starts(steps: Sequence[StepSpec]) -> list[int]:
-    """For each step the index of the first one it runs together with: its own where it runs alone."""
-    starts: list[int] = []
-    for index, step in enumerate(steps):
-        together = index > 0 and step.parallel is not False and _same(step.parallel, steps[index - 1].parallel)
-        starts.append(starts[-1] if together else index)
-    return starts
-
-
-def _same(one: bool | str, other: bool | str) -> bool:
-    """`true` and "true" are two values."""
-    return type(one) is type(other) and one == other
-
-
-def _condition(entry: Entry, condition: ConditionSpec, index: int, start: int) -> Iterator[Problem]:
-    looks = condition.status is not None or condition.at is not None
-    if not looks and condition.level is None and condition.equals is None:
-        yield entry.problem(("if",), "says nothing", "Write status, at (with equals) or level, or take it out.")
-    elif not looks and condition.step != "previous":
-        hint = "Write the status or the place to look at."
-        yield entry.problem(("if", "step"), "asks nothing of that step", hint, "warning")
-    yield from _at(entry, condition, ("if",))
-    if looks:
-        yield from _looked_at(entry, condition, index, start)
-
-
-def _looked_at(entry: Entry, condition: ConditionSpec, index: int, start: int) -> Iterator[Problem]:
-    """Numbers in messages count from 1, as `if.step` does. What runs together can only look at what came before."""
-    wanted = index if condition.step == "previous" else condition.step
-    below = ("if",) if condition.step == "previous" else ("if", "step")
-    earlier = "step: 1" if start == 1 else f"a step from 1 to {start}"
-    if index == 0:
-        message = "looks at an earlier step, and this is the first one"
-        yield entry.problem(("if",), message, "Take it out, or ask for the level: if: {level: 2}.")
-    elif wanted > index:
-        message = f"step {wanted} does not come before this one, which is step {index + 1}"
-        yield entry.problem(below, message, f"Write {earlier}." if start else "Take it out.")
-    elif wanted > start:
-        hint = (
-            f"Look at a step before them: {earlier}." if start else "Take parallel or if out: none comes before them."
-        )
-        message = f"step {wanted} runs together with this one, so its answer is not there yet"
-        yield entry.problem(below, message, hint)
-
-
-CHECKS = (lists, each_step, order)
+CHECKS = (lists, each_step)

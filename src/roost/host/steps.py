@@ -260,5 +260,5 @@ class _Run:
             self._debug(number, f"sends {body}")
 
     def _debug(self, number: int, what: str) -> None:
-        called = "verifying" if self.failing else self._called(number)
+        called = self._called(number)
         log.debug("%s: %s: %s", self.executor.who, called, what)

@@ -131,3 +131,31 @@ def test_a_variable_that_holds_several_words_is_written_out() -> None:
     assert "- --a\n" in made.text and "MORE" not in made.text
     made = converted(text.replace("MORE", "MY_TOKEN"), {"MY_TOKEN": "--a --b"})
     assert "- --a\n" not in made.text and len(made.left_out) == 2
+
+
+def test_steps_keep_their_variables_and_lose_their_secrets() -> None:
+    made = converted(
+        """
+        defaults:
+          wake_steps: [{endpoint: "/w?x=${env:DIR}", timeout: 2m, if: {level: 2}}]
+        models:
+          a:
+            weights: x/y
+            sleep_steps:
+              - endpoint: /s/${MODEL}
+                body: {a: "$$ ${MODEL}", deep: [{b: true}], token: geheim1}
+                headers: {Authorization: "Bearer ${env:KEY}", X-Api-Key: geheim2}
+              - {endpoint: /s, parallel: true, if: {step: 1, at: "a[k=v]", equals: {x: null}}}
+              - {endpoint: /s, parallel: true}
+          b: {weights: x/z, sleep_steps: [{endpoint: /s}]}
+        """,
+        ENV,
+    )
+    assert "geheim" not in made.text
+    assert {left.variable: left.value for left in made.left_out} == {
+        "ROOST_A_SLEEP_STEPS_0_BODY_TOKEN": "geheim1",
+        "ROOST_A_SLEEP_STEPS_0_HEADERS_X_API_KEY": "geheim2",
+    }
+    for line in ("/s/${MODEL}", "a: $$ ${MODEL}", "endpoint: /w?x=${env:DIR}", "Authorization: Bearer ${env:KEY}"):
+        assert line in made.text
+    assert made.text.startswith("defaults:\n  wake_steps:\n")

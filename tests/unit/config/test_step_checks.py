@@ -212,18 +212,18 @@ def test_every_problem_is_said_at_once() -> None:
 
 def test_the_first_step_has_no_step_before_it_but_may_ask_for_the_level() -> None:
     (said,) = errors_of(text("- {endpoint: /x, if: {status: 200}}"))
-    assert "sleep_steps.0.if: looks at an earlier step, and this is the first one" in said
+    assert "sleep_steps.0.if: looks at an earlier step, and none ends before this one begins" in said
     assert not problems_of(text("- {endpoint: /x, if: {level: 2}}\n- {endpoint: /y, if: {status: 200}}"))
 
 
 def test_steps_that_run_together_look_only_at_what_came_before_them() -> None:
     group = "- {endpoint: /b, parallel: true}\n- {endpoint: /c, parallel: true, if: {%s}}"
-    for condition in ("step: 2, status: 200", "status: 200"):
-        (said,) = errors_of(text("- endpoint: /a\n" + group % condition))
-        assert "step 2 runs together with this one" in said and "Look at a step before them: step: 1." in said
-    assert not problems_of(text("- endpoint: /a\n" + group % "step: 1, status: 200"))
-    (said,) = errors_of(text(group % "status: 200"))
-    assert "step 1 runs together with this one" in said and "Take parallel or if out" in said
+    (said,) = errors_of(text("- endpoint: /a\n" + group % "step: 2, status: 200"))
+    assert "if.step: step 2 runs together with this one" in said and "Look at a step before them: step: 1." in said
+    for condition in ("step: 1, status: 200", "status: 200"):
+        assert not problems_of(text("- endpoint: /a\n" + group % condition))
+        (said,) = errors_of(text(group % condition))
+        assert "sleep_steps.1.if: looks at an earlier step, and none ends before this one begins" in said
 
 
 @pytest.mark.parametrize("values", [("true", "'true'"), ("a", "b"), ("true", "false"), ("a", "A")])

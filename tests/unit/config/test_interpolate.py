@@ -79,7 +79,7 @@ def test_a_launch_variable_elsewhere_is_a_problem_where_it_is_used() -> None:
     """
     assert errors_of(text) == [
         "f:5: models.m.description: ${PORT} is only known when an engine starts. "
-        "It may stand in a model's command, args, env, health_path and stop_command.",
+        "It may stand in a model's command, args, env, health_path, stop_command, sleep_steps and wake_steps.",
         "f:6: models.m.args.0: ${PID} is only known when an engine starts. It may stand in a model's stop_command.",
     ]
 

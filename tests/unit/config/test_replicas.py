@@ -151,7 +151,7 @@ def test_the_host_of_a_replica_stands_in_its_command_line() -> None:
     """
     assert model_of(text).command == ("run", "--host", "${HOST}", "--port", "${PORT}")
     (said,) = errors_of("models: {a: {weights: x, env: {A: '${HOST}'}}}")
-    assert "${HOST} is only known when an engine starts" in said and "command and args" in said
+    assert "${HOST} is only known when an engine starts" in said and "command, args, sleep_steps and wake_steps" in said
 
 
 def test_numbers_are_variables_too_says_the_schema() -> None:

@@ -35,7 +35,7 @@ class Sequence:
 
     operation: Operation
     level: int | None = None
-    started_at: float = field(default_factory=clock.now)
+    started_at: float = field(default_factory=lambda: clock.now())
     records: list[StepRecord] = field(default_factory=list)
     before_bytes: int | None = None
     after_bytes: int | None = None
@@ -85,7 +85,7 @@ class Executor:
         log.info("%s: %s: %s (default timeout %s)", self.who, sequence.operation, calls, limit)
         for group in _groups(run.steps):
             await run.together(group)
-        log.info("%s: %s: all %s done", self.who, sequence.operation, calls)
+        log.info("%s: %s: %d of %s done", self.who, sequence.operation, len(steps), calls)
 
 
 def _groups(steps: Many[Step]) -> list[tuple[int, ...]]:

@@ -47,6 +47,16 @@ def test_status_finds_the_roost_by_itself_as_a_table_and_as_json(home: Path) -> 
     assert json.loads(text.out)["models"][1]["name"] == "team/b"
 
 
+def test_status_of_one_model_tells_its_sleeps_and_wakes(home: Path) -> None:
+    shown, text, unknown = run(
+        home / "one", console(), ("status", "team/b"), ("status", "team/b", "--json"), ("status", "no")
+    )
+    assert (shown.code, text.code, unknown.code) == (0, 0, 1)
+    assert shown.out.startswith("team/b  asleep 1 ")
+    assert "has not been put to sleep" in shown.out
+    assert json.loads(text.out)["sequences"] == []
+
+
 @pytest.mark.parametrize(
     ("command", "goal", "told"),
     [

@@ -394,7 +394,7 @@ def test_g1_to_g5_the_log_tells_each_step(caplog: pytest.LogCaptureFixture) -> N
         ("DEBUG", "a/0: wake step 2 of 2: PUT /c"),
         ("DEBUG", 'a/0: wake step 2 of 2: sends {"method":"reload"}'),
         ("DEBUG", "a/0: wake step 2 of 2: PUT /c answered 200 in 0.000 s"),
-        ("INFO", "a/0: wake: all 2 steps done"),
+        ("INFO", "a/0: wake: 2 of 2 steps done"),
     ]
 
 

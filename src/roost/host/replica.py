@@ -20,7 +20,7 @@ from roost.core.request import Address
 from roost.core.spec import ModelSpec
 from roost.core.step import StepRecord
 from roost.core.view import Goal
-from roost.engines.base import Adapter, Machine
+from roost.engines.base import Adapter, Machine, Notice
 from roost.host import adoption, watching, work
 from roost.host.keepers.base import Keeper, Start
 from roost.host.output import Output
@@ -83,6 +83,12 @@ class Replica:
         self.reason_kind = "fact"
         self.history: deque[Changed] = deque(maxlen=HISTORY)
         self.steps: deque[StepRecord] = deque(maxlen=HISTORY)
+        self.notices: tuple[Notice, ...] = ()
+        """What is wrong with how the running engine was started."""
+        self.unproven = False
+        """It was found ready elsewhere, and nobody saw it answer a request."""
+        self.doubt = ""
+        """Why one that runs elsewhere must not be touched: it may have given its memory away, and cannot tell."""
         self.context_length: int | None = None
         """Learned from the engine."""
         self.lost_since: float | None = None
@@ -97,7 +103,12 @@ class Replica:
 
     @property
     def sleep_levels(self) -> tuple[int, ...]:
-        return self.setup.adapter.sleep_levels(self.spec)
+        return () if self.no_sleep else self.setup.adapter.sleep_levels(self.spec)
+
+    @property
+    def no_sleep(self) -> str:
+        """Why it cannot be put to sleep although its kind can; empty if it can."""
+        return next((notice.text for notice in self.notices if notice.no_sleep), "")
 
     @property
     def served_name(self) -> str:
@@ -143,7 +154,8 @@ class Replica:
             raise IllegalMove(f"{self.id} runs elsewhere ({self.address}): roost can neither start nor stop it")
         if isinstance(action, Sleep) and action.level not in self.sleep_levels:
             levels = ", ".join(map(str, self.sleep_levels)) or "none"
-            raise IllegalMove(f"{self.id} cannot be put to sleep at level {action.level}; its levels: {levels}")
+            why = f". {self.no_sleep}" if self.no_sleep else ""
+            raise IllegalMove(f"{self.id} cannot be put to sleep at level {action.level}; its levels: {levels}{why}")
 
     def _obey_load(self, action: Load) -> None:
         if isinstance(action.reason, Ordered):
@@ -225,10 +237,16 @@ class Replica:
             self.level = None
         if self.state is State.COLD:
             self.retry_at = None
+        if self.state in _NOTHING_RUNS:
+            self.notices = ()
 
     def remember(self) -> None:
         """Write down what runs, for the roost after this one."""
         adoption.remember(self)
+
+    def doubted(self, why: str) -> None:
+        """It runs elsewhere and failed on its way, and cannot tell how far it came."""
+        adoption.doubt(self, why)
 
     def forget_failures_if_stable(self) -> None:
         """A replica that was ready for STABLE_S has recovered."""
@@ -242,6 +260,12 @@ class Replica:
         advance(self.state, Fact.FELL_ASLEEP)
         self.level = level  # before the change is told, so that whoever hears of it sees the level
         self.fact(Fact.FELL_ASLEEP, why)
+        self.remember()
+
+    def deeper(self, why: str) -> None:
+        """It sleeps otherwise than believed: its wake must now suppose the deepest sleep."""
+        log.warning("%s: %s", self.id, why)
+        self.level = None
         self.remember()
 
     def failed(self, event: Fact, why: str, *, permanent: bool = False) -> None:
@@ -298,6 +322,7 @@ class Replica:
         await self.caller.close()
 
 
+_NOTHING_RUNS = frozenset({State.COLD, State.BACKOFF, State.FAILED})
 _RESTING = frozenset({State.COLD, State.READY, State.ASLEEP, State.BACKOFF, State.FAILED, State.STUCK})
 _ALIVE = frozenset({State.STARTING, State.READY, State.DRAINING, State.SUSPENDING, State.WAKING})
 _ORDERS: Mapping[type[Action], Order] = {

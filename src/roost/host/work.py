@@ -7,11 +7,11 @@ nothing. Cancelled when another order replaces it.
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from roost import clock
 from roost.core.errors import StartError, StepError
 from roost.core.lifecycle import Fact, State
 from roost.core.step import Step
 from roost.core.units import format_duration
+from roost.host import confirming
 from roost.host.keepers.base import PortTaken
 from roost.host.launching import check_files, start_of
 from roost.logs import log
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from roost.host.replica import Replica
 
 STUCK_S = 2.0
-CONFIRM_S = 5.0
-"""How long a sleep may take to show after its steps answered."""
-POLL_S = 0.1
 
 
 # asking
@@ -35,10 +32,7 @@ async def answers(replica: "Replica") -> bool:
 
 async def is_asleep(replica: "Replica") -> bool | None:
     """What the engine itself says; None where it cannot tell or does not answer."""
-    adapter = replica.setup.adapter
-    query = adapter.sleep_query(replica.spec)
-    answer = await replica.caller.ask(query) if query is not None else None
-    return adapter.is_asleep(*answer) if answer is not None else None
+    return await confirming.says_asleep(replica)
 
 
 async def verify(replica: "Replica") -> None:
@@ -101,6 +95,7 @@ async def until_ready(replica: "Replica") -> None:
                 return
             doing = "its verifying request got no answer"
             await verify(replica)
+            await confirming.examine(replica)
     except TimeoutError:
         why = f"not ready {format_duration(limit)} after its start (start_timeout); {doing}"
         stop_failed(replica, Fact.TIMED_OUT, why)
@@ -122,6 +117,8 @@ async def wake(replica: "Replica", level: int | None) -> None:
     try:
         steps = replica.setup.adapter.wake(replica.spec, level)
         await replica.caller.perform(steps, replica.steps)
+        if steps:  # else the verifying request is what wakes it
+            await confirming.confirm_awake(replica)
         await verify(replica)
     except StepError as error:
         stop_broken(replica, f"the wake failed: {error}")
@@ -146,18 +143,25 @@ async def sleep(replica: "Replica", level: int) -> None:
     """Steps, then the engine's own word for it. A failed sleep ends in a stop: its memory must come free."""
     replica.remember()
     try:
+        await warm_up(replica)
+        if await confirming.look(replica) is confirming.Seen.ASLEEP:
+            replica.fell_asleep(None, "someone else had put it to sleep before")
+            return
         steps = replica.setup.adapter.sleep(replica.spec, level)
         await replica.caller.perform(steps, replica.steps)
+        await confirming.confirm_asleep(replica, level)
     except StepError as error:
         stop_broken(replica, f"the sleep failed: {error}")
         return
-    deadline = clock.now() + CONFIRM_S
-    while await is_asleep(replica) is False:
-        if clock.now() > deadline:
-            stop_broken(replica, f"it still says it is awake {CONFIRM_S:g} s after its sleep")
-            return
-        await asyncio.sleep(POLL_S)
     replica.fell_asleep(level)
+
+
+async def warm_up(replica: "Replica") -> None:
+    """Before its first sleep an engine must have served once: every wake is slow otherwise. One that runs elsewhere and
+    was found ready may never have. Raises StepError."""
+    if replica.unproven and replica.setup.last_byte_at() is None:
+        await verify(replica)
+    replica.unproven = False
 
 
 # stopping
@@ -174,6 +178,8 @@ def stop_broken(replica: "Replica", why: str) -> None:
     """A step failed: stop it now, without back-off, so that a fresh start may serve the waiters. What runs
     elsewhere cannot be started afresh: it backs off."""
     replica.last_error = why
+    if not replica.owned and replica.setup.adapter.signs(replica.spec).fragile:
+        replica.doubted(why)
     replica.fact(Fact.STEP_FAILED, why)
     replica.begin(lambda: stop(replica, after_failure=not replica.owned), "stop")
 
@@ -186,7 +192,8 @@ async def stop(replica: "Replica", *, after_failure: bool) -> None:
         replica.fact(Fact.SURVIVED_KILL, "alive after SIGKILL")
         await until_unstuck(replica)
         return
-    replica.setup.store.forget(replica.id)
+    if not replica.doubt:
+        replica.setup.store.forget(replica.id)
     if after_failure:
         replica.failed(Fact.GONE_AFTER_FAILURE, replica.last_error)
     else:

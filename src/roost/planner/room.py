@@ -79,7 +79,8 @@ class Room:
         """What the replica counts for in that state. An engine that runs elsewhere and cannot be put to sleep
         takes no place: roost could never free it, and it may well be on another machine."""
         spec, places, size = model.spec, 0, 0
-        if state in RESIDENT:
+        paused = state is State.ASLEEP and replica.state is State.ASLEEP and replica.level == 0  # gave nothing back
+        if state in RESIDENT or paused:
             places = 1 if replica.owned or replica.sleep_levels else 0
             size = max(spec.footprint or 0, spec.footprint_asleep)
         elif state is State.ASLEEP:

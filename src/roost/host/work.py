@@ -158,9 +158,12 @@ async def sleep(replica: "Replica", level: int) -> None:
 
 async def warm_up(replica: "Replica") -> None:
     """Before its first sleep an engine must have served once: every wake is slow otherwise. One that runs elsewhere and
-    was found ready may never have. Raises StepError."""
+    was found ready may never have. It may sleep all the same if that goes wrong: its wake will be verified."""
     if replica.unproven and replica.setup.last_byte_at() is None:
-        await verify(replica)
+        try:
+            await verify(replica)
+        except StepError as error:
+            log.warning("%s: the warm-up request before its first sleep failed: %s", replica.id, error)
     replica.unproven = False
 
 

@@ -143,6 +143,7 @@ class Console:
             "port": main.address.port,
             "owned": main.owned,
             "last_error": main.last_error or None,
+            "notices": [notice.text for replica in replicas for notice in replica.notices],
             "reason": main.reason or None,
             "blocked": blocked.sentence if blocked is not None else None,
             "listed": not spec.unlisted,

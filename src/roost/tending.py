@@ -26,7 +26,7 @@ from roost.core.spec import ModelSpec, RoostSpec
 from roost.core.view import Goal, Policy
 from roost.engines.base import Machine
 from roost.engines.registry import adapter_for
-from roost.host import watching, work
+from roost.host import confirming, watching, work
 from roost.host.keepers.foreign import ForeignKeeper
 from roost.host.output import Output
 from roost.host.replica import Replica, Setup
@@ -267,4 +267,4 @@ def _patience_s(replica: Replica) -> float:
         *adapter.wake(spec, None),
         adapter.verify(spec, replica.served_name),
     )
-    return spec.timeouts.drain + work.CONFIRM_S + BACKOFF_WAIT_S + sum(step.timeout_s for step in steps)
+    return spec.timeouts.drain + 2 * confirming.CONFIRM_S + BACKOFF_WAIT_S + sum(step.timeout_s for step in steps)

@@ -73,6 +73,8 @@ def test_level_2_wakes_in_stages_and_is_verified(tmp_path: Path) -> None:
         "POST /collective_rpc",
         "POST /wake_up?tags=kv_cache",
         "POST /reset_prefix_cache",
+        "GET /is_sleeping",
+        "GET /metrics",
         "POST /v1/completions",
     ]
     assert stage.replica.manual_wake_at is None
@@ -363,7 +365,7 @@ def test_sleep_and_wake_by_others_are_noticed_and_never_undone(tmp_path: Path) -
         await stage.until(State.ASLEEP)
         stage.engine.calls.clear()
         await stage.seconds(600)
-        assert set(stage.engine.calls) == {"GET /is_sleeping"}
+        assert set(stage.engine.calls) == {"GET /is_sleeping"}  # nothing that touches its memory
         stage.engine.asleep = False
         await stage.until(State.READY)
 

@@ -18,6 +18,7 @@ def entry(name: str, **more: Any) -> dict[str, Any]:
         "state": "ready",
         "listed": True,
         "last_error": None,
+        "notices": [],
         "engine": "simulated",
         "level": None,
         "in_flight": 0,

@@ -42,6 +42,7 @@ class FakeOwner:
         self.spec = spec
         self.owned = owned
         self.levels = sleep_levels
+        self.no_sleep = ""
         self.state = State.COLD
         self.since = clock.now()
         self.level: int | None = None

@@ -338,7 +338,8 @@ def test_defect_20_a_state_reached_already_is_true_without_a_call() -> None:
             assert await on.manager.wakeup_model("a")
             assert on.engine.orders == []
             assert [await on.manager.put_model_to_sleep("a") for _ in range(3)] == [True] * 3
-            (call,) = on.engine.orders
+            warm_up, call = on.engine.orders
+            assert warm_up == "POST /v1/completions"
             assert "level=2" in call
             assert await on.manager.wakeup_model("a")
             assert "POST /collective_rpc" in on.engine.orders
@@ -424,7 +425,7 @@ def test_the_call_to_sleep_is_made_as_configured_and_given_up_in_time() -> None:
             began = clock.now()
             assert not await on.manager.put_model_to_sleep("a")
             assert 5.0 <= clock.now() - began < 6.0
-            assert on.engine.orders == ["POST /sleep?level=1&mode=wait"]
+            assert on.engine.orders == ["POST /v1/completions", "POST /sleep?level=1&mode=wait"]
 
     run(main())
 

@@ -76,6 +76,7 @@ _MODEL = _object(
     pid=_WHOLE_OR_NONE,
     port=_WHOLE_OR_NONE,
     last_error=_TEXT_OR_NONE,
+    notices=_list(_TEXT),
     reason=_TEXT_OR_NONE,
     blocked={"type": ["string", "null"], "description": "Why the planner cannot serve it now."},
     listed=_FLAG,

@@ -61,6 +61,7 @@ def _replica(sources: Sources, owner: Owner) -> ReplicaView:
         since=owner.since,
         owned=owner.owned,
         sleep_levels=owner.sleep_levels,
+        no_sleep=owner.no_sleep,
         level=owner.level,
         in_flight=seat.in_flight,
         became_ready_at=owner.became_ready_at,

@@ -67,6 +67,11 @@ class Owner(Protocol):
     @property
     def sleep_levels(self) -> tuple[int, ...]: ...
 
+    @property
+    def no_sleep(self) -> str:
+        """Why it has no sleep level although its engine's kind does; empty else."""
+        ...
+
     def obey(self, action: Action) -> None:
         """Advance the state at once and begin the work in the background. Raises IllegalMove on an order that
         the present state does not take; never blocks, never raises for a failure of the engine (a Fact does)."""

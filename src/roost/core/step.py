@@ -22,12 +22,14 @@ class Operation(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expect:
     """What the body of an answer must hold; all that is given must be true. `at` is a place as `core.places` reads it;
-    `equals` None: the place only has to be there. `json`: every key and entry of it must be in the body."""
+    `equals` None: the place only has to be there. `json`: every key and entry of it must be in the body. `optional`:
+    a body without the place, or that is no JSON, will do as well (older releases that answer nothing)."""
 
     text: str | None = None
     at: str | None = None
     equals: Any = None
     json: Any = None
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,9 +114,11 @@ class StepRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """How to ask whether an engine is ready: a GET and the statuses that mean yes."""
+    """How to ask whether an engine is ready: a GET and the statuses that mean yes. `otherwise` is asked instead where
+    `path` is not known (404): versions differ."""
 
     path: str = "/health"
+    otherwise: str | None = None
     ok: tuple[int, ...] = (200,)
     timeout_s: float = 2.0
     interval_s: float = 0.25

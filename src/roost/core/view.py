@@ -56,8 +56,10 @@ class ReplicaView:
     """False: runs elsewhere (keeper foreign); roost may sleep and wake but never start or stop it."""
     sleep_levels: tuple[int, ...] = ()
     """Levels its engine can be ordered into; empty: it has no sleep order."""
+    no_sleep: str = ""
+    """Why it has no sleep level although its engine's kind does; a sentence with the fix."""
     level: int | None = None
-    """The level it sleeps at; None also for the engine's own sleep."""
+    """The level it sleeps at; None also for the engine's own sleep, 0 where it is only paused (by someone else)."""
     in_flight: int = 0
     became_ready_at: float | None = None
     idle_since: float | None = None

@@ -37,6 +37,41 @@ class Launch:
     env: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateGauge:
+    """A metric that tells how deep an engine sleeps: of the series of `name`, the one whose value is 1 names the state
+    in `label`. `levels` is state -> sleep level, 0 for awake."""
+
+    path: str
+    name: str
+    label: str
+    levels: tuple[tuple[str, int], ...]
+    timeout_s: float = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signs:
+    """What else tells how an engine is, beside `sleep_query`; all of it may be missing in some versions.
+
+    `paused`: a GET whose answer says `{"is_paused": bool}`. `once`: GETs asked once when it is ready, for `notices`.
+    `fragile`: a request to released memory, or taking back what was not released, ends it.
+    """
+
+    paused: Step | None = None
+    gauge: StateGauge | None = None
+    once: tuple[Step, ...] = ()
+    fragile: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """A sentence about a running engine that its user should know, with the fix. `no_sleep`: as it runs now it cannot
+    be put to sleep."""
+
+    text: str
+    no_sleep: bool = False
+
+
 class Adapter(Protocol):
     """One engine kind."""
 
@@ -81,6 +116,17 @@ class Adapter(Protocol):
 
     def is_asleep(self, status: int, body: object) -> bool | None:
         """Reads the answer of `sleep_query` (body: decoded JSON); None where it does not say."""
+        ...
+
+    def signs(self, spec: ModelSpec) -> Signs:
+        """What else tells how it is."""
+        ...
+
+    def notices(
+        self, spec: ModelSpec, machine: Machine, answers: Sequence[tuple[int, object] | None]
+    ) -> Sequence[Notice]:
+        """What is wrong with how it was started, from the answers to `signs(spec).once`: (status, decoded JSON), None
+        where none came."""
         ...
 
     def verify(self, spec: ModelSpec, served_name: str) -> Step:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from roost.core.problems import Problem
 from roost.core.spec import EngineKind, ModelSpec
 from roost.core.step import Probe, Step
-from roost.engines.base import Launch, Machine
+from roost.engines.base import Launch, Machine, Notice, Signs
 from roost.engines.common import health_step, own_command
 
 
@@ -62,6 +62,14 @@ class Command:
 
     def is_asleep(self, status: int, body: object) -> bool | None:
         return None
+
+    def signs(self, spec: ModelSpec) -> Signs:
+        return Signs()
+
+    def notices(
+        self, spec: ModelSpec, machine: Machine, answers: Sequence[tuple[int, object] | None]
+    ) -> Sequence[Notice]:
+        return ()
 
     def verify(self, spec: ModelSpec, served_name: str) -> Step:
         """The health path: a program nobody described may have no completion endpoint at all."""

@@ -12,7 +12,7 @@ from roost.core.errors import StartError
 from roost.core.problems import Problem
 from roost.core.spec import EngineKind, ModelSpec, Task
 from roost.core.step import Probe, Step
-from roost.engines.base import Launch, Machine
+from roost.engines.base import Launch, Machine, Notice, Signs
 from roost.engines.common import health_step, own_args, own_command
 
 EMBEDDED = "roost.host.embedded_llamacpp"
@@ -95,6 +95,14 @@ class Llamacpp:
         asleep = body.get("is_sleeping")
         return asleep if isinstance(asleep, bool) else None
 
+    def signs(self, spec: ModelSpec) -> Signs:
+        return Signs()
+
+    def notices(
+        self, spec: ModelSpec, machine: Machine, answers: Sequence[tuple[int, object] | None]
+    ) -> Sequence[Notice]:
+        return ()
+
     def verify(self, spec: ModelSpec, served_name: str) -> Step:
         """Its time limit is that of a start: on a sleeping server this request loads the weights from disk."""
         match spec.task:
@@ -119,8 +127,9 @@ def _slots(spec: ModelSpec) -> tuple[str, ...]:
 
 
 def _idle(spec: ModelSpec) -> tuple[str, ...]:
-    """Whole seconds, at least one; nothing for a pinned model and for `sleep_after: never`."""
-    if spec.pin or spec.sleep_after is None:
+    """Whole seconds, at least one; nothing for a pinned model, for `sleep_after: never`, and for a model with sleep
+    steps of its own: it must not sleep behind their back."""
+    if spec.pin or spec.sleep_after is None or spec.sleep_steps:
         return ()
     return ("--sleep-idle-seconds", str(max(1, math.ceil(spec.sleep_after))))
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from roost.core.problems import Problem
 from roost.core.spec import ConditionSpec, EngineKind, ExpectSpec, ModelSpec, StepSpec, WaitSpec
 from roost.core.step import Condition, Expect, Operation, Probe, Step, WaitUntil
-from roost.engines.base import Adapter, Launch, Machine
+from roost.engines.base import Adapter, Launch, Machine, Notice, Signs
 from roost.engines.common import fill
 
 T = TypeVar("T")
@@ -207,6 +207,14 @@ class OwnSteps:
 
     def is_asleep(self, status: int, body: object) -> bool | None:
         return self.engine.is_asleep(status, body)
+
+    def signs(self, spec: ModelSpec) -> Signs:
+        return self.engine.signs(spec)
+
+    def notices(
+        self, spec: ModelSpec, machine: Machine, answers: Sequence[tuple[int, object] | None]
+    ) -> Sequence[Notice]:
+        return self.engine.notices(spec, machine, answers)
 
     def verify(self, spec: ModelSpec, served_name: str) -> Step:
         return self.engine.verify(spec, served_name)

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from roost.core.problems import Problem
 from roost.core.spec import EngineKind, ModelSpec, ReplicaSpec, RoostSpec, Task
 from roost.core.step import Probe, Step
-from roost.engines.base import Launch, Machine
+from roost.engines.base import Launch, Machine, Notice, Signs
 from roost.engines.common import own_args
+from roost.engines.vllm import SLEEP_GAUGE
 
 _OWN_IDLE = "llamacpp-idle"
 _VERIFY_TIMEOUT_S = 30.0
@@ -38,6 +39,8 @@ class SimulatedAdapter:
         "/reset_prefix_cache",
         "/abort_requests",
         "/slots",
+        "/models/load",
+        "/models/unload",
         "/sim/set",
         "/sim/stats",
     )
@@ -77,11 +80,11 @@ class SimulatedAdapter:
     def sleep(self, spec: ModelSpec, level: int) -> tuple[Step, ...]:
         """Mode wait: whatever still runs ends first."""
         query = (("level", str(level)), ("mode", "wait"))
-        return (Step(path="/sleep", query=query, timeout_s=spec.timeouts.step),)
+        return (Step(path="/sleep", query=query, timeout_s=spec.timeouts.sleep or spec.timeouts.step),)
 
     def wake(self, spec: ModelSpec, level: int | None) -> tuple[Step, ...]:
         """Level 2 lets requests in only once the weights are read again and the prefix cache is theirs."""
-        limit = spec.timeouts.step
+        limit = spec.timeouts.wake or spec.timeouts.step
         if _sleeps_by_itself(spec):
             return ()
         if level != 2:
@@ -101,6 +104,17 @@ class SimulatedAdapter:
         """`{"is_sleeping": bool}` from either path."""
         said = body.get("is_sleeping") if status == 200 and isinstance(body, dict) else None
         return said if isinstance(said, bool) else None
+
+    def signs(self, spec: ModelSpec) -> Signs:
+        if _sleeps_by_itself(spec):
+            return Signs()
+        paused = Step(method="GET", path="/is_paused", timeout_s=_QUERY_TIMEOUT_S)
+        return Signs(paused=paused, gauge=SLEEP_GAUGE)
+
+    def notices(
+        self, spec: ModelSpec, machine: Machine, answers: Sequence[tuple[int, object] | None]
+    ) -> Sequence[Notice]:
+        return ()
 
     def verify(self, spec: ModelSpec, served_name: str) -> Step:
         """One token, one vector or one ranking; the health path where the task is none of these."""

@@ -1,21 +1,33 @@
-"""vLLM as values: command line, probe, and the calls that put it to sleep and wake it.
+"""vLLM as values: command line, probe, the calls that put it to sleep and wake it, and what tells how it is.
 
 Never calls anything itself. Facts: `/health` is 200 asleep too, parameters go in the query, `/sleep` on a sleeping
-engine does nothing, and level 2 must get its weights back before the scheduler runs again: hence the staged wake.
-Collected by `registry`.
+engine does nothing, `/resume` on one lets requests run on memory that is gone (so it is never sent), and level 2 must
+get its weights back before the scheduler runs again: hence the staged wake. Collected by `registry`.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from roost.core.errors import StartError
 from roost.core.problems import Problem
 from roost.core.spec import EngineKind, ModelSpec
-from roost.core.step import Probe, Step
-from roost.engines.base import Launch, Machine
+from roost.core.step import Expect, Probe, Step
+from roost.engines.base import Launch, Machine, Notice, Signs, StateGauge
 from roost.engines.common import launch_problems, openai_verify, own_args, own_command
 
 _ALL_LEVELS = (1, 2)
+_QUERY_S = 2.0
+_CONFIG_S = 10.0
+"""`/server_info` reads the packages of the machine the first time: 1.6 s were seen."""
+_SLEEP_MODE = re.compile(r"(?<!no.)enable[-_]sleep[-_]mode|--config\b")
+"""In a command line that may have sleep mode; `--config` names a file that may."""
+SLEEP_GAUGE = StateGauge(
+    path="/metrics",
+    name="vllm:engine_sleep_state",
+    label="sleep_state",
+    levels=(("awake", 0), ("weights_offloaded", 1), ("discard_all", 2)),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,27 +99,38 @@ class Vllm:
         return _ALL_LEVELS
 
     def sleep(self, spec: ModelSpec, level: int) -> tuple[Step, ...]:
-        """Requests that came past roost end first with mode `wait`, which vLLM itself does not bound, and are cut
-        with `abort`, its default."""
+        """Requests that came past roost end first with mode `wait`, and are cut with `abort`, its default. vLLM itself
+        does not bound the waiting: the step's time limit does, and a sleep that runs into it has failed. Releases
+        without modes pass over the parameter."""
         query = (("level", str(level)), ("mode", spec.sleep_mode))
         return (Step(path="/sleep", query=query, timeout_s=spec.timeouts.sleep or spec.timeouts.step),)
 
     def wake(self, spec: ModelSpec, level: int | None) -> tuple[Step, ...]:
-        """Level unknown (someone else's sleep, or a pause): as from level 2, and a plain wake lifts the pause."""
-        timeout_s = spec.timeouts.step
+        """Level 0 is a pause, which a plain wake lifts. Level unknown (someone else's sleep): as from level 2, and a
+        plain wake lifts whatever pause there was."""
+        timeout_s = spec.timeouts.wake or spec.timeouts.step
         plain = Step(path="/wake_up", timeout_s=timeout_s)
-        if level == 1:
+        if level in (0, 1):
             return (plain,)
         return (
             Step(path="/wake_up", query=(("tags", "weights"),), timeout_s=timeout_s),
-            Step(path="/collective_rpc", json={"method": "reload_weights"}, timeout_s=timeout_s),
+            Step(
+                path="/collective_rpc",
+                json={"method": "reload_weights"},
+                timeout_s=timeout_s,
+                expect=Expect(at="results"),
+            ),
             Step(path="/wake_up", query=(("tags", "kv_cache"),), timeout_s=timeout_s),
             *(() if level == 2 else (plain,)),
-            Step(path="/reset_prefix_cache", timeout_s=timeout_s),
+            Step(
+                path="/reset_prefix_cache",
+                timeout_s=timeout_s,
+                expect=Expect(at="success", equals=True, optional=True),
+            ),
         )
 
     def sleep_query(self, spec: ModelSpec) -> Step | None:
-        return Step(method="GET", path="/is_sleeping", timeout_s=2.0)
+        return Step(method="GET", path="/is_sleeping", timeout_s=_QUERY_S)
 
     def is_asleep(self, status: int, body: object) -> bool | None:
         """None where the development endpoints are off (404)."""
@@ -116,8 +139,64 @@ class Vllm:
         asleep = body.get("is_sleeping")
         return asleep if isinstance(asleep, bool) else None
 
+    def signs(self, spec: ModelSpec) -> Signs:
+        """The whole configuration is asked of an engine that runs elsewhere only: the other's command line is known."""
+        sleeping = Step(method="GET", path="/is_sleeping", timeout_s=_QUERY_S)
+        config = Step(method="GET", path="/server_info", query=(("config_format", "json"),), timeout_s=_CONFIG_S)
+        return Signs(
+            paused=Step(method="GET", path="/is_paused", timeout_s=_QUERY_S),
+            gauge=SLEEP_GAUGE,
+            once=(sleeping, config) if spec.url is not None else (sleeping,),
+        )
+
+    def notices(
+        self, spec: ModelSpec, machine: Machine, answers: Sequence[tuple[int, object] | None]
+    ) -> Sequence[Notice]:
+        """Development endpoints that are off, and sleep mode that is off on a GPU (on a CPU the flag is refused)."""
+        found: list[Notice] = []
+        sleeping, *config = answers
+        if sleeping is not None and sleeping[0] == 404:
+            found.append(Notice(text=_no_endpoints(spec), no_sleep=True))
+        if _lacks_sleep_mode(spec, machine) or any(_is_off(answer) for answer in config):
+            found.append(
+                Notice(
+                    text="vLLM runs without --enable-sleep-mode: a sleep answers well and frees next to nothing. "
+                    "Add --enable-sleep-mode to its command line."
+                )
+            )
+        return found
+
     def verify(self, spec: ModelSpec, served_name: str) -> Step:
         return openai_verify(spec, served_name)
+
+
+def _no_endpoints(spec: ModelSpec) -> str:
+    if spec.url is not None:
+        fix = "Start it with VLLM_SERVER_DEV_MODE=1 in its environment."
+    else:
+        fix = "roost sets VLLM_SERVER_DEV_MODE=1 for its `command`, which must hand it on (docker: -e)."
+    return f"vLLM's development endpoints are off (GET /is_sleeping answered 404), so it cannot be put to sleep. {fix}"
+
+
+def _lacks_sleep_mode(spec: ModelSpec, machine: Machine) -> bool:
+    """Of the user's own command; roost's own command line has the flag."""
+    if spec.command is None or spec.url is not None or not machine.has_gpu:
+        return False
+    words = (spec.command,) if isinstance(spec.command, str) else spec.command
+    return not any(_SLEEP_MODE.search(word) for word in (*words, *spec.args))
+
+
+def _is_off(answer: tuple[int, object] | None) -> bool:
+    """Whether `/server_info` says that sleep mode is off on another device than a CPU."""
+    config = _at(answer[1] if answer is not None and answer[0] == 200 else None, "vllm_config")
+    device = str(_at(config, "device_config", "device_type") or _at(config, "device_config", "device") or "")
+    return _at(config, "model_config", "enable_sleep_mode") is False and not device.startswith("cpu")
+
+
+def _at(body: object, *keys: str) -> object:
+    for key in keys:
+        body = body.get(key) if isinstance(body, dict) else None
+    return body
 
 
 def _program(name: str, spec: ModelSpec, machine: Machine) -> str:

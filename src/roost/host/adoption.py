@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from roost.config.addresses import is_loopback
 from roost.core.errors import StartError
 from roost.core.lifecycle import Fact, Order, State
-from roost.host import measure, work
+from roost.host import confirming, measure, work
 from roost.host.keepers.base import Start
 from roost.host.keepers.identity import listener
 from roost.host.launching import fingerprint, start_of
@@ -64,15 +64,41 @@ def _remember_sleep(replica: "Replica") -> None:
 
 
 def recall_sleep(replica: "Replica") -> None:
-    """An engine elsewhere that an earlier roost put to sleep, sleeps, unless another process has taken its place."""
+    """An engine elsewhere that an earlier roost put to sleep, sleeps, unless another process has taken its place. One
+    that was on its way when that roost ended may be anything: it is left alone."""
     record = replica.setup.store.read(replica.id)
-    if record is None or record.get("elsewhere") != str(replica.address) or record.get("state") != State.ASLEEP:
+    if record is None or record.get("elsewhere") != str(replica.address):
         return
     if is_loopback(replica.address.host) and listener(replica.address.port) != record.get("listener"):
         replica.setup.store.forget(replica.id)
         return
-    level = record.get("level")
-    replica.fell_asleep(level if isinstance(level, int) else None, "put to sleep by the earlier roost")
+    before, level = record.get("state"), record.get("level")
+    if before == State.ASLEEP:
+        replica.fell_asleep(level if isinstance(level, int) else None, "put to sleep by the earlier roost")
+    elif before in _HALF_WAY and replica.setup.adapter.signs(replica.spec).fragile:
+        doubt(replica, f"it was {before} when the earlier roost ended")
+
+
+def doubt(replica: "Replica", why: str) -> None:
+    """From now on an engine elsewhere that cannot tell whether its memory is released is not touched, until another
+    process has taken its place: a request to released memory ends it, and so does taking back what was not released."""
+    replica.doubt = replica.last_error = (
+        f"{replica.address} cannot tell whether its memory is released, and roost does not guess: {why}. Restart it."
+    )
+    log.error("%s: %s", replica.id, replica.doubt)
+
+
+async def still_doubted(replica: "Replica") -> bool:
+    """False as soon as it was seen to be gone, or another process listens in its place."""
+    if not replica.doubt:
+        return False
+    record, address = replica.setup.store.read(replica.id) or {}, replica.address
+    same = not is_loopback(address.host) or listener(address.port) == record.get("listener")
+    if same and await replica.caller.connects():
+        return True
+    replica.doubt = replica.last_error = ""
+    replica.setup.store.forget(replica.id)
+    return False
 
 
 async def recover(replica: "Replica") -> None:
@@ -127,6 +153,7 @@ async def _take_up(replica: "Replica", record: dict[str, Any]) -> None:
         await _end(replica, f"its engine was {before} when the earlier roost ended, and cannot say what came of it")
     elif before in (State.READY, State.DRAINING) and await work.answers(replica):
         await work.learn(replica)
+        await confirming.examine(replica)
         replica.fact(Fact.READY, "adopted ready")
         remember(replica)
         await measure.note_awake(replica)

@@ -80,6 +80,8 @@ class Caller:
         """True if the probe's GET says yes."""
         try:
             status, _ = await self.call(Step(method="GET", path=probe.path, timeout_s=probe.timeout_s))
+            if status == 404 and probe.otherwise is not None:
+                status, _ = await self.call(Step(method="GET", path=probe.otherwise, timeout_s=probe.timeout_s))
         except StepError:
             return False
         return status in probe.ok

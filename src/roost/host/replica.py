@@ -21,7 +21,7 @@ from roost.core.request import Address
 from roost.core.spec import ModelSpec
 from roost.core.step import StepRecord
 from roost.core.view import Goal
-from roost.engines.base import Adapter, Machine
+from roost.engines.base import Adapter, Machine, Notice
 from roost.host import adoption, watching, work
 from roost.host.calling import Caller
 from roost.host.canary import Canary
@@ -101,6 +101,12 @@ class Replica:
         self.canary = Canary()
         self.measured: Measured | None = None
         """What it held when it was last looked at: ready, or asleep."""
+        self.notices: tuple[Notice, ...] = ()
+        """What is wrong with how the running engine was started."""
+        self.unproven = False
+        """It was found ready elsewhere, and nobody saw it answer a request."""
+        self.doubt = ""
+        """Why one that runs elsewhere must not be touched: it may have given its memory away, and cannot tell."""
         self.context_length: int | None = None
         """Learned from the engine."""
         self.lost_since: float | None = None
@@ -117,7 +123,12 @@ class Replica:
     @property
     def sleep_levels(self) -> tuple[int, ...]:
         """Without those that changed its answers."""
-        return self.canary.usable(self.setup.adapter.sleep_levels(self.spec))
+        return () if self.no_sleep else self.canary.usable(self.setup.adapter.sleep_levels(self.spec))
+
+    @property
+    def no_sleep(self) -> str:
+        """Why it cannot be put to sleep although its kind can; empty if it can."""
+        return next((notice.text for notice in self.notices if notice.no_sleep), "")
 
     @property
     def served_name(self) -> str:
@@ -178,7 +189,8 @@ class Replica:
             raise IllegalMove(f"{self.id} runs elsewhere ({self.address}): roost can neither start nor stop it")
         if isinstance(action, Sleep) and action.level not in self.sleep_levels:
             levels = ", ".join(map(str, self.sleep_levels)) or "none"
-            raise IllegalMove(f"{self.id} cannot be put to sleep at level {action.level}; its levels: {levels}")
+            why = f". {self.no_sleep}" if self.no_sleep else ""
+            raise IllegalMove(f"{self.id} cannot be put to sleep at level {action.level}; its levels: {levels}{why}")
 
     def _obey_load(self, action: Load) -> None:
         if isinstance(action.reason, Ordered):
@@ -266,10 +278,15 @@ class Replica:
             self.revive = False
         if self.state in _NOTHING_RUNS:
             self.measured = None
+            self.notices = ()
 
     def remember(self) -> None:
         """Write down what runs, for the roost after this one."""
         adoption.remember(self)
+
+    def doubted(self, why: str) -> None:
+        """It runs elsewhere and failed on its way, and cannot tell how far it came."""
+        adoption.doubt(self, why)
 
     def forget_failures_if_stable(self) -> None:
         """A replica that was ready for STABLE_S has recovered."""
@@ -283,6 +300,12 @@ class Replica:
         advance(self.state, Fact.FELL_ASLEEP)
         self.level = level  # before the change is told, so that whoever hears of it sees the level
         self.fact(Fact.FELL_ASLEEP, why)
+        self.remember()
+
+    def deeper(self, why: str) -> None:
+        """It sleeps otherwise than believed: its wake must now suppose the deepest sleep."""
+        log.warning("%s: %s", self.id, why)
+        self.level = None
         self.remember()
 
     def failed(self, event: Fact, why: str, *, permanent: bool = False) -> None:

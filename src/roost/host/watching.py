@@ -13,7 +13,8 @@ from roost.core.errors import StepError
 from roost.core.lifecycle import Fact, Order, State
 from roost.core.step import Operation
 from roost.core.units import format_duration
-from roost.host import canary, measure, work
+from roost.host import adoption, canary, confirming, measure, work
+from roost.host.confirming import Seen
 from roost.logs import log
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 WATCH_S = 2.0
 AWAIT_FOREIGN_S = 1.0
+PAUSED = "someone else paused it: its memory is all there, yet it takes no step; a wake lifts that"
 
 
 async def monitor(replica: "Replica", look: asyncio.Event) -> None:
@@ -56,13 +58,15 @@ async def look_once(replica: "Replica") -> None:
 async def _watch_ready(replica: "Replica") -> None:
     since = replica.since
     answers = await work.answers(replica)
-    asleep = await work.is_asleep(replica) if answers else None
+    seen = await confirming.look(replica) if answers else Seen.UNKNOWN
     if replica.since != since:
         return  # it moved while we looked: what was seen is about the past
     if answers:
         replica.lost_since = None
         replica.forget_failures_if_stable()
-        if asleep:
+        if seen is Seen.PAUSED:
+            replica.fell_asleep(0, PAUSED)
+        elif seen is Seen.ASLEEP:
             replica.fell_asleep(None, "it fell asleep by itself or by someone else's order")
             await measure.after_own_sleep(replica)
         return
@@ -88,11 +92,13 @@ def _silence(replica: "Replica") -> float:
 
 async def _watch_asleep(replica: "Replica") -> None:
     since = replica.since
-    asleep = await work.is_asleep(replica)
-    there = asleep is not None or replica.owned or await replica.caller.connects()
+    seen = await _look_asleep(replica)
+    there = seen is not Seen.UNKNOWN or replica.owned or await replica.caller.connects()
     if replica.since != since:
         return
-    if asleep is False:
+    if seen is Seen.ASLEEP and replica.level is not None and not await _sleeps_as_believed(replica):
+        replica.deeper("someone else put it to sleep anew")
+    if seen is Seen.AWAKE:
         replica.fact(Fact.FOUND_AWAKE, "found awake: someone else woke it")
         replica.begin(lambda: work.verify_awake(replica), "verify")
     elif there:
@@ -102,16 +108,36 @@ async def _watch_asleep(replica: "Replica") -> None:
         replica.fact(Fact.GONE, f"{replica.address} does not answer any more (timeouts.probe_lost)")
 
 
+async def _look_asleep(replica: "Replica") -> Seen:
+    """Only of one that was paused is it of interest whether it still is."""
+    if replica.level == 0:
+        return await confirming.look(replica)
+    match await confirming.says_asleep(replica):
+        case None:
+            return Seen.UNKNOWN
+        case asleep:
+            return Seen.ASLEEP if asleep else Seen.AWAKE
+
+
+async def _sleeps_as_believed(replica: "Replica") -> bool:
+    shown = await confirming.levels(replica)
+    return replica.level in shown if shown else replica.level != 0
+
+
 async def look_at_foreign(replica: "Replica") -> None:
     """An engine that runs elsewhere: ready, asleep, or still awaited."""
     since = replica.since
     if replica.state is State.BACKOFF and replica.retry_at is not None and clock.now() < replica.retry_at:
         return
+    if await adoption.still_doubted(replica):
+        return
     if not await work.answers(replica):
         if replica.canary.known and not await replica.caller.connects():
             replica.canary.begin()  # that process is gone: the next one may well hold other weights
+        await _say_what_is_missing(replica)
         return
-    asleep = await work.is_asleep(replica)
+    seen = await confirming.look(replica)
+    asleep = seen in (Seen.ASLEEP, Seen.PAUSED)
     if not asleep and replica.state is State.BACKOFF and not await _verified(replica):
         return
     if not asleep and canary.wanted(replica.spec, replica.spec.sleep_level):
@@ -120,12 +146,34 @@ async def look_at_foreign(replica: "Replica") -> None:
     if replica.since != since:
         return
     if not asleep:
-        replica.fact(Fact.READY, "found ready")
+        await _take_in(replica)
         await measure.note_awake(replica)
         return
     if replica.state is State.BACKOFF:
         replica.fact(Order.STOP, "found again, asleep")
-    replica.fell_asleep(None, "found asleep")
+    if seen is Seen.PAUSED:
+        replica.fell_asleep(0, PAUSED)
+    else:
+        replica.fell_asleep(None, "found asleep")
+
+
+async def _take_in(replica: "Replica") -> None:
+    since = replica.since
+    await confirming.examine(replica)
+    if replica.since == since:
+        replica.unproven = replica.state is State.COLD
+        replica.fact(Fact.READY, "found ready")
+
+
+async def _say_what_is_missing(replica: "Replica") -> None:
+    """An engine that cannot say whether it sleeps, and accepts connections without being ready."""
+    adapter, spec = replica.setup.adapter, replica.spec
+    if not adapter.signs(spec).fragile or replica.last_error or not await replica.caller.connects():
+        return
+    replica.last_error = (
+        f"{replica.address} is there, yet {adapter.probe(spec).path} does not say it is ready: it loads, or someone "
+        "paused it. roost takes back no memory that it did not release: wait, or restart that engine."
+    )
 
 
 async def _verified(replica: "Replica") -> bool:

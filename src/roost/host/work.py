@@ -10,14 +10,13 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from roost import clock
 from roost.core.errors import StartError, StepError
 from roost.core.events import Performed
 from roost.core.lifecycle import Fact, State
 from roost.core.step import Operation, Step
 from roost.core.units import format_duration, format_size
 from roost.engines.own import default_timeout_s
-from roost.host import canary, measure
+from roost.host import canary, confirming, measure
 from roost.host.keepers.base import PortTaken
 from roost.host.launching import check_files, start_of
 from roost.host.steps import Sequence
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
     from roost.host.replica import Replica
 
 STUCK_S = 2.0
-CONFIRM_S = 5.0
-"""How long a sleep may take to show after its steps answered."""
-POLL_S = 0.1
 
 
 # asking
@@ -42,10 +38,7 @@ async def answers(replica: "Replica") -> bool:
 
 async def is_asleep(replica: "Replica") -> bool | None:
     """What the engine itself says; None where it cannot tell or does not answer."""
-    adapter = replica.setup.adapter
-    query = adapter.sleep_query(replica.spec)
-    answer = await replica.caller.ask(query) if query is not None else None
-    return adapter.is_asleep(*answer) if answer is not None else None
+    return await confirming.says_asleep(replica)
 
 
 async def verify(replica: "Replica", sequence: Sequence) -> None:
@@ -110,13 +103,14 @@ def summary(performed: Performed) -> str:
     return "; ".join(parts)
 
 
-async def perform(replica: "Replica", made: Callable[[], tuple[Step, ...]], sequence: Sequence) -> None:
-    """The steps that `made` gives. Raises StepError, also for a step that cannot be made."""
+async def perform(replica: "Replica", made: Callable[[], tuple[Step, ...]], sequence: Sequence) -> tuple[Step, ...]:
+    """The steps that `made` gives, performed. Raises StepError, also for a step that cannot be made."""
     try:
         steps = made()
     except ValueError as error:
         raise StepError(str(error)) from None
     await replica.executor.perform(steps, sequence, default_timeout_s(replica.spec, sequence.operation))
+    return steps
 
 
 # starting
@@ -154,6 +148,7 @@ async def until_ready(replica: "Replica") -> None:
             doing = "its verifying request got no answer"
             with sequence_of(replica, Operation.LOAD) as sequence:
                 await verify(replica, sequence)
+            await confirming.examine(replica)
     except TimeoutError:
         why = f"not ready {format_duration(limit)} after its start (start_timeout); {doing}"
         stop_failed(replica, Fact.TIMED_OUT, why)
@@ -176,7 +171,9 @@ async def wake(replica: "Replica", level: int | None) -> None:
     adapter = replica.setup.adapter
     try:
         with sequence_of(replica, Operation.WAKE, level) as sequence:
-            await perform(replica, lambda: adapter.wake(replica.spec, level), sequence)
+            steps = await perform(replica, lambda: adapter.wake(replica.spec, level), sequence)
+            if steps:  # else the verifying request is what wakes it
+                await confirming.confirm_awake(replica)
             await verify(replica, sequence)
     except StepError as error:
         stop_broken(replica, f"the wake failed: {error}", restart=error.restart)
@@ -205,12 +202,16 @@ async def sleep(replica: "Replica", level: int) -> None:
     free."""
     adapter = replica.setup.adapter
     try:
+        await warm_up(replica)
+        if await confirming.look(replica) is confirming.Seen.ASLEEP:
+            replica.fell_asleep(None, "someone else had put it to sleep before")
+            return
         with sequence_of(replica, Operation.SLEEP, level) as sequence:
             await canary.before_sleep(replica, level, sequence.records)
             replica.remember()
             before = await measure.measure(replica)
             await perform(replica, lambda: adapter.sleep(replica.spec, level), sequence)
-            await confirm_asleep(replica)
+            await confirming.confirm_asleep(replica, level)
             freed = await measure.fall(replica, before)
             sequence.before_bytes, sequence.after_bytes, sequence.memory = freed.before, freed.after, freed.text
             if freed.kept and replica.owned:
@@ -222,13 +223,16 @@ async def sleep(replica: "Replica", level: int) -> None:
     replica.fell_asleep(level, f"asleep, yet its memory did not fall: {freed.text}" if freed.kept else "")
 
 
-async def confirm_asleep(replica: "Replica") -> None:
-    """The engine's own word for it, where it has one. Raises StepError if it still says otherwise after CONFIRM_S."""
-    deadline = clock.now() + CONFIRM_S
-    while await is_asleep(replica) is False:
-        if clock.now() > deadline:
-            raise StepError(f"it still says it is awake {CONFIRM_S:g} s after its sleep")
-        await asyncio.sleep(POLL_S)
+async def warm_up(replica: "Replica") -> None:
+    """Before its first sleep an engine must have served once: every wake is slow otherwise. One that runs elsewhere and
+    was found ready may never have. It may sleep all the same if that goes wrong: its wake will be verified."""
+    if replica.unproven and replica.setup.last_byte_at() is None:
+        try:
+            with sequence_of(replica, Operation.LOAD) as sequence:
+                await verify(replica, sequence)
+        except StepError as error:
+            log.warning("%s: the warm-up request before its first sleep failed: %s", replica.id, error)
+    replica.unproven = False
 
 
 # stopping
@@ -249,6 +253,8 @@ def stop_broken(replica: "Replica", why: str, *, restart: bool = False) -> None:
     replica.revive = restart and replica.owned
     counts = not replica.owned or (restart and replica.state is State.SUSPENDING)
     log.error("%s: %s; %s", replica.id, why, _what_follows(replica))
+    if not replica.owned and replica.setup.adapter.signs(replica.spec).fragile:
+        replica.doubted(why)
     replica.fact(Fact.STEP_FAILED, why)
     replica.begin(lambda: stop(replica, after_failure=counts), "stop")
 
@@ -271,7 +277,8 @@ async def stop(replica: "Replica", *, after_failure: bool) -> None:
         replica.fact(Fact.SURVIVED_KILL, "alive after SIGKILL")
         await until_unstuck(replica)
         return
-    replica.setup.store.forget(replica.id)
+    if not replica.doubt:
+        replica.setup.store.forget(replica.id)
     if after_failure:
         replica.failed(Fact.GONE_AFTER_FAILURE, replica.last_error)
     else:

@@ -171,6 +171,9 @@ def _forced(wish: Wish) -> bool:
 def _cannot_sleep(draft: Draft, model: ModelView, wish: Wish) -> tuple[str, str] | None:
     """Code and sentence. What does not run is passed over as long as another replica has something to sleep."""
     running = [r for r in model.replicas if r.state not in _NOT_AWAKE or not draft.free(r)]
+    why = next((replica.no_sleep for replica in running or model.replicas if replica.no_sleep), "")
+    if why:
+        return "cannot_sleep", f'Model "{model.name}" cannot be put to sleep: {why} Until then unload it instead.'
     if any(not replica.sleep_levels for replica in running or model.replicas):
         return "cannot_sleep", (
             f'Model "{model.name}" cannot be put to sleep by an order: its engine has none. Unload it instead.'

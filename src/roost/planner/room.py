@@ -64,7 +64,14 @@ def rising(replica: ReplicaView, pending: str | None) -> State:
 def takes_place(replica: ReplicaView, state: State) -> bool:
     """Whether it counts as awake in that state. An engine that runs elsewhere and cannot be put to sleep takes no
     place: roost could never free it, and it may well be on another machine."""
-    return state in RESIDENT and (replica.owned or bool(replica.sleep_levels))
+    return keeps_memory(replica, state) and (replica.owned or bool(replica.sleep_levels))
+
+
+def keeps_memory(replica: ReplicaView, state: State) -> bool:
+    """Whether its whole awake footprint counts in that state: also where somebody merely paused it (level 0), which
+    gives nothing back."""
+    paused = state is State.ASLEEP and replica.state is State.ASLEEP and replica.level == 0
+    return state in RESIDENT or paused
 
 
 class Room:
@@ -90,7 +97,7 @@ class Room:
     def weight(self, model: ModelView, replica: ReplicaView, state: State) -> dict[str, int]:
         """What the replica counts for in that state."""
         spec, size = model.spec, 0
-        if state in RESIDENT:
+        if keeps_memory(replica, state):
             size = max(spec.footprint or 0, spec.footprint_asleep)
         elif state is State.ASLEEP:
             size = spec.footprint_asleep

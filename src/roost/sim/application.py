@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 from enum import Enum, auto
 
 from roost.sim.crash import die
-from roost.sim.engine import EngineRefused
+from roost.sim.engine import Broken, EngineRefused
 from roost.sim.exchange import ClientLeft, Exchange, Message, Receive, Refused, Send
-from roost.sim.handlers import anthropic, control, openai, other, own, responses, sglang, status
+from roost.sim.handlers import anthropic, control, openai, other, own, responses, router, sglang, status
 from roost.sim.simulation import Simulation
 
 Handler = Callable[[Simulation, Exchange], Awaitable[None]]
@@ -80,6 +80,15 @@ _WAKING: dict[tuple[str, str], Handler] = {
     ("POST", "/tokenize"): other.tokenize,
     ("POST", "/detokenize"): other.detokenize,
 }
+_ROUTER: dict[tuple[str, str], Handler] = {
+    ("POST", "/models/load"): router.load,
+    ("POST", "/models/unload"): router.unload,
+}
+_ROUTER_STATUS: dict[tuple[str, str], Handler] = {
+    ("GET", "/v1/models"): router.models,
+    ("GET", "/models"): router.models,
+    ("GET", "/props"): status.props,
+}
 _OWN: dict[str, Handler] = {"/sim/set": own.set_behaviour, "/sim/stats": own.stats}
 
 
@@ -93,6 +102,9 @@ def _table(kind: str) -> dict[tuple[str, str], tuple[Handler, Kind]]:
     if kind == "sglang":
         table |= {route: (handler, Kind.STATUS) for route, handler in _SGLANG_STATUS.items()}
         return table | {route: (handler, Kind.CONTROL) for route, handler in _SGLANG.items()}
+    if kind == "llamacpp-router":
+        table |= {route: (handler, Kind.STATUS) for route, handler in _ROUTER_STATUS.items()}
+        return table | {route: (handler, Kind.CONTROL) for route, handler in _ROUTER.items()}
     table["GET", "/props"] = (status.props, Kind.STATUS)
     table["GET", "/slots"] = (status.slots, Kind.WAKING)
     return table
@@ -115,6 +127,8 @@ class Application:
             await exchange.answer(error.status, _error(error.status, error.kind, str(error), error.param))
         except EngineRefused as error:
             await exchange.answer(500, _error(500, "InternalServerError", str(error)))
+        except Broken as error:
+            await _break(exchange, error)
         except ClientLeft:
             self._sim.stats.aborted += 1
         except asyncio.CancelledError:
@@ -141,6 +155,7 @@ class Application:
             raise Refused(503, "ServiceUnavailableError", "Loading model")
         handler, kind = self._find(exchange)
         self._authorise(exchange)
+        await self._sim.faults.meet(exchange)
         match kind:
             case Kind.INFERENCE:
                 await self._infer(handler, exchange)
@@ -165,9 +180,12 @@ class Application:
     def _find(self, exchange: Exchange) -> tuple[Handler, Kind]:
         method = "GET" if exchange.method == "HEAD" else exchange.method
         found = self._table.get((method, exchange.path))
-        if found is not None:
+        hidden = exchange.path in self._sim.behaviour.missing or (
+            found is not None and found[1] is Kind.CONTROL and self._sim.behaviour.no_dev_endpoints
+        )
+        if found is not None and not hidden:
             return found
-        if exchange.path in self._paths:
+        if exchange.path in self._paths and not hidden:
             raise Refused(405, "MethodNotAllowedError", "Method Not Allowed")
         raise Refused(404, "NotFoundError", "Not Found")
 
@@ -206,6 +224,22 @@ class Application:
     async def _hang(self, exchange: Exchange) -> None:
         await exchange.departure()
         raise ClientLeft
+
+
+async def _break(exchange: Exchange, error: Broken) -> None:
+    """In the middle of a stream the status is out already: the error goes into the body, as vLLM does it."""
+    said = _error(500, "InternalServerError", str(error) or "the connection to the model was lost")
+    if not exchange.begun:
+        await exchange.answer(500, said)
+    elif error.bare is not None:
+        await exchange.end(error.bare)
+    elif exchange.path == "/v1/messages":
+        await exchange.event({"type": "error", **said}, "error")
+        await exchange.end()
+    else:
+        await exchange.event(said)
+        await exchange.event("[DONE]")
+        await exchange.end()
 
 
 def _call(exchange: Exchange) -> str:

@@ -22,6 +22,14 @@ class EngineRefused(Exception):
     """A control call that a real engine answers with 500."""
 
 
+class Broken(Exception):
+    """An answer that goes wrong on its way: with an error inside, or `bare` with this text."""
+
+    def __init__(self, bare: str | None = None) -> None:
+        super().__init__(bare or "told to fail in the middle of an answer")
+        self.bare = bare
+
+
 class Engine:
     """Single writer of its own state; every method runs on the event loop."""
 
@@ -35,6 +43,7 @@ class Engine:
         self.wakes = 0
         self.sleeps = 0
         self.tokens = 0
+        self.prompt_tokens = 0
         self._spoilt: set[str] = set()
         self._order = asyncio.Lock()
 
@@ -63,6 +72,7 @@ class Engine:
             garbage = run.key in self._spoilt
             for index in range(run.length):
                 await self.scheduler.pace(run, index)
+                self._break_off(run, index)
                 if run.aborted:
                     break
                 garbage = self._compute(index) or garbage
@@ -74,6 +84,18 @@ class Engine:
                 self._spoilt.add(run.key)
         finally:
             self.scheduler.leave(run)
+
+    def _break_off(self, run: Run, index: int) -> None:
+        """Raises Broken where the answer is to go wrong here."""
+        behaviour = self.behaviour
+        if index == behaviour.abort_mid_stream:
+            run.abort()
+        if run.cut is not None:
+            raise Broken(run.cut)
+        if index == behaviour.error_mid_stream:
+            raise Broken
+        if index == behaviour.end_mid_stream:
+            raise Broken(behaviour.bare_text)
 
     def _compute(self, index: int) -> bool:
         """One forward pass; True if it made garbage."""
@@ -92,29 +114,53 @@ class Engine:
     async def sleep(self, level: int, mode: Mode) -> None:
         """Pause, then give memory away (level 1 and 2). While asleep a second order only changes what it calls
         its level, as in vLLM. EngineRefused when told to."""
-        if self.behaviour.refuse_sleep:
-            raise EngineRefused("told to refuse to sleep")
+        if self._refuses_sleep():
+            return
         async with self._order:
             await self.scheduler.pause(mode)
             await asyncio.sleep(self.behaviour.sleep_delay)
+            if self.behaviour.force_sleep_level is not None:
+                level = self.behaviour.force_sleep_level
             if level > 0 and not self.asleep:
                 self._give_away(level)
             self.level = level
 
-    def _give_away(self, level: int) -> None:
-        self.asleep = set(TAGS)
+    def _refuses_sleep(self) -> bool:
+        """True: answer as if it had slept."""
+        if self.behaviour.refuse_sleep:
+            raise EngineRefused("told to refuse to sleep")
+        return self.behaviour.fake_sleep
+
+    def _refuses_wake(self) -> bool:
+        """True: answer as if it had woken."""
+        if self.behaviour.refuse_wake:
+            raise EngineRefused("told to refuse to wake")
+        return self.behaviour.fake_wake
+
+    def _let_go(self) -> None:
+        """The weights' memory goes back to the system."""
         self.sleeps += 1
-        self.reset_prefix_cache()
         if not self.behaviour.keep_memory:
             self.memory.release()
+        if self.behaviour.crash_asleep is not None:
+            asyncio.get_running_loop().call_later(self.behaviour.crash_asleep, self._die_asleep, self.sleeps)
+
+    def _die_asleep(self, sleep: int) -> None:
+        if "weights" in self.asleep and sleep == self.sleeps:
+            die(1, "told to die while asleep")
+
+    def _give_away(self, level: int) -> None:
+        self.asleep = set(TAGS)
+        self.reset_prefix_cache()
+        self._let_go()
         if level == 2:
             self.weights_loaded = False
 
     async def wake(self, tags: Iterable[str] | None = None) -> None:
         """Bring tags back, all when None; the scheduler goes on as soon as none is asleep. Unknown and already
         awake tags are ignored. EngineRefused when told to."""
-        if self.behaviour.refuse_wake:
-            raise EngineRefused("told to refuse to wake")
+        if self._refuses_wake():
+            return
         async with self._order:
             wanted = set(TAGS) | {"scheduling"} if tags is None else set(tags)
             back = self.asleep & wanted
@@ -130,8 +176,8 @@ class Engine:
 
     async def release(self, tags: Iterable[str]) -> None:
         """SGLang: give tags away at once, asking nobody. A request that runs meanwhile kills the process."""
-        if self.behaviour.refuse_sleep:
-            raise EngineRefused("told to refuse to sleep")
+        if self._refuses_sleep():
+            return
         async with self._order:
             if self.scheduler.running:
                 die(1, "assertion failed: release_memory_occupation while a request runs")
@@ -139,16 +185,15 @@ class Engine:
             gone = set(tags) - self.asleep
             self.asleep |= gone
             if "weights" in gone:
-                self.sleeps += 1
-                self.memory.release()
+                self._let_go()
                 self.weights_loaded = self.weights_loaded and self.behaviour.enable_weights_cpu_backup
             if "kv_cache" in gone:
                 self.reset_prefix_cache()
 
     async def restore(self, tags: Iterable[str]) -> None:
         """SGLang: take tags back; one that was not released kills the process."""
-        if self.behaviour.refuse_wake:
-            raise EngineRefused("told to refuse to wake")
+        if self._refuses_wake():
+            return
         async with self._order:
             wanted = set(tags)
             if wanted - self.asleep:
@@ -168,7 +213,9 @@ class Engine:
         """Read the weights again into awake memory. EngineRefused where that memory is given away."""
         if "weights" in self.asleep:
             raise EngineRefused("reload_weights while the weights sleep: wake tag weights first")
-        self.weights_loaded = True
+        if self.behaviour.refuse_reload:
+            raise EngineRefused("told to fail to read the weights again")
+        self.weights_loaded = self.weights_loaded or not self.behaviour.fake_reload
 
     def reset_prefix_cache(self) -> None:
         """Forget what former answers left behind."""

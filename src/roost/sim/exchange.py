@@ -44,6 +44,8 @@ class Exchange:
         self.client_left = False
         self.begun = False
         self.complete = False
+        self.instead: str | None = None
+        """The body of a 2xx answer, in place of the handler's."""
 
     @property
     def query(self) -> dict[str, list[str]]:
@@ -104,6 +106,8 @@ class Exchange:
 
     async def raw(self, status: int, body: bytes, content_type: str = "text/plain", headers: Headers = ()) -> None:
         """An answer of known length. A 500 closes the connection, as vLLM's does."""
+        if self.instead is not None and status < 300:
+            body = self.instead.encode()
         closing = (("connection", "close"),) if status == 500 else ()
         await self._head(
             status, (("content-type", content_type), ("content-length", str(len(body))), *closing, *headers)
@@ -121,8 +125,9 @@ class Exchange:
         body = f"{prefix}data: {data}\n\n".encode()
         await self._send({"type": "http.response.body", "body": body, "more_body": True})
 
-    async def end(self) -> None:
-        await self._tail(b"")
+    async def end(self, bare: str = "") -> None:
+        """The end of the stream; `bare` goes before it as it stands."""
+        await self._tail(bare.encode())
 
     async def _head(self, status: int, headers: Headers) -> None:
         self.begun = True

@@ -14,7 +14,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|)")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMG]?)(i?)B?", re.IGNORECASE)
 _SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3}
-KINDS = ("vllm", "sglang", "llamacpp-idle")
+KINDS = ("vllm", "sglang", "llamacpp-idle", "llamacpp-router")
 HANGS = ("all", "inference")
 
 
@@ -50,6 +50,25 @@ def share(text: str) -> float:
     return number
 
 
+def level(text: str) -> int:
+    """A level of sleep."""
+    if text not in ("0", "1", "2"):
+        raise ValueError(f"{text!r} is no sleep level; the levels are 0, 1 and 2")
+    return int(text)
+
+
+def at_path(read: Callable[[str], Any]) -> Callable[[str], tuple[str, Any]]:
+    """A reader of `/path=value`."""
+
+    def pair(text: str) -> tuple[str, Any]:
+        path, mark, value = text.partition("=")
+        if not mark or not path.startswith("/"):
+            raise ValueError(f"{text!r} is not of the form /path=value")
+        return path, read(value)
+
+    return pair
+
+
 def one_of(*allowed: str) -> Callable[[str], str]:
     """A reader that takes only these words."""
 
@@ -75,7 +94,10 @@ class Behaviour:
     host: str = _flag("127.0.0.1", "address to bind", fixed=True)
     port: int = _flag(8000, "port to bind; 0 picks a free one", count, fixed=True)
     kind: str = _flag(
-        "vllm", "vllm, sglang, or llamacpp-idle: sleeps by itself, wakes by request", one_of(*KINDS), fixed=True
+        "vllm",
+        "vllm; sglang; llamacpp-idle: sleeps by itself, wakes by request; llamacpp-router: loads and unloads its names",
+        one_of(*KINDS),
+        fixed=True,
     )
     start_delay: float = _flag(0.0, "answers 503 for this long after the start", duration, fixed=True)
     log_lines: int = _flag(0, "lines written to stderr at start", count, fixed=True)
@@ -103,6 +125,27 @@ class Behaviour:
     garbage_after_wake: bool = _flag(False, "answers are garbage after any wake, reload or not")
     fail_health_after: int | None = _flag(None, "this many health checks succeed, later ones answer 503", count)
     error_rate: float = _flag(0.0, "share of requests answered by 500", share)
+    fake_sleep: bool = _flag(False, "sleep calls answer 200 and nothing sleeps")
+    force_sleep_level: int | None = _flag(None, "asleep at this level, whichever was asked for", level)
+    fake_wake: bool = _flag(False, "wake calls answer 200 and nothing wakes")
+    refuse_reload: bool = _flag(False, "reading the weights again fails")
+    fake_reload: bool = _flag(False, "reading the weights again answers well and changes nothing")
+    crash_asleep: float | None = _flag(None, "die this long after falling asleep", duration)
+    no_dev_endpoints: bool = _flag(False, "kind vllm: 404 where VLLM_SERVER_DEV_MODE is needed")
+    no_sleep_gauge: bool = _flag(False, "kind vllm: /metrics does not tell the sleep state")
+    refuse_while_paused: bool = _flag(False, "kind vllm: requests to a paused engine get 503, as from 0.33 on")
+    health_generates: bool = _flag(False, "kind sglang: /health makes a token, and answers 503 if none came in 20 s")
+    no_autoload: bool = _flag(False, "kind llamacpp-router: a request does not load its model")
+    fail_load: bool = _flag(False, "kind llamacpp-router: loads begin and fail")
+    stall: bool = _flag(False, "requests run and no token comes, while health answers 200")
+    error_mid_stream: int | None = _flag(None, "an error inside the answer after this many tokens", count)
+    abort_mid_stream: int | None = _flag(None, "finish_reason abort after this many tokens", count)
+    end_mid_stream: int | None = _flag(None, "the body ends bare after this many tokens: no finish, no [DONE]", count)
+    bare_text: str = _flag("", "what a body that ends bare says last")
+    slow_endpoint: tuple[tuple[str, float], ...] = _flag((), "PATH=TIME: wait before it is done", at_path(duration))
+    fail_first: tuple[tuple[str, int], ...] = _flag((), "PATH=COUNT: so many calls answer 503", at_path(count))
+    missing: tuple[str, ...] = _flag((), "paths that answer 404, as in a version without them")
+    answer_body: tuple[tuple[str, str], ...] = _flag((), "PATH=TEXT: the body of its 200", at_path(str))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -123,7 +166,8 @@ def _add(result: argparse.ArgumentParser, item: "Field[Any]") -> None:
     if item.default is False:
         result.add_argument(name, action="store_true", help=text)
     elif item.default == ():
-        result.add_argument(name, action="extend", nargs="+", metavar="NAME", help=text)
+        read = _for_argparse(item.metadata["read"])
+        result.add_argument(name, action="extend", nargs="+", type=read, metavar="VALUE", help=text)
     else:
         bare = item.metadata["bare"]
         shown = "" if item.default is None else f" (default {item.default})"
@@ -152,12 +196,13 @@ def _for_argparse(read: Callable[[str], Any]) -> Callable[[str], Any]:
 def parse(argv: Sequence[str]) -> Behaviour:
     """Flags to behaviour; ends the program with status 2 and a sentence on a wrong one."""
     values = vars(parser().parse_args(argv))
-    values["served_model_name"] = tuple(values["served_model_name"] or ())
-    return Behaviour(**values)
+    several = {item.name: tuple(values[item.name] or ()) for item in fields(Behaviour) if item.default == ()}
+    return Behaviour(**{**values, **several})
 
 
-def change(behaviour: Behaviour, wanted: Mapping[str, Any]) -> None:
-    """Set fields at run time, all or none; dashes and underscores are the same. ValueError with a sentence."""
+def change(behaviour: Behaviour, wanted: Mapping[str, Any]) -> frozenset[str]:
+    """Set fields at run time, all or none; returns their names. Dashes and underscores are the same. ValueError with
+    a sentence."""
     known = {item.name: item for item in fields(Behaviour)}
     read: dict[str, Any] = {}
     for key, value in wanted.items():
@@ -169,6 +214,7 @@ def change(behaviour: Behaviour, wanted: Mapping[str, Any]) -> None:
         read[item.name] = _value(item, value)
     for name, value in read.items():
         setattr(behaviour, name, value)
+    return frozenset(read)
 
 
 def _value(item: "Field[Any]", value: Any) -> Any:
@@ -178,4 +224,13 @@ def _value(item: "Field[Any]", value: Any) -> Any:
         return value
     if value is None:
         return None if item.default is MISSING else item.default
+    if item.default == ():
+        return tuple(item.metadata["read"](entry) for entry in _entries(value))
     return item.metadata["read"](str(value))
+
+
+def _entries(value: Any) -> list[str]:
+    """`{"/sleep": "1s"}`, `["/sleep=1s"]` or `"/sleep=1s"`."""
+    if isinstance(value, Mapping):
+        return [f"{path}={entry}" for path, entry in value.items()]
+    return [str(entry) for entry in value] if isinstance(value, (list, tuple)) else [str(value)]

@@ -31,6 +31,9 @@ class Run:
     script: Sequence[str] | None = None
     finish: str = "stop"
     aborted: bool = False
+    cut: str | None = None
+    """Its body ends bare, with this text."""
+    model: str = ""
     produced: int = 0
     held: "asyncio.Future[None] | None" = field(default=None, repr=False)
     napping: "asyncio.Future[None] | None" = field(default=None, repr=False)
@@ -86,8 +89,11 @@ class Scheduler:
             await self._nap(run, delay)
         elif index % _BREATHE_EVERY == 0:
             await asyncio.sleep(0)
-        while not run.aborted and (not self.stepping or index == self._behaviour.hang_mid_stream):
+        while not run.aborted and self._stands_still(index):
             await self._hold(run)
+
+    def _stands_still(self, index: int) -> bool:
+        return not self.stepping or self._behaviour.stall or index == self._behaviour.hang_mid_stream
 
     async def pause(self, mode: Mode) -> None:
         """Close the gates; returns when no run computes any more. Mode wait has no time-out of its own."""
@@ -104,8 +110,19 @@ class Scheduler:
     def resume(self) -> None:
         """Open both gates; everybody held looks again."""
         self.admitting = self.stepping = True
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Everybody held looks whether it may go on."""
         for run in (*self.running, *self.waiting):
             _wake(run.held)
+
+    def cut(self, model: str, said: str) -> None:
+        """The answers of this model end bare, with this text."""
+        for run in (*self.running, *self.waiting):
+            if run.model == model:
+                run.cut = said
+                run.abort()
 
     def abort(self, ids: Iterable[str] = ()) -> int:
         """End these requests, all when none is named; returns how many."""

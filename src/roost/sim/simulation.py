@@ -15,8 +15,10 @@ from roost import clock
 from roost.sim import text
 from roost.sim.engine import Engine
 from roost.sim.exchange import Refused
+from roost.sim.faults import Faults
 from roost.sim.flags import Behaviour
 from roost.sim.idle import IdleTimer
+from roost.sim.router import Router
 from roost.sim.scheduler import Run
 
 _CALLS_KEPT = 256
@@ -60,6 +62,8 @@ class Simulation:
         self.behaviour = behaviour
         self.engine = Engine(behaviour)
         self.idle = IdleTimer(self.engine) if behaviour.kind == "llamacpp-idle" else None
+        self.router = Router(self.engine) if behaviour.kind == "llamacpp-router" else None
+        self.faults = Faults(behaviour)
         self.stats = Stats()
         self.errors = random.Random(behaviour.seed)
         self.loaded = False
@@ -69,16 +73,20 @@ class Simulation:
     async def load(self) -> None:
         """What takes `--start-delay`; until then all is 503."""
         await asyncio.sleep(self.behaviour.start_delay)
-        self.engine.load()
+        if self.router is None:  # its models come one by one
+            self.engine.load()
         self.loaded = True
         if self.idle is not None:
             self.idle.rearm()
 
     def served(self, asked: Any) -> str:
-        """The model's name as asked; Refused 404 for one that is not served. llama-server and SGLang take any name."""
+        """The model's name as asked; Refused for one that is not served: 404, 400 from llama-server's router. A single
+        llama-server and SGLang take any name."""
         names = self.behaviour.names
         if asked is None or asked in names:
             return str(asked) if asked is not None else names[0]
+        if self.router is not None:
+            raise Refused(400, "invalid_request_error", f"model '{asked}' not found")
         if self.behaviour.kind != "vllm":
             return str(asked)
         raise Refused(404, "NotFoundError", f"The model `{asked}` does not exist.", "model")
@@ -113,6 +121,7 @@ class Simulation:
             key=self.key(prompt, body.get("seed")),
             limit=min(limit or self.behaviour.tokens, most - tokens),
             script=script,
+            model=model,
             finish="stop" if limit is None or script is not None else "length",
         )
         return Ask(id=run.id, model=model, created=int(clock.wall()), prompt_tokens=tokens, run=run)
@@ -120,6 +129,11 @@ class Simulation:
     @asynccontextmanager
     async def pieces(self, ask: Ask) -> AsyncIterator[AsyncIterator[str]]:
         """The answer's tokens; the run leaves the engine with the block, however it is left."""
+        if self.router is not None:
+            await self.router.enter(ask.model)
+        elif self.behaviour.refuse_while_paused and self.engine.is_paused and not self.engine.asleep:
+            raise Refused(503, "ServiceUnavailableError", "Generation is paused. Please retry after it resumes.")
+        self.engine.prompt_tokens += ask.prompt_tokens
         async with aclosing(self.engine.produce(ask.run)) as tokens:
             yield tokens
 

@@ -4,7 +4,7 @@ import pytest
 
 from roost.core.errors import StartError
 from roost.core.problems import Problem, has_errors
-from roost.core.spec import ModelSpec, Task
+from roost.core.spec import ModelSpec, StepSpec, Task
 from roost.core.step import Step
 from roost.engines.base import Adapter, Machine
 from roost.engines.llamacpp import LLAMACPP
@@ -73,6 +73,7 @@ def test_the_task_chooses_the_servers_mode(task: Task, flags: tuple[str, ...]) -
         (ModelSpec(weights="a.gguf", sleep_after=0), "1"),
         (ModelSpec(weights="a.gguf", sleep_after=None), None),
         (ModelSpec(weights="a.gguf", sleep_after=300, pin=True), None),
+        (ModelSpec(weights="a.gguf", sleep_after=300, sleep_steps=(StepSpec(endpoint="/models/unload"),)), None),
     ],
 )
 def test_the_engine_is_given_its_idle_time(spec: ModelSpec, seconds: str | None) -> None:

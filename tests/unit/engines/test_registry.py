@@ -3,7 +3,7 @@
 import pytest
 
 from roost.core.spec import EngineKind, ModelSpec, RoostSpec
-from roost.engines.base import Adapter
+from roost.engines.base import Adapter, Machine
 from roost.engines.registry import ADAPTERS, adapter_for, validate
 
 
@@ -29,6 +29,9 @@ def test_every_adapter_keeps_to_the_form(adapter: Adapter) -> None:
     query = adapter.sleep_query(spec)
     assert query is None or query.method == "GET"
     assert adapter.is_asleep(503, None) is None
+    signs = adapter.signs(spec)
+    assert all(step.method == "GET" for step in (*signs.once, *([signs.paused] if signs.paused else [])))
+    assert not list(adapter.notices(spec, Machine(python="python"), [None] * len(signs.once)))
     for level in adapter.sleep_levels(spec):
         assert adapter.sleep(spec, level)
         assert adapter.wake(spec, level)

@@ -6,7 +6,7 @@ import pytest
 
 from roost.core.errors import StartError
 from roost.core.spec import EngineKind, ModelSpec, Task, TimeoutsSpec
-from roost.core.step import Step
+from roost.core.step import Expect, Step
 from roost.engines.base import Machine
 from roost.engines.vllm import VLLM
 
@@ -124,3 +124,77 @@ def test_no_path_is_both_inference_and_control() -> None:
 def test_weights_are_needed_unless_it_runs_already() -> None:
     assert [problem.path for problem in VLLM.validate("m", ModelSpec())] == [("models", "m")]
     assert not VLLM.validate("m", ModelSpec(url="http://127.0.0.1:1"))
+
+
+def test_a_pause_is_lifted_by_a_plain_wake() -> None:
+    assert [step.name for step in VLLM.wake(SPEC, 0)] == ["POST /wake_up"]
+
+
+@pytest.mark.parametrize("level", [0, 1, 2, None])
+def test_resume_is_never_sent(level: int | None) -> None:
+    """Asleep it would let requests run on memory that is gone."""
+    assert "/resume" not in [step.path for step in (*VLLM.sleep(SPEC, 1), *VLLM.wake(SPEC, level))]
+
+
+def test_wake_has_a_time_of_its_own_and_success_is_read_from_the_bodies() -> None:
+    spec = replace(SPEC, timeouts=TimeoutsSpec(step=7.0, wake=90.0))
+    _, reload, _, reset = VLLM.wake(spec, 2)
+    assert {step.timeout_s for step in VLLM.wake(spec, None)} == {90.0}
+    assert reload.expect == Expect(at="results")
+    assert reset.expect == Expect(at="success", equals=True, optional=True)  # older releases answer nothing
+
+
+def _config(*, on: bool, device: str) -> tuple[int, object]:
+    told = {"model_config": {"enable_sleep_mode": on}, "device_config": {"device_type": device}}
+    return 200, {"vllm_config": told}
+
+
+AWAKE = (200, {"is_sleeping": False})
+FOREIGN = ModelSpec(engine=EngineKind.VLLM, url="http://127.0.0.1:1")
+
+
+def test_development_endpoints_that_are_off_are_told_with_the_fix() -> None:
+    (notice,) = VLLM.notices(FOREIGN, CPU, [(404, None), (404, None)])
+    assert notice.no_sleep
+    assert "VLLM_SERVER_DEV_MODE=1" in notice.text
+    (own,) = VLLM.notices(replace(SPEC, command=("docker", "run")), CPU, [(404, None)])
+    assert "must hand it on" in own.text
+    assert VLLM.notices(SPEC, CPU, [None]) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "args", "warned"),
+    [
+        (("vllm", "serve"), (), True),
+        ("vllm serve m", (), True),
+        (("vllm", "serve"), ("--enable-sleep-mode",), False),
+        (("bash", "-c", "vllm serve m --enable_sleep_mode"), (), False),
+        (("vllm", "serve", "--no-enable-sleep-mode"), (), True),
+        (("vllm", "serve", "--config", "c.yaml"), (), False),
+    ],
+)
+def test_sleep_mode_missing_from_an_own_command_is_told_on_a_gpu(
+    command: str | tuple[str, ...], args: tuple[str, ...], warned: bool
+) -> None:
+    spec = replace(SPEC, command=command, args=args)
+    found = VLLM.notices(spec, GPU, [AWAKE])
+    assert ["--enable-sleep-mode" in notice.text for notice in found] == [True] * warned
+    assert not any(notice.no_sleep for notice in found)
+    assert VLLM.notices(spec, CPU, [AWAKE]) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "warned"),
+    [
+        (_config(on=False, device="cuda"), True),
+        (_config(on=True, device="cuda"), False),
+        (_config(on=False, device="cpu"), False),
+        ((404, None), False),
+        ((200, ["nonsense"]), False),
+        (None, False),
+    ],
+)
+def test_an_engine_elsewhere_is_asked_for_its_sleep_mode(answer: tuple[int, object] | None, warned: bool) -> None:
+    assert [step.name for step in VLLM.signs(FOREIGN).once][1] == "GET /server_info?config_format=json"
+    assert len(VLLM.signs(SPEC).once) == 1
+    assert bool(VLLM.notices(FOREIGN, CPU, [AWAKE, answer])) is warned

@@ -91,3 +91,21 @@ def test_the_modules_that_a_start_needs_import_nothing_slow() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": source})
     assert "roost.sim.server" in done.stdout.split()
     assert not {"pydantic", "typer", "rich", "httpx", "starlette"} & set(done.stdout.split())
+
+
+def test_a_fault_at_a_path_is_given_as_words_and_as_json() -> None:
+    seen = parse(["--slow-endpoint", "/sleep=1s", "/wake_up=2s", "--fail-first=/x=3", "--missing", "/ready"])
+    assert (seen.slow_endpoint, seen.fail_first) == ((("/sleep", 1.0), ("/wake_up", 2.0)), (("/x", 3),))
+    assert seen.missing == ("/ready",)
+    assert change(seen, {"slow-endpoint": {"/a": "5ms"}, "missing": ["/b"], "fail_first": None}) == {
+        "slow_endpoint",
+        "missing",
+        "fail_first",
+    }
+    assert (seen.slow_endpoint, seen.missing, seen.fail_first) == ((("/a", 0.005),), ("/b",), ())
+
+
+@pytest.mark.parametrize("text", ["sleep=1s", "/sleep", "/sleep=soon"])
+def test_a_fault_without_its_path_or_value_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not"):
+        change(Behaviour(), {"slow_endpoint": text})

@@ -13,16 +13,18 @@ from roost.sim.simulation import Simulation
 async def set_behaviour(sim: Simulation, exchange: Exchange) -> None:
     wanted = await exchange.json()
     try:
-        change(sim.behaviour, wanted)
+        changed = change(sim.behaviour, wanted)
     except ValueError as error:
         raise Refused(400, "BadRequestError", f"{error}.") from None
-    if "claim_memory" in wanted and "weights" not in sim.engine.asleep:
+    if "claim_memory" in changed and "weights" not in sim.engine.asleep:
         sim.engine.load()
-    if "seed" in wanted:
+    if "seed" in changed:
         sim.errors.seed(sim.behaviour.seed)
+    sim.faults.changed(changed)
+    sim.engine.scheduler.look_again()
     if sim.idle is not None:
         sim.idle.rearm()
-    await exchange.answer(200, {"set": sorted(wanted)})
+    await exchange.answer(200, {"set": sorted(changed)})
 
 
 async def stats(sim: Simulation, exchange: Exchange) -> None:
@@ -47,6 +49,7 @@ async def stats(sim: Simulation, exchange: Exchange) -> None:
         "sleeps": engine.sleeps,
         "wakes": engine.wakes,
         "sound": engine.is_sound,
+        "models": sim.router.statuses() if sim.router is not None else {},
         "memory": engine.memory.held,
         "paths": dict(seen.paths),
         "calls": list(seen.calls),

@@ -5,6 +5,7 @@ What kills the real server kills this one: releasing while a request runs, resum
 
 from typing import Any
 
+from roost.sim.engine import EngineRefused
 from roost.sim.exchange import Exchange, Refused
 from roost.sim.scheduler import Mode
 from roost.sim.simulation import Simulation
@@ -52,7 +53,11 @@ async def update_weights_from_disk(sim: Simulation, exchange: Exchange) -> None:
     path = (await _body(exchange)).get("model_path")
     if not isinstance(path, str) or not path:
         raise Refused(400, "BadRequestError", "the body names no model_path")
-    sim.engine.reload_weights()
+    try:
+        sim.engine.reload_weights()
+    except EngineRefused as error:
+        await exchange.answer(400, {"success": False, "message": f"Failed to update weights: {error}."})
+        return
     sim.behaviour.served_model_name = (path,)  # as the real one does
     await exchange.answer(200, {"success": True, "message": "Succeeded to update model weights."})
 

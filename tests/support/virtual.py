@@ -1,7 +1,6 @@
 """An event loop whose clock jumps to the next timer when nothing else is ready: no test waits for real time.
 
 `run(main())` runs a coroutine on it; `roost.clock.now` reads the same clock meanwhile. For tests without sockets.
-Nothing waits for a thread here: the clock would jump past it. Memory, which one reads, is not measured.
 """
 
 import asyncio
@@ -9,8 +8,6 @@ import selectors
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 from unittest import mock
-
-from roost.host.measure import Reading
 
 T = TypeVar("T")
 
@@ -45,12 +42,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 def run(main: Coroutine[Any, Any, T], limit_s: float = 86400.0) -> T:
     """Run to the end; fails if it takes more than `limit_s` virtual seconds."""
     loop = VirtualLoop()
-    unread = mock.AsyncMock(return_value=Reading(why="no thread reads it"))
-    with (
-        asyncio.Runner(loop_factory=lambda: loop) as runner,
-        mock.patch("roost.clock.now", loop.time),
-        mock.patch("roost.host.measure.MachineGauge.read", unread),
-    ):
+    with asyncio.Runner(loop_factory=lambda: loop) as runner, mock.patch("roost.clock.now", loop.time):
 
         async def bounded() -> T:
             async with asyncio.timeout(limit_s):

@@ -16,7 +16,7 @@ import httpx
 
 from roost.host.calling import Caller
 from roost.host.replica import Setup
-from tests.support.stage import FakeEngine
+from tests.support.stage import FakeEngine, FakeGauge
 
 _ports = itertools.count(20000)
 
@@ -49,6 +49,11 @@ class Engine(FakeEngine):
         """What was called, but for questions."""
         return [call for call in self.calls if call.startswith("POST") and not call.endswith(" begins")]
 
+    @property
+    def controls(self) -> list[str]:
+        """The same without requests to the model: those verify it."""
+        return [call for call in self.orders if "/v1/" not in call]
+
 
 @contextlib.contextmanager
 def serving(*engines: Engine) -> Iterator[list[str]]:
@@ -62,7 +67,7 @@ def serving(*engines: Engine) -> Iterator[list[str]]:
         return at[caller._address.port].up
 
     def setup(**parts: Any) -> Setup:
-        return Setup(**parts, transport=httpx.MockTransport(answer))
+        return Setup(**parts, transport=httpx.MockTransport(answer), gauge=FakeGauge())
 
     with mock.patch("roost.tending.Setup", setup), mock.patch.object(Caller, "connects", connects):
         yield [str(port) for port in at]

@@ -32,6 +32,8 @@ VLLM = ModelSpec(engine=EngineKind.VLLM, weights="org/model")
 _SANE: dict[str, Any] = {
     "/v1/completions": {"choices": [{"text": "eight, nine", "finish_reason": "length"}]},
     "/v1/chat/completions": {"choices": [{"message": {"content": "eight, nine"}, "finish_reason": "length"}]},
+    "/collective_rpc": {"results": [None]},
+    "/reset_prefix_cache": {"success": True},
 }
 
 

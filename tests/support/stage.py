@@ -34,6 +34,7 @@ _SANE: dict[str, Any] = {
     "/v1/chat/completions": {"choices": [{"message": {"content": "eight, nine"}, "finish_reason": "length"}]},
     "/collective_rpc": {"results": [None]},
     "/reset_prefix_cache": {"success": True},
+    "/update_weights_from_disk": {"success": True},
 }
 
 

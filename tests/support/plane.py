@@ -16,6 +16,7 @@ PLAIN = ModelSpec(engine=EngineKind.COMMAND)
 
 class FixedLease:
     up = True
+    taken_down = False
 
     def __init__(self, fleet: "FixedFleet", name: str, address: Address) -> None:
         self.fleet = fleet

@@ -6,12 +6,14 @@ A connection goes back to the pool only if its answer ended exactly where its fr
 
 import asyncio
 import math
+import re
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from roost import clock
 from roost.core.request import Address, Fault, Phase, Refusal
+from roost.protocol.failure import Failure, Tail, judge_json, judge_stream, looks_well
 from roost.protocol.framing import ChunkedBody, ChunkFollower
 from roost.protocol.head import BadHead, ResponseHead, parse_response_head, split_at_length
 from roost.protocol.sse import TAIL_BYTES, usage
@@ -25,6 +27,12 @@ if TYPE_CHECKING:
 IDLE, HEAD, LENGTH, CHUNKED, CLOSE, TUNNEL = range(6)
 MAX_HEAD = 64 * 1024
 JOINED_BYTES = 64 * 1024
+TAIL_PIECES = 8
+"""Pieces kept of an answer's end: finish reason, usage and [DONE] come in pieces of their own."""
+MAX_INTERIM = 32
+"""Interim heads (1xx) before an answer; none of today's engines sends more than one."""
+_CODED = re.compile(rb"content-encoding:[ \t]*(?!identity)\S", re.IGNORECASE)
+_JSON = re.compile(rb"content-type:[ \t]*application/json", re.IGNORECASE)
 _LENGTH = b"content-length"
 NO_BODY = frozenset({204, 304})
 NOWHERE = Address("", 0)
@@ -43,11 +51,13 @@ class Upstream(asyncio.Protocol):
     """A protocol in asyncio's sense. `exchange` is None while it rests in the pool."""
 
     __slots__ = (
+        "_answer",
         "_buffer",
         "_decoder",
         "_ends",
         "_event_stream",
         "_follower",
+        "_interim",
         "_keep",
         "_known",
         "_left",
@@ -84,10 +94,12 @@ class Upstream(asyncio.Protocol):
         self._known: Known | None = None
         self._ends = True
         self._event_stream = False
+        self._answer: ResponseHead | None = None
+        self._interim = 0
         self.paused = False
         self._sent_all = True
         self._unsent_head = b""
-        self._tail: deque[bytes] = deque(maxlen=4)
+        self._tail: deque[bytes] = deque(maxlen=TAIL_PIECES)
 
     # sending
 
@@ -96,6 +108,7 @@ class Upstream(asyncio.Protocol):
         self.exchange = exchange
         self._state = HEAD
         self.heard = False
+        self._interim = 0
         self._sent_all = not exchange.streams_body
         body = exchange.body
         if len(body) < JOINED_BYTES:  # one write, one segment: a second one costs more than the copy
@@ -172,8 +185,7 @@ class Upstream(asyncio.Protocol):
         if self._state == TUNNEL:
             phases.complete(exchange, reusable=False)
         elif self._state == CLOSE and error is None:
-            self._note_usage(exchange)
-            phases.complete(exchange, reusable=False)
+            phases.complete(exchange, reusable=False, failure=self._read_tail(exchange))
         else:
             phases.engine_lost(exchange, self)
 
@@ -200,6 +212,11 @@ class Upstream(asyncio.Protocol):
         if not self.heard:
             self.heard = True
             exchange.request.first_byte_at = clock.now()
+        while data and self.exchange is exchange:
+            data = self._one_head(exchange, data)
+
+    def _one_head(self, exchange: "Exchange", data: bytes) -> bytes:
+        """Take one head; gives the bytes behind an interim one (RFC 9110 §15.2), which the real one follows."""
         if self._buffer:
             data, self._buffer = self._buffer + data, b""
         end = data.find(b"\r\n\r\n")
@@ -207,29 +224,45 @@ class Upstream(asyncio.Protocol):
             self._buffer = data
             if len(data) > MAX_HEAD:
                 self._broken(exchange, f"its response head is over {MAX_HEAD} bytes")
-            return
-        parts, known = split_at_length(data, end + 2), self._known
+            return b""
         rest = data[end + 4 :]
+        head = self._parsed(exchange, data, end)
+        if head is None:
+            return b""
+        if head.status >= 200:
+            self._begin_answer(exchange, head, rest)
+            return b""
+        if head.status == 101:
+            self._switch(exchange, head, rest)
+            return b""
+        self._interim += 1
+        if self._interim > MAX_INTERIM:
+            self._broken(exchange, f"it sent more than {MAX_INTERIM} interim heads")
+            return b""
+        return rest
+
+    def _parsed(self, exchange: "Exchange", data: bytes, end: int) -> ResponseHead | None:
+        """The head that ends at `end`; None if it is broken, which the client is told."""
+        parts, known = split_at_length(data, end + 2), self._known
         if known is not None and parts is not None and known.before == parts[0] and known.after == parts[2]:
             head = known.head
             head.length = int(parts[1])
-        else:
-            try:
-                head = parse_response_head(data[: end + 2])
-            except BadHead as bad:
-                self._broken(exchange, str(bad))
-                return
-            # Of two lengths that agreed once, one could change alone.
-            alone = parts is not None and data[:end].lower().count(_LENGTH) == 1
-            self._known = Known(parts[0], parts[2], head) if parts is not None and alone else None
-        if head.status >= 200:
-            self._begin_answer(exchange, head, rest)
-        elif head.status == 101 and exchange.head.upgrade is not None:
-            self._begin_tunnel(exchange, head, rest)
-        elif head.status == 101:
+            return head
+        try:
+            head = parse_response_head(data[: end + 2])
+        except BadHead as bad:
+            self._broken(exchange, str(bad))
+            return None
+        # Of two lengths that agreed once, one could change alone.
+        alone = parts is not None and data[:end].lower().count(_LENGTH) == 1
+        self._known = Known(parts[0], parts[2], head) if parts is not None and alone else None
+        return head
+
+    def _switch(self, exchange: "Exchange", head: ResponseHead, rest: bytes) -> None:
+        if exchange.head.upgrade is None:
             self._broken(exchange, "it switched protocols unasked")
-        elif rest:  # an interim answer (RFC 9110 §15.2): the real one follows
-            self._head(exchange, rest)
+        else:
+            self._begin_tunnel(exchange, head, rest)
 
     def _begin_answer(self, exchange: "Exchange", head: ResponseHead, rest: bytes) -> None:
         request = exchange.request
@@ -237,7 +270,7 @@ class Upstream(asyncio.Protocol):
         request.status = head.status
         exchange.answer_started = True
         self._keep = not head.close
-        self._event_stream = head.event_stream
+        self._answer, self._event_stream = head, head.event_stream
         idle_s = IDLE_S if request.route is None else request.route.spec.timeouts.upstream_idle
         self.expires_at = idle_s if head.idle_timeout is None else min(idle_s, head.idle_timeout - 1)
         bodiless = exchange.head.method == b"HEAD" or head.status in NO_BODY
@@ -368,7 +401,7 @@ class Upstream(asyncio.Protocol):
         """The answer is whole: rest in the pool, then let the exchange settle."""
         if self._unsent_head:
             self._flush_head(exchange)
-        self._note_usage(exchange)
+        failure = self._read_tail(exchange)
         self.exchange = None
         exchange.upstream = None
         self._state = IDLE
@@ -379,11 +412,41 @@ class Upstream(asyncio.Protocol):
             self._pool.put(self)
         else:
             self.transport.abort()
-        phases.complete(exchange, reusable=self._ends)
+        phases.complete(exchange, reusable=self._ends, failure=failure)
 
-    def _note_usage(self, exchange: "Exchange") -> None:
-        request = exchange.request
+    def _read_tail(self, exchange: "Exchange") -> Failure | None:
+        """At the end of an answer: the usage that it reports, and the failure that it hides."""
+        request, failure = exchange.request, None
         if request.status == 200 and request.method == "POST":
-            tail = b"".join([piece[-TAIL_BYTES:] for piece in self._tail])
+            tail = self._joined_tail()
             request.prompt_tokens, request.completion_tokens = usage(tail)
+            if not looks_well(tail, event_stream=self._event_stream):
+                failure = self._judge(exchange, tail)
         self._tail.clear()
+        return failure
+
+    def _joined_tail(self) -> bytes:
+        pieces = self._tail
+        if len(pieces) == 1:
+            return pieces[0][-TAIL_BYTES:]
+        left, parts = TAIL_BYTES, []
+        for piece in reversed(pieces):
+            parts.append(piece[-left:])
+            left -= len(piece)
+            if left <= 0:
+                break
+        return b"".join(reversed(parts))
+
+    def _judge(self, exchange: "Exchange", data: bytes) -> Failure | None:
+        route, head = exchange.request.route, self._answer
+        if route is None or head is None or any(map(_CODED.match, head.lines)):
+            return None
+        tail = Tail(
+            data=data,
+            whole=len(self._tail) < TAIL_PIECES and len(data) == sum(map(len, self._tail)),
+            chunked=head.chunked and self._decoder is None,
+            by_close=self._state == CLOSE,
+        )
+        if self._event_stream:
+            return judge_stream(tail, exchange.request.path, route.spec.engine)
+        return judge_json(tail) if any(map(_JSON.match, head.lines)) else None

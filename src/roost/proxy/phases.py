@@ -172,16 +172,11 @@ def _is_lease(answer: Lease | Ticket) -> TypeIs[Lease]:
 
 def queued(x: "Exchange", ticket: Ticket) -> None:
     """Wait for the gate's callback; the body is held meanwhile, within a bound over all waiters."""
-    request, plane = x.request, x.plane
+    request = x.request
     request.phase = Phase.QUEUED
     request.queued_at = clock.now()
     x.ticket = ticket
-    x.held = len(x.body)
-    plane.held_bytes += x.held
-    if plane.held_bytes > plane.limits.held_bodies:
-        message = f"Waiting requests already hold {plane.limits.held_bodies} bytes (server.limits.held_bodies)."
-        refusal = Refusal(status=503, code="too_much_waiting", message=message, fault=Fault.GATEWAY, retry_after_s=10.0)
-        x.refuse(refusal)
+    x.hold(len(x.body))
 
 
 # connected and streaming

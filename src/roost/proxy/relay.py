@@ -6,18 +6,17 @@ A connection goes back to the pool only if its answer ended exactly where its fr
 
 import asyncio
 import math
-import re
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from roost import clock
 from roost.core.request import Address, Fault, Phase, Refusal
-from roost.protocol.failure import Failure, Tail, judge_json, judge_stream, looks_well
+from roost.protocol.failure import Failure
 from roost.protocol.framing import ChunkedBody, ChunkFollower
-from roost.protocol.head import BadHead, ResponseHead, parse_response_head, split_at_length
-from roost.protocol.sse import TAIL_BYTES, usage
-from roost.proxy import access, phases
+from roost.protocol.head import BadHead, ResponseHead
+from roost.proxy import phases
+from roost.proxy.answering import Known, client_head, read_head
+from roost.proxy.ending import TAIL_PIECES, read_ending
 from roost.proxy.own import IDLE_S
 
 if TYPE_CHECKING:
@@ -27,24 +26,10 @@ if TYPE_CHECKING:
 IDLE, HEAD, LENGTH, CHUNKED, CLOSE, TUNNEL = range(6)
 MAX_HEAD = 64 * 1024
 JOINED_BYTES = 64 * 1024
-TAIL_PIECES = 8
-"""Pieces kept of an answer's end: finish reason, usage and [DONE] come in pieces of their own."""
 MAX_INTERIM = 32
 """Interim heads (1xx) before an answer; none of today's engines sends more than one."""
-_CODED = re.compile(rb"content-encoding:[ \t]*(?!identity)\S", re.IGNORECASE)
-_JSON = re.compile(rb"content-type:[ \t]*application/json", re.IGNORECASE)
-_LENGTH = b"content-length"
 NO_BODY = frozenset({204, 304})
 NOWHERE = Address("", 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """The last head of this connection: one that differs in its length alone need not be parsed again."""
-
-    before: bytes
-    after: bytes
-    head: ResponseHead
 
 
 class Upstream(asyncio.Protocol):
@@ -185,7 +170,7 @@ class Upstream(asyncio.Protocol):
         if self._state == TUNNEL:
             phases.complete(exchange, reusable=False)
         elif self._state == CLOSE and error is None:
-            phases.complete(exchange, reusable=False, failure=self._read_tail(exchange))
+            phases.complete(exchange, reusable=False, failure=self._end(exchange))
         else:
             phases.engine_lost(exchange, self)
 
@@ -226,8 +211,10 @@ class Upstream(asyncio.Protocol):
                 self._broken(exchange, f"its response head is over {MAX_HEAD} bytes")
             return b""
         rest = data[end + 4 :]
-        head = self._parsed(exchange, data, end)
-        if head is None:
+        try:
+            head, self._known = read_head(data, end, self._known)
+        except BadHead as bad:
+            self._broken(exchange, str(bad))
             return b""
         if head.status >= 200:
             self._begin_answer(exchange, head, rest)
@@ -240,23 +227,6 @@ class Upstream(asyncio.Protocol):
             self._broken(exchange, f"it sent more than {MAX_INTERIM} interim heads")
             return b""
         return rest
-
-    def _parsed(self, exchange: "Exchange", data: bytes, end: int) -> ResponseHead | None:
-        """The head that ends at `end`; None if it is broken, which the client is told."""
-        parts, known = split_at_length(data, end + 2), self._known
-        if known is not None and parts is not None and known.before == parts[0] and known.after == parts[2]:
-            head = known.head
-            head.length = int(parts[1])
-            return head
-        try:
-            head = parse_response_head(data[: end + 2])
-        except BadHead as bad:
-            self._broken(exchange, str(bad))
-            return None
-        # Of two lengths that agreed once, one could change alone.
-        alone = parts is not None and data[:end].lower().count(_LENGTH) == 1
-        self._known = Known(parts[0], parts[2], head) if parts is not None and alone else None
-        return head
 
     def _switch(self, exchange: "Exchange", head: ResponseHead, rest: bytes) -> None:
         if exchange.head.upgrade is None:
@@ -284,7 +254,7 @@ class Upstream(asyncio.Protocol):
             self._state, self._left, self._ends = LENGTH, head.length, True
         else:
             self._state, self._ends, self._keep = CLOSE, False, False
-        self._unsent_head = self._client_head(exchange, head, bodiless=bodiless)
+        self._unsent_head = client_head(exchange, head, ends=self._ends, bodiless=bodiless)
         self.arm(exchange)
         if rest or (self._state == LENGTH and self._left == 0):
             self.data_received(rest)
@@ -294,21 +264,6 @@ class Upstream(asyncio.Protocol):
     def _flush_head(self, exchange: "Exchange") -> None:
         head, self._unsent_head = self._unsent_head, b""
         exchange.send(head)
-
-    def _client_head(self, exchange: "Exchange", head: ResponseHead, *, bodiless: bool) -> bytes:
-        lines = [b"HTTP/1.1" + head.lines[0][8:], *head.lines[1:]]
-        if not head.has_request_id:
-            lines.append(b"x-request-id: " + exchange.request.id.encode())
-        if head.chunked and (self._ends or bodiless):
-            if exchange.head.minor == 1:
-                lines.append(b"transfer-encoding: chunked")
-        elif head.length is not None:
-            lines.append(b"content-length: %d" % head.length)
-        if not self._ends or not exchange.head.persistent or exchange.plane.closing:
-            lines.append(b"connection: close")
-        elif exchange.head.minor == 0:
-            lines.append(b"connection: keep-alive")
-        return b"\r\n".join(lines) + b"\r\n" + access.cors(exchange) + b"\r\n"
 
     def _begin_tunnel(self, exchange: "Exchange", head: ResponseHead, rest: bytes) -> None:
         self._state = TUNNEL
@@ -401,7 +356,7 @@ class Upstream(asyncio.Protocol):
         """The answer is whole: rest in the pool, then let the exchange settle."""
         if self._unsent_head:
             self._flush_head(exchange)
-        failure = self._read_tail(exchange)
+        failure = self._end(exchange)
         self.exchange = None
         exchange.upstream = None
         self._state = IDLE
@@ -414,39 +369,10 @@ class Upstream(asyncio.Protocol):
             self.transport.abort()
         phases.complete(exchange, reusable=self._ends, failure=failure)
 
-    def _read_tail(self, exchange: "Exchange") -> Failure | None:
-        """At the end of an answer: the usage that it reports, and the failure that it hides."""
-        request, failure = exchange.request, None
-        if request.status == 200 and request.method == "POST":
-            tail = self._joined_tail()
-            request.prompt_tokens, request.completion_tokens = usage(tail)
-            if not looks_well(tail, event_stream=self._event_stream):
-                failure = self._judge(exchange, tail)
-        self._tail.clear()
+    def _end(self, exchange: "Exchange") -> Failure | None:
+        """What the end of the answer says; the tail is forgotten."""
+        marks = self._state == CHUNKED and self._decoder is None
+        pieces, by_close = self._tail, self._state == CLOSE
+        failure = read_ending(exchange, self._answer, pieces, marks=marks, by_close=by_close)
+        pieces.clear()
         return failure
-
-    def _joined_tail(self) -> bytes:
-        pieces = self._tail
-        if len(pieces) == 1:
-            return pieces[0][-TAIL_BYTES:]
-        left, parts = TAIL_BYTES, []
-        for piece in reversed(pieces):
-            parts.append(piece[-left:])
-            left -= len(piece)
-            if left <= 0:
-                break
-        return b"".join(reversed(parts))
-
-    def _judge(self, exchange: "Exchange", data: bytes) -> Failure | None:
-        route, head = exchange.request.route, self._answer
-        if route is None or head is None or any(map(_CODED.match, head.lines)):
-            return None
-        tail = Tail(
-            data=data,
-            whole=len(self._tail) < TAIL_PIECES and len(data) == sum(map(len, self._tail)),
-            chunked=head.chunked and self._decoder is None,
-            by_close=self._state == CLOSE,
-        )
-        if self._event_stream:
-            return judge_stream(tail, exchange.request.path, route.spec.engine)
-        return judge_json(tail) if any(map(_JSON.match, head.lines)) else None

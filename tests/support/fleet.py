@@ -53,6 +53,7 @@ class FakeOwner:
         self.last_load_at: float | None = None
         self.manual_wake_at: float | None = None
         self.drain_goal: Goal | None = None
+        self.stalled = ""
         self.drain_idle = False
         self.times = Times()
         self.fail_next: list[str] = []

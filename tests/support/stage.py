@@ -94,6 +94,8 @@ class FakeEngine:
     hang: set[str] = field(default_factory=set)
     body: dict[str, Any] = field(default_factory=dict)
     """Path -> JSON that it answers."""
+    text: dict[str, str] = field(default_factory=dict)
+    """Path -> plain text that it answers."""
     calls: list[str] = field(default_factory=list)
 
     async def answer(self, request: httpx.Request) -> httpx.Response:
@@ -105,6 +107,8 @@ class FakeEngine:
             raise httpx.ConnectError("All connection attempts failed")
         if path in self.refuse:
             return httpx.Response(self.refuse[path], text="out of memory")
+        if path in self.text:
+            return httpx.Response(200, text=self.text[path])
         if path == "/is_sleeping":
             return httpx.Response(200, json={"is_sleeping": self.asleep}) if self.dev_mode else httpx.Response(404)
         if path == "/sleep":
@@ -122,6 +126,8 @@ class Stage:
         self.keeper = FakeKeeper(owned=spec.url is None)
         self.engine = FakeEngine()
         self.last_byte_at: float | None = None
+        self.answers: dict[str, int] = {}
+        """Running answers -> how far they are."""
         self.store = Store(folder)
         for name in ("logs", "replicas"):
             (folder / name).mkdir(exist_ok=True)
@@ -144,6 +150,7 @@ class Stage:
             output=Output(self.store.log_path(self.id)),
             cwd="/",
             last_byte_at=lambda: self.last_byte_at,
+            answering=lambda: dict(self.answers),
             transport=httpx.MockTransport(self.engine.answer),
         )
 

@@ -58,6 +58,8 @@ class Owner(Protocol):
     manual_wake_at: float | None
     drain_goal: Goal | None
     drain_idle: bool
+    stalled: str
+    """In DRAINING: why it is taken down for standing still; else empty."""
 
     @property
     def address(self) -> Address:

@@ -98,7 +98,19 @@ class Spared:
         return f"{self.for_model!r} needs its room no longer"
 
 
-Reason = Demand | Preload | Idle | Evict | Ordered | Wanted | Spared
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stalled:
+    """Its engine answers probes and no request; `host/stall.py` saw it."""
+
+    sentence: str
+    """With the numbers."""
+    kind: str = "stalled"
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+Reason = Demand | Preload | Idle | Evict | Ordered | Wanted | Spared | Stalled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from roost import clock
 from roost.core.errors import StepError
 from roost.core.lifecycle import Fact, Order, State
 from roost.core.units import format_duration
-from roost.host import work
+from roost.host import stall, work
 from roost.logs import log
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ async def _watch_ready(replica: "Replica") -> None:
         replica.forget_failures_if_stable()
         if asleep:
             replica.fell_asleep(None, "it fell asleep by itself or by someone else's order")
+        else:
+            await stall.look(replica)
         return
     silent = _silence(replica)
     if silent < replica.spec.timeouts.probe_lost:

@@ -42,10 +42,16 @@ class Tail:
     data: bytes
     whole: bool
     """Nothing of the answer is missing before it."""
-    chunked: bool = False
-    """The marks of chunked coding are still between its bytes."""
     by_close: bool = False
     """Nothing but the closing of the connection said that this was the end."""
+
+
+def without_marks(data: bytes, *, whole: bool) -> bytes:
+    """The end of a chunked body without the marks of its coding; `whole`: it begins with one."""
+    data = _LAST_CHUNK.sub(b"", data)
+    if whole:
+        data = _FIRST_CHUNK_MARK.sub(b"", data, count=1)
+    return _CHUNK_MARK.sub(b"", data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +62,18 @@ class _Event:
 
 
 def looks_well(tail: bytes, *, event_stream: bool) -> bool:
-    """True for nearly every answer that is well, at the price of a few searches; False: look closer."""
-    if b'"abort"' in tail:
+    """True for nearly every answer that is well, at the price of a few searches; False: look closer. `tail` is of the
+    body's own bytes."""
+    if b'"abort"' in tail or b'"cancelled"' in tail:
         return False
     if event_stream:
-        return b"[DONE]" in tail[-48:] and b"error" not in tail and b'"cancelled"' not in tail
-    return tail[-12:].rstrip(b"\r\n0")[-1:] in _ENDS and b'{"error":' not in tail[:24]
+        return b"[DONE]" in tail[-16:] and b"error" not in tail
+    return tail[-3:].rstrip()[-1:] in _ENDS and b'"failed"' not in tail and not tail.startswith(b'{"error":')
 
 
 def judge_json(tail: Tail) -> Failure | None:
     """Of a JSON answer that came at once: an error object, an abort, or text that does not end as JSON does."""
-    data = bare(tail).strip()
+    data = tail.data.strip()
     value = _json(data) if tail.whole else None
     if isinstance(value, dict):
         return _of_object(value)
@@ -91,7 +98,7 @@ def judge_stream(tail: Tail, path: str, kind: EngineKind | None) -> Failure | No
 
 def _events(tail: Tail) -> tuple[list[_Event], bytes]:
     """The last events, and what stands after them that is none."""
-    blocks = bare(tail).replace(b"\r\n", b"\n").split(b"\n\n")
+    blocks = tail.data.replace(b"\r\n", b"\n").split(b"\n\n")
     rest = blocks.pop()
     if not tail.whole and blocks:
         del blocks[0]  # it may lack its beginning
@@ -108,17 +115,6 @@ def _events(tail: Tail) -> tuple[list[_Event], bytes]:
         else:
             stray = rest.strip()
     return events, stray
-
-
-def bare(tail: Tail) -> bytes:
-    """The body's own bytes, without the marks of chunked coding."""
-    data = tail.data
-    if not tail.chunked:
-        return data
-    data = _LAST_CHUNK.sub(b"", data)
-    if tail.whole:
-        data = _FIRST_CHUNK_MARK.sub(b"", data, count=1)
-    return _CHUNK_MARK.sub(b"", data)
 
 
 def _event(block: bytes) -> _Event | None:

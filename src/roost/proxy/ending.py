@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from roost.protocol.failure import Failure, Tail, judge_json, judge_stream, looks_well
+from roost.protocol.failure import Failure, Tail, judge_json, judge_stream, looks_well, without_marks
 from roost.protocol.head import ResponseHead
 from roost.protocol.sse import TAIL_BYTES, usage
 
@@ -30,14 +30,16 @@ def read_ending(
     if request.status != 200 or request.method != "POST":
         return None
     data = _joined(pieces)
+    whole = len(pieces) < TAIL_PIECES and len(data) == sum(map(len, pieces))
+    if marks:
+        data = without_marks(data, whole=whole)
     request.prompt_tokens, request.completion_tokens = usage(data)
-    if head is None or looks_well(data, event_stream=head.event_stream):
+    if head is None or (looks_well(data, event_stream=head.event_stream) and not by_close):
         return None
     route = request.route
     if route is None or any(map(_CODED.match, head.lines)):
         return None
-    whole = len(pieces) < TAIL_PIECES and len(data) == sum(map(len, pieces))
-    tail = Tail(data=data, whole=whole, chunked=marks, by_close=by_close)
+    tail = Tail(data=data, whole=whole, by_close=by_close)
     if head.event_stream:
         return judge_stream(tail, request.path, route.spec.engine)
     return judge_json(tail) if any(map(_JSON.match, head.lines)) else None

@@ -139,6 +139,14 @@ class Upstream(asyncio.Protocol):
             if self.exchange is not None and self.exchange.answer_started:
                 self.arm(self.exchange)
 
+    @property
+    def progress(self) -> int:
+        """How far its answer is: grows with what the engine says, not with the comments by which it keeps a stream
+        open; 0 before its first piece, and while the client takes no more."""
+        if self.exchange is None or self.paused or not self._tail:
+            return 0
+        return self.exchange.request.events if self._event_stream else self.exchange.request.bytes_out
+
     # asyncio's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

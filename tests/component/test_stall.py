@@ -10,6 +10,7 @@ import pytest
 
 from roost.core.lifecycle import State
 from roost.host import watching
+from roost.tasks import spawn
 from tests.support.live import live
 from tests.support.roost import RunningRoost, running_roost
 
@@ -36,11 +37,11 @@ async def test_engine_that_stands_still_is_restarted_and_serves_again(
         assert (await roost.chat("a")).status_code == 200
         await roost.client.post("/upstream/a/sim/set", json={"hang_mid_stream": 3})
         begun = asyncio.Event()
-        hung = asyncio.create_task(read_until_cut(roost, begun))
+        hung = spawn(read_until_cut(roost, begun), "a reader")
         await begun.wait()
         await roost.until("a", State.DRAINING)
-        waiting = asyncio.create_task(roost.chat("a"))  # meets it on its way down, and waits
-        assert not (await hung).endswith(b"data: [DONE]\n\n")
+        waiting = spawn(roost.chat("a"), "a waiter")  # meets it on its way down, and waits
+        assert b'"finish_reason": "stop"' not in await hung
         assert (await waiting).status_code == 200
         facts = (await roost.client.get("/api/v1/models/a")).json()
         moves = [(change["after"], change["event"]) for change in facts["history"]][2:]
@@ -53,6 +54,9 @@ async def test_engine_that_stands_still_is_restarted_and_serves_again(
         ]
         assert "1 running answer sent nothing" in facts["history"][2]["reason"]
         assert "its own counters stay at" in facts["history"][3]["reason"]
+        recent = (await roost.client.get("/api/v1/requests/recent")).json()["requests"]
+        assert [one["outcome"] for one in recent] == ["ok", "refused", "ok"]  # roost itself ended the second one
+        assert "stopped it while it answered" in recent[1]["error"]
         metrics = (await roost.client.get("/metrics")).text
         assert 'roost_stalls_total{model="a"} 1.0' in metrics
     assert any(one.levelname == "WARNING" and "stands still" in one.getMessage() for one in caplog.records)
@@ -73,8 +77,8 @@ async def test_requests_that_failed_under_status_200_are_shown_as_failed(tmp_pat
             body = b"".join([piece async for piece in pieces])
         assert body.endswith(b"data: [DONE]\n\n")
         assert b'"finish_reason": "abort"' in body
-        recent = (await roost.client.get("/api/v1/requests")).json()
-        last = next(one for one in recent["recent"] if one["hidden_failure"])
+        recent = (await roost.client.get("/api/v1/requests/recent")).json()
+        last = next(one for one in recent["requests"] if one["hidden_failure"])
         assert (last["status"], last["outcome"], last["hidden_failure"]) == (200, "engine_failed", "abort")
         assert "did not ask" in json.dumps(last)
         assert 'roost_hidden_failures_total{kind="abort",model="a"} 1.0' in (await roost.client.get("/metrics")).text

@@ -108,6 +108,8 @@ def test_never_switches_it_off_and_a_command_is_judged_by_its_bytes_alone(tmp_pa
         stage.answers = {"r1": 1}
         await stage.seconds(SEES_WITHIN)
 
+    for name in ("never", "command"):
+        (tmp_path / name).mkdir()
     never = replace(VLLM, timeouts=TimeoutsSpec(stall_after=None))
     assert play(tmp_path / "never", story, never).replica.state is State.READY
     command = ModelSpec(engine=EngineKind.COMMAND, command="serve", timeouts=TimeoutsSpec(stall_after=30.0))

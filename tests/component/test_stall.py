@@ -55,7 +55,7 @@ async def test_engine_that_stands_still_is_restarted_and_serves_again(
         assert "1 running answer sent nothing" in facts["history"][2]["reason"]
         assert "its own counters stay at" in facts["history"][3]["reason"]
         recent = (await roost.client.get("/api/v1/requests/recent")).json()["requests"]
-        assert [one["outcome"] for one in recent] == ["ok", "refused", "ok"]  # roost itself ended the second one
+        assert [one["outcome"] for one in recent][:2] == ["ok", "refused"]  # roost itself ended the hung one
         assert "stopped it while it answered" in recent[1]["error"]
         metrics = (await roost.client.get("/metrics")).text
         assert 'roost_stalls_total{model="a"} 1.0' in metrics

@@ -82,7 +82,9 @@ class LimitsSpec:
     body_idle_timeout: PositiveDuration = 30.0
     """Between two pieces of a body."""
     held_bodies: Size = 512 * MIB
-    """Bodies held for all waiting requests together; over it 503 with Retry-After."""
+    """Bodies held for all requests together that wait, or whose body still comes in; over it 503 with Retry-After."""
+    send_timeout: MaybeDuration = 600.0
+    """A client that takes no byte of its answer for this long, though more is there for it, is cut."""
     keep_alive: Duration = 75.0
     """An idle client connection is closed after this."""
     connections: Count = 16384

@@ -127,7 +127,7 @@ _SHOW = (
     _get("/api/v1/plan", manage.plan, Need.READ, "What the planner would do now, and why.", "Plan"),
     _get("/api/v1/requests", manage.requests, Need.READ, "Requests in flight.", "Requests"),
     _get("/api/v1/requests/recent", manage.recent, Need.READ, "The last settled requests, newest first.", "Requests"),
-    _get("/api/v1/events", streams.events, Need.READ, "Changes, plans and orders as SSE.", "text/event-stream"),
+    _get("/api/v1/events", streams.events, Need.READ, "Changes, steps, plans and orders as SSE.", "text/event-stream"),
     _get("/api/v1/openapi.json", _document, Need.READ, "The OpenAPI document.", "Document"),
 )
 _ORDERS = (

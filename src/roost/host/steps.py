@@ -258,7 +258,7 @@ class _Run:
         if condition.status is None and condition.at is None:
             return ""
         number = condition.step or first - 1
-        answer = self.answers.get(number) if number < first else None
+        answer = self.answers.get(number)
         if answer is None:
             return f"step {number} has no answer to look at" if number else "no step comes before it"
         if condition.status is not None and answer.status != condition.status:

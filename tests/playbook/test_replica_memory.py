@@ -193,7 +193,7 @@ def test_nothing_is_known_of_an_engine_that_is_gone(tmp_path: Path) -> None:
     async def story(stage: Stage) -> None:
         stage.gauge.readings = gpu(20)
         await ready(stage)
-        await stage.seconds(0)
+        await stage.seconds(1)
         assert stage.replica.measured is not None
         stage.keeper.die("The engine was ended by SIGSEGV.")
         assert stage.replica.measured is None

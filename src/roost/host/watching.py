@@ -119,7 +119,7 @@ async def look_at_foreign(replica: "Replica") -> None:
         return
     if not asleep:
         replica.fact(Fact.READY, "found ready")
-        replica.begin(lambda: measure.note_awake(replica), "measure")
+        await measure.note_awake(replica)
         return
     if replica.state is State.BACKOFF:
         replica.fact(Order.STOP, "found again, asleep")

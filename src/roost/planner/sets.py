@@ -12,7 +12,7 @@ from typing import assert_never
 
 from roost.core.matrix import All, Either, Matrix, One, Tree
 
-MAX_OPTIONS = 512
+MAX_OPTIONS = 256
 """Combinations looked at where parts of a set name the same models. Finding the best of those is as hard as covering
 a set; past this many the answer is one that is allowed, though maybe not the best."""
 

@@ -26,6 +26,7 @@ from roost import clock
 from roost.config.load import check_further, load
 from roost.core.spec import ModelSpec
 from roost.core.step import Step
+from roost.engines.questions import question as question_of
 from roost.engines.registry import adapter_for, validate
 
 PYTHON = sys.executable
@@ -95,11 +96,12 @@ class Alone:
         return answer.first_byte_at - began
 
     def calls(self) -> list[Step]:
-        """What roost calls before a woken engine serves: steps, verifying request, canary."""
+        """What roost calls before a woken engine serves: steps, then the verifying request; at level 2 that is the
+        canary's question."""
         adapter = adapter_for(self.spec)
-        steps = [*adapter.wake(self.spec, self.spec.sleep_level), adapter.verify(self.spec, self.name)]
-        canary = None
-        return [*steps, canary] if canary is not None else steps
+        verify = adapter.verify(self.spec, self.name)
+        asked = question_of(verify) if self.spec.sleep_level == 2 else verify
+        return [*adapter.wake(self.spec, self.spec.sleep_level), asked or verify]
 
 
 @dataclass(frozen=True)

@@ -30,19 +30,24 @@ def read_ending(
     if request.status != 200 or request.method != "POST":
         return None
     data = _joined(pieces)
-    whole = len(pieces) < TAIL_PIECES and len(data) == sum(map(len, pieces))
+    size = len(data)
     if marks:
-        data = without_marks(data, whole=whole)
+        data = without_marks(data, whole=_is_whole(pieces, size))
     request.prompt_tokens, request.completion_tokens = usage(data)
     if head is None or (looks_well(data, event_stream=head.event_stream) and not by_close):
         return None
     route = request.route
     if route is None or any(map(_CODED.match, head.lines)):
         return None
-    tail = Tail(data=data, whole=whole, by_close=by_close)
+    tail = Tail(data=data, whole=_is_whole(pieces, size), by_close=by_close)
     if head.event_stream:
         return judge_stream(tail, request.path, route.spec.engine)
     return judge_json(tail) if any(map(_JSON.match, head.lines)) else None
+
+
+def _is_whole(pieces: Sequence[bytes], size: int) -> bool:
+    """Whether the `size` bytes of their end are the whole answer."""
+    return len(pieces) < TAIL_PIECES and size == sum(map(len, pieces))
 
 
 def _joined(pieces: Sequence[bytes]) -> bytes:

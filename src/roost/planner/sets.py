@@ -52,7 +52,12 @@ class _Scale:
         self._options: dict[Tree, list[int]] = {}
 
     def weight(self, mask: int) -> int:
-        return sum(weight for bit, weight in self._heavy.items() if mask & bit)
+        total = 0
+        while mask:
+            bit = mask & -mask
+            total += self._heavy[bit]
+            mask ^= bit
+        return total
 
     def best(self, tree: Tree) -> int:
         """The heaviest that the tree allows, the first written of equals, as the bits at hand."""

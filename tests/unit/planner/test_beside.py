@@ -1,5 +1,7 @@
 """Groups, matrix, and other reasons for which a model comes up or yields, on views made by hand. `now` is 1000."""
 
+from typing import Any
+
 import pytest
 
 from roost.core.lifecycle import State
@@ -42,8 +44,9 @@ def test_who_waits_for_a_busy_member_is_told_so() -> None:
 
 
 def test_a_member_that_cannot_sleep_is_stopped_and_so_are_all_by_policy() -> None:
-    for seen, policy in (({"sleep_levels": ()}, PolicySpec()), ({}, PolicySpec(evict_by="unload"))):
-        made = planned(model("a", waiting_since=990.0), model("b", READY, **seen), memory=SWAP, policy=policy)
+    sleepless, able = model("b", READY, sleep_levels=()), model("b", READY)
+    for member, policy in ((sleepless, PolicySpec()), (able, PolicySpec(evict_by="unload"))):
+        made = planned(model("a", waiting_since=990.0), member, memory=SWAP, policy=policy)
         (drain,) = made.actions
         assert isinstance(drain, Drain)
         assert drain.goal is Goal.STOPPED
@@ -199,6 +202,19 @@ def test_a_pinned_model_decides_the_set() -> None:
     assert kinds(made) == [(Drain, "b")]
 
 
+def test_beside_a_pinned_model_or_an_older_want_is_to_wait() -> None:
+    """Not with both, but with the pinned one it may be later."""
+    made = planned(
+        model("w", waiting_since=990.0),
+        model("a", waiting_since=995.0),
+        model("b", DRAINING, in_flight=1, drain_goal=Goal.ASLEEP),
+        model("f", READY, pinned=True),
+        memory=matrix("a & f", "a & w", "w & f", "b & f"),
+    )
+    assert not made.blocked["a"].final
+    assert 'older requests for "w" are answered' in sentence(made)
+
+
 def test_a_model_in_no_set_runs_alone() -> None:
     made = planned(model("z", waiting_since=990.0), model("a", READY), model("b", READY), memory=matrix("a & b"))
     assert kinds(made) == [(Drain, "a"), (Drain, "b")]
@@ -277,7 +293,7 @@ def test_one_at_a_time_counts_no_sleepers() -> None:
         (COLD, {"owned": False}, False),
     ],
 )
-def test_what_was_stopped_to_be_started_afresh_comes_up(state: State, seen: dict[str, object], comes: bool) -> None:
+def test_what_was_stopped_to_be_started_afresh_comes_up(state: State, seen: dict[str, Any], comes: bool) -> None:
     made = planned(model("a", state, revive=True, last_error="step 2 of 3 answered 500", **seen), auto=False)
     assert kinds(made) == ([(Load, "a")] if comes else [])
     if comes:

@@ -38,6 +38,12 @@ def test_parts_that_name_the_same_models_are_chosen_together() -> None:
     assert kept("(a|b|c) & (a|b|c)", "b", "c") == {"b", "c"}
 
 
+def test_of_equals_the_alternative_written_first() -> None:
+    assert kept("a & (b|c)", "a", "b", "c") == {"a", "b"}
+    assert kept("(a|b) & (a|c)", "a", "b", "c") == {"a", "c"}
+    assert kept("(a|c) & (a|b)", "a", "b", "c") == {"a", "b"}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -149,7 +149,7 @@ async def look_at_foreign(replica: "Replica") -> None:
         return
     if not asleep:
         await _take_in(replica)
-        await measure.note_awake(replica)
+        replica.begin(lambda: measure.note_awake(replica), "measure")
         return
     if replica.state is State.BACKOFF:
         replica.fact(Order.STOP, "found again, asleep")

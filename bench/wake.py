@@ -4,8 +4,9 @@
 python bench/wake.py [--rounds 200] [--wake-delay 50] [--crowd 500]
 
 Two simulated engines of fixed timing sleep under roost, one at level 1, one at level 2; two of the same kind stand
-alone. In turn a request wakes one through roost, and a bare client makes the very calls that roost made (steps,
-verifying requests, then the request) to the one that stands alone. The difference is what roost adds.
+alone. In turn a request wakes one through roost, and a bare client makes the very calls that roost made (steps, its
+word on whether it sleeps, the verifying request, then the request) to the one that stands alone. The difference is
+what roost adds.
 """
 
 import argparse
@@ -97,12 +98,14 @@ class Alone:
         return answer.first_byte_at - began
 
     def calls(self) -> list[Step]:
-        """What roost calls before a woken engine serves: steps, then the verifying request; at level 2 that is the
-        canary's question."""
+        """What roost calls before a woken engine serves: steps, whether it sleeps, the verifying request; at level 2
+        that is the canary's question."""
         adapter = adapter_for(self.spec)
         verify = adapter.verify(self.spec, self.name)
         asked = question_of(verify) if self.spec.sleep_level == 2 else verify
-        return [*adapter.wake(self.spec, self.spec.sleep_level), asked or verify]
+        query = adapter.sleep_query(self.spec)
+        assert query is not None
+        return [*adapter.wake(self.spec, self.spec.sleep_level), query, asked or verify]
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,6 @@ def test_level_2_wakes_in_stages_and_is_verified(tmp_path: Path) -> None:
         "POST /wake_up?tags=kv_cache",
         "POST /reset_prefix_cache",
         "GET /is_sleeping",
-        "GET /metrics",
         "POST /v1/completions",
     ]
     assert stage.replica.manual_wake_at is None
@@ -573,6 +572,47 @@ def test_engine_killed_half_awake_is_verified_before_it_serves(tmp_path: Path) -
         "starting -> stopping: timed out",
         "stopping -> backoff: gone after failure",
     ]
+
+
+def test_engine_killed_in_its_wake_goes_on_from_the_level_it_slept_at(tmp_path: Path) -> None:
+    async def half(stage: Stage) -> None:
+        await asleep(stage, 2)
+        stage.engine.hang.add("/collective_rpc")
+        stage.replica.obey(WAKE)
+        await asyncio.sleep(1)
+
+    stage = after_kill(tmp_path, half, recovered)
+    assert (stage.replica.state, stage.replica.level) == (State.ASLEEP, 2)
+
+
+def test_engine_of_a_roost_killed_right_after_its_wake_is_verified_once_more(tmp_path: Path) -> None:
+    async def woken(stage: Stage) -> None:
+        await asleep(stage, 2)
+        stage.replica.obey(WAKE)
+        await stage.until(State.READY)
+
+    async def again(stage: Stage) -> None:
+        await stage.replica.recover()
+        await stage.until(State.READY)
+        assert stage.engine.calls[-3:].count("POST /v1/completions") == 1
+
+    after_kill(tmp_path, woken, again)
+
+
+def test_a_gauge_that_denies_a_wake_is_told_once_it_serves(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def story(stage: Stage) -> None:
+        await asleep(stage, 1)
+        stage.engine.text["/metrics"] = (
+            'vllm:engine_sleep_state{sleep_state="awake"} 0.0\n'
+            'vllm:engine_sleep_state{sleep_state="weights_offloaded"} 1.0\n'
+        )
+        stage.replica.obey(WAKE)
+        await stage.until(State.READY)
+        await stage.seconds(2)
+
+    play(tmp_path, story)
+    said = "a/0: its metric vllm:engine_sleep_state shows level 1 after its wake, yet it answers"
+    assert said in [record.getMessage() for record in caplog.records]
 
 
 def test_engine_half_way_that_cannot_tell_is_stopped(tmp_path: Path) -> None:

@@ -44,7 +44,6 @@ def test_own_steps_are_called_in_place_of_the_engines(tmp_path: Path) -> None:
         "POST /collective_rpc",
         "POST /wake_up",
         "GET /is_sleeping",
-        "GET /metrics",
         "POST /v1/completions",
     ]
 

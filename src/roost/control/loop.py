@@ -1,7 +1,7 @@
 """The level-triggered loop: a nudge, then observe, plan, execute. It never acts on what the nudge was about.
 
-Nudges are coalesced, rounds are bounded to 20 a second in the long run, and `next_check_at` is its only timer. A mistake in a round
-is logged and tried again after a growing wait; it never ends the loop. Owned by `controller`.
+Nudges are coalesced, rounds are bounded to 20 a second in the long run, and `next_check_at` is its only timer. A
+mistake in a round is logged and tried again after a growing wait; it never ends the loop. Owned by `controller`.
 """
 
 import asyncio

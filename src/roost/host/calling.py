@@ -21,7 +21,7 @@ MAX_BODY = 1 << 20
 
 
 class Caller:
-    """The HTTP clients for one engine."""
+    """How one engine is reached. Transports without the client around them: half the time of a call."""
 
     def __init__(
         self, address: Address, api_key: str | None, transport: httpx.AsyncBaseTransport | None = None
@@ -29,12 +29,13 @@ class Caller:
         self._address = address
         self._key = api_key
         self._transport = transport
-        self._clients: dict[bool, httpx.AsyncClient] = {}
-        """Encrypted or not -> its client."""
+        self._ways: dict[bool, httpx.AsyncBaseTransport] = {}
+        """Encrypted or not -> what sends there."""
 
     async def close(self) -> None:
-        for client in self._clients.values():
-            await client.aclose()
+        for way in self._ways.values():
+            await way.aclose()
+        self._ways.clear()
 
     async def call(self, step: Step) -> tuple[int, bytes]:
         """One try: (status, body, cut at 1 MiB). Raises StepError where no whole answer came in the step's time."""
@@ -50,31 +51,41 @@ class Caller:
             raise StepError(f"{step.name} got no answer: {error or type(error).__name__}") from None
 
     async def _call(self, step: Step) -> tuple[int, bytes]:
-        timeout = httpx.Timeout(step.timeout_s, connect=min(CONNECT_S, step.timeout_s))
         base = step.base or self._address.url
-        client = await self._client_for(encrypted=base.startswith("https:"))
+        way = await self._way(encrypted=base.startswith("https:"))
+        for _ in range(_LIMITS.max_keepalive_connections or 0):
+            request, connection = self._request(step, base), _Connection()
+            request.extensions["trace"] = connection.hear
+            try:
+                return await _sent(way, request)
+            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+                # An engine may end a connection that it kept, without a word and just as a step goes out on it. It has
+                # not read that step: send it again.
+                if connection.is_new or connection.answered or self._transport is not None:
+                    raise
+        return await _sent(way, self._request(step, base))
+
+    def _request(self, step: Step, base: str) -> httpx.Request:
         content, headers = body_of(step), list(step.headers)
         if self._key is not None and step.base is None:  # no other address gets it
             headers.append(("authorization", f"Bearer {self._key}"))
         if content is not None and not any(name.lower() == "content-type" for name, _ in headers):
             headers.append(("content-type", "application/json"))
-        url = base + _target(step)
-        async with client.stream(step.method, url, content=content, headers=headers, timeout=timeout) as answer:
-            body = bytearray()
-            async for piece in answer.aiter_bytes():
-                body += piece
-                if len(body) > MAX_BODY:
-                    break
-            return answer.status_code, bytes(body)
+        timeout = httpx.Timeout(step.timeout_s, connect=min(CONNECT_S, step.timeout_s)).as_dict()
+        return httpx.Request(
+            step.method, base + _target(step), content=content, headers=headers, extensions={"timeout": timeout}
+        )
 
-    async def _client_for(self, *, encrypted: bool) -> httpx.AsyncClient:
-        client = self._clients.get(encrypted)
-        if client is None:
-            plain = not encrypted or self._transport is not None
+    async def _way(self, *, encrypted: bool) -> httpx.AsyncBaseTransport:
+        if self._transport is not None:
+            return self._transport
+        way = self._ways.get(encrypted)
+        if way is None:
             # Reading the system's certificates takes 20 ms.
-            client = _plain_client(self._transport) if plain else await asyncio.to_thread(_verifying_client)
-            client = self._clients.setdefault(encrypted, client)
-        return client
+            trusted = await asyncio.to_thread(ssl.create_default_context) if encrypted else False
+            made = httpx.AsyncHTTPTransport(verify=trusted, limits=_LIMITS, trust_env=False)
+            way = self._ways.setdefault(encrypted, made)
+        return way
 
     async def answers(self, probe: Probe) -> bool:
         """True if the probe's GET says yes."""
@@ -123,20 +134,31 @@ def _target(step: Step) -> str:
     return f"{step.path}{'&' if '?' in step.path else '?'}{urlencode(step.query)}"
 
 
-# A step must not meet a connection that the engine just closed: some do after each 500.
-_LIMITS = httpx.Limits(max_keepalive_connections=0)
+async def _sent(way: httpx.AsyncBaseTransport, request: httpx.Request) -> tuple[int, bytes]:
+    answer = await way.handle_async_request(request)
+    try:
+        body = bytearray()
+        async for piece in answer.aiter_bytes():
+            body += piece
+            if len(body) > MAX_BODY:
+                break
+        return answer.status_code, bytes(body)
+    finally:
+        await answer.aclose()
 
 
-def _plain_client(transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
-    return httpx.AsyncClient(
-        transport=transport,
-        limits=_LIMITS,
-        trust_env=False,
-        follow_redirects=False,
-        verify=False,  # noqa: S501 - plain http only; reading the system's certificates takes 20 ms a client
-    )
+class _Connection:
+    """What became of the one that a request went out on."""
+
+    def __init__(self) -> None:
+        self.is_new = False
+        self.answered = False
+
+    async def hear(self, name: str, info: object) -> None:
+        """Called by httpcore at each of its stages."""
+        self.is_new |= name.startswith("connection.connect")
+        self.answered |= name == "http11.receive_response_headers.complete"
 
 
-def _verifying_client() -> httpx.AsyncClient:
-    trusted = ssl.create_default_context()
-    return httpx.AsyncClient(limits=_LIMITS, trust_env=False, follow_redirects=False, verify=trusted)
+_LIMITS = httpx.Limits(max_keepalive_connections=4, keepalive_expiry=1.0)
+"""The steps of one sequence follow each other on one connection; between sequences none is held."""

@@ -92,7 +92,6 @@ class Replica:
         self.last_load_at: float | None = None
         """When it was last ordered to start; an adopted engine never was."""
         self.manual_wake_at: float | None = None
-        self.revive = False
         self.drain_goal: Goal | None = None
         self.drain_idle = False
         self.reason = ""

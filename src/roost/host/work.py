@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from roost.host.replica import Replica
 
 STUCK_S = 2.0
+SETTLE_S = 0.02
 
 
 # asking
@@ -167,8 +168,9 @@ async def until_ready(replica: "Replica") -> None:
 
 async def wake(replica: "Replica", level: int | None) -> None:
     """Steps, then a real request; only a verified engine serves. A failed wake ends in a fresh start."""
-    replica.remember()
     adapter = replica.setup.adapter
+    if adapter.sleep_query(replica.spec) is None:  # else it can say itself how far a killed roost came
+        replica.remember()
     try:
         with sequence_of(replica, Operation.WAKE, level) as sequence:
             steps = await perform(replica, lambda: adapter.wake(replica.spec, level), sequence)
@@ -179,8 +181,16 @@ async def wake(replica: "Replica", level: int | None) -> None:
         stop_broken(replica, f"the wake failed: {error}", restart=error.restart)
         return
     replica.fact(Fact.READY)
+    await settle(replica)
+
+
+async def settle(replica: "Replica") -> None:
+    """After a wake, what may wait until those who waited for it have been served. The next roost of one that is killed
+    before it verifies the engine once more."""
+    await asyncio.sleep(SETTLE_S)
     replica.remember()
     await measure.note_awake(replica)
+    await confirming.compare_gauge(replica)
 
 
 async def verify_awake(replica: "Replica") -> None:
@@ -193,8 +203,7 @@ async def verify_awake(replica: "Replica") -> None:
         stop_broken(replica, f"someone woke it, and {error}")
         return
     replica.fact(Fact.READY)
-    replica.remember()
-    await measure.note_awake(replica)
+    await settle(replica)
 
 
 async def sleep(replica: "Replica", level: int) -> None:

@@ -121,16 +121,26 @@ def test_the_key_goes_to_the_engine_alone() -> None:
 def test_encrypted_addresses_are_verified(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[dict[str, Any]] = []
 
-    class Recorded(httpx.AsyncClient):
+    class Recorded(httpx.AsyncHTTPTransport):
         def __init__(self, **options: Any) -> None:
             made.append(options)
             super().__init__(**options)
 
-    monkeypatch.setattr(httpx, "AsyncClient", Recorded)
-    client = calling._verifying_client()
-    assert made[0]["verify"].verify_mode.name == "CERT_REQUIRED"
-    assert made[0]["follow_redirects"] is False
-    asyncio.run(client.aclose())
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            return httpx.Response(200)
+
+    monkeypatch.setattr(httpx, "AsyncHTTPTransport", Recorded)
+    one = calling.Caller(Address("127.0.0.1", 1), None)
+
+    async def main() -> None:
+        await one.call(Step(path="/a"))
+        await one.call(Step(path="/a", base="https://example.org"))
+        await one.close()
+
+    asyncio.run(main())  # certificates are read in a thread
+    assert made[0]["verify"] is False
+    assert made[1]["verify"].verify_mode.name == "CERT_REQUIRED"
+    assert all(options["trust_env"] is False for options in made)
 
 
 def test_redirects_are_not_followed() -> None:

@@ -63,7 +63,7 @@ class Faults:
         return replace(node, value=text, text=text)
 
     def whole(self, section: Node, key: str, least: int = 0) -> int | None:
-        """A whole number, also as a text (a variable's value is one); None where there is none or (a problem) no such."""
+        """A whole number, also as a text (a variable's value is one); else None (a problem)."""
         node = written(section, key)
         if node is None:
             return None

@@ -5,8 +5,9 @@ Reads words, never changes them but for the comments. Guesses only what the word
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 from roost.config.dialects.fields import Faults
 from roost.config.finish import split_words
@@ -21,12 +22,22 @@ _IMAGES = (
 )
 _MODULES = (("vllm.entrypoints.", EngineKind.VLLM), ("sglang.launch_server", EngineKind.SGLANG))
 _SERVERS = {("vllm", "serve"): EngineKind.VLLM, ("sglang", "serve"): EngineKind.SGLANG}
-_TASKS = {
-    EngineKind.LLAMACPP: (("--reranking", Task.RERANK), ("--rerank", Task.RERANK), ("--embeddings", Task.EMBED))
-    + (("--embedding", Task.EMBED),),
-    EngineKind.VLLM: (("--task=embed", Task.EMBED), ("--task=embedding", Task.EMBED), ("--convert=embed", Task.EMBED))
-    + (("--task=score", Task.RERANK), ("--task=rerank", Task.RERANK), ("--task=classify", Task.OTHER)),
-    EngineKind.SGLANG: (("--is-embedding", Task.EMBED),),
+_TASKS: Mapping[EngineKind, Mapping[str, Task]] = {
+    EngineKind.LLAMACPP: {
+        "--reranking": Task.RERANK,
+        "--rerank": Task.RERANK,
+        "--embeddings": Task.EMBED,
+        "--embedding": Task.EMBED,
+    },
+    EngineKind.VLLM: {
+        "--task=embed": Task.EMBED,
+        "--task=embedding": Task.EMBED,
+        "--convert=embed": Task.EMBED,
+        "--task=score": Task.RERANK,
+        "--task=rerank": Task.RERANK,
+        "--task=classify": Task.OTHER,
+    },
+    EngineKind.SGLANG: {"--is-embedding": Task.EMBED},
 }
 _SLEEP_FLAGS = {EngineKind.VLLM: "--enable-sleep-mode", EngineKind.SGLANG: "--enable-memory-saver"}
 _DEVELOPMENT = "VLLM_SERVER_DEV_MODE"
@@ -65,8 +76,8 @@ def engine_of(text: str) -> EngineKind:
 def task_of(text: str, engine: EngineKind) -> Task | None:
     """What its flags say that it is for; None where they do not."""
     words = _words(text)
-    flags = {*words, *(f"{word}={value}" for word, value in zip(words, words[1:], strict=False))}
-    return next((task for flag, task in _TASKS.get(engine, ()) if flag in flags), None)
+    flags = {*words, *(f"{word}={value}" for word, value in pairwise(words))}
+    return next((task for flag, task in _TASKS.get(engine, {}).items() if flag in flags), None)
 
 
 def served_name_of(text: str, engine: EngineKind, name: str) -> str | None:

@@ -75,7 +75,11 @@ MODEL = (
 )
 OLD_STEPS = tuple(f"{word}{part}" for word in ("sleep", "wake") for part in ("Endpoint", "Method", "Body", "Timeout"))
 """Keys of the first form of sleep and wake, one call each."""
-ONLY_HERE = frozenset({*TOP, "profiles", "selectors", "includeAliasesInList", "tailcat"}) - {"models", "macros", *NATIVE}
+ONLY_HERE = frozenset({*TOP, "profiles", "selectors", "includeAliasesInList", "tailcat"}) - {
+    "models",
+    "macros",
+    *NATIVE,
+}
 """Top-level keys that no other form has."""
 ONLY_IN_MODELS = frozenset({*MODEL, *OLD_STEPS}) - frozenset(
     {*ADDITIONS, "env", "aliases", "name", "description", "metadata", "unlisted", "proxy", "ttl", "macros", "timeouts"}
@@ -125,7 +129,9 @@ def check_top(faults: Faults, root: Node) -> None:
     _check(faults, own, TOP, _COSMETIC_TOP, _MISSING_TOP)
     upstream = faults.section(root, "upstream")
     if (paths := upstream.mapping.get("ignorePaths")) is not None and not is_empty(paths):
-        hint = "Remove it; a GET of a page below /upstream/MODEL loads the model, any other path of it only with a load."
+        hint = (
+            "Remove it; a GET of a page below /upstream/MODEL loads the model, any other path of it only with a load."
+        )
         faults.add(paths, "no paths can be set apart under /upstream", hint)
     faults.keys(upstream, ("ignorePaths",), {})
 

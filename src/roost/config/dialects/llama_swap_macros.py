@@ -1,8 +1,8 @@
 """llama-swap's macros: `${name}`, `${env.NAME}`, `${MODEL_ID}`, `${PORT}` and `${PID}` in the texts of such a file.
 
-A macro may use those written before it, and a model's own win over the file's. A value that is exactly one macro has the
-macro's type. A name that no macro can have, as in `${X:-y}`, is plain text. Bounded in what macros may grow to. Pure;
-called by `llama_swap` and `llama_swap_model`.
+A macro may use those written before it, and a model's own win over the file's. A value that is exactly one macro has
+the macro's type. A name that no macro can have, as in `${X:-y}`, is plain text. Bounded in what macros may grow to.
+Pure; called by `llama_swap` and `llama_swap_model`.
 """
 
 import re
@@ -74,7 +74,9 @@ class Macros:
             hint = "Use up to 63 letters, digits, _ and -."
             self.faults.add(node, f'"{name[:80]}" cannot be a macro\'s name', hint)
         elif isinstance(node.value, tuple | Mapping):
-            self.faults.add(node, f"{shown(node, node.path)} cannot be a macro", "A macro is one text, number or truth.")
+            self.faults.add(
+                node, f"{shown(node, node.path)} cannot be a macro", "A macro is one text, number or truth."
+            )
         else:
             return True
         return False

@@ -11,7 +11,7 @@ from roost.config.tree import Node
 
 _FILTERS = ("stripParams", "setParams", "setParamsByID")
 _WAITS = {"connect": "connect", "responseHeader": "first_byte", "idleConn": "upstream_idle"}
-_NO_LIMIT = {"connect": 130, "first_byte": "never", "upstream_idle": 3600}
+_NO_LIMIT: Mapping[str, int | str] = {"connect": 130, "first_byte": "never", "upstream_idle": 3600}
 """What 0 comes to. Linux itself gives a connection up after some 130 s; an engine closes an idle one long before."""
 _UNUSED_WAITS = ("keepalive", "tlsHandshake", "expectContinue")
 _PROTECTED = "model"

@@ -36,7 +36,9 @@ def memory(faults: Faults, root: Node) -> Node:
 
 def _old(root: Node) -> dict[str, Node]:
     """Where older files have them: at the top."""
-    return {key: node for key in ("groups", "matrix") if (node := written(root, key)) is not None and not is_empty(node)}
+    return {
+        key: node for key in ("groups", "matrix") if (node := written(root, key)) is not None and not is_empty(node)
+    }
 
 
 def _routed(faults: Faults, root: Node) -> dict[str, Node]:

@@ -68,18 +68,19 @@ def read(faults: Faults, model: Node, engine: EngineKind) -> Steps:
             faults.add(here, f"{there} is required where {key} is configured", f"Add {there}: [{{endpoint: ...}}].")
     if mode is not None and mode.text == "enable" and sleep is None and wake is None:
         faults.add(mode, f"sleepMode: enable needs {SLEEP} and {WAKE}", "Add both lists, or remove it.")
-    lists = tuple(tuple(_step(faults, entry) for entry in faults.listed(model, key)) for key in (SLEEP, WAKE))
+    asleep, awake = (tuple(_step(faults, entry) for entry in faults.listed(model, key)) for key in (SLEEP, WAKE))
     if mode is not None and mode.text == "disable":
         return Steps()
-    queried = lists if engine in _NOT_VLLM else _with_queries(faults, lists)
-    return Steps(*queried, _level(queried[0]))
+    if engine not in _NOT_VLLM:
+        asleep, awake = _with_queries(faults, asleep, awake)
+    return Steps(asleep, awake, _level(asleep))
 
 
 def _refuse_old(faults: Faults, model: Node) -> None:
     """The first form of these keys, one call each, is not read."""
     old = [key for key in OLD_STEPS if key in model.mapping]
     for key in old:
-        word, part = key[: len("wake" if key.startswith("wake") else "sleep")], ""
+        word = "wake" if key.startswith("wake") else "sleep"
         part = key.removeprefix(word).lower()
         where = "an entry of" if part == "endpoint" else f"{part} of an entry of"
         message = f"{key} is no longer read: a sleep or a wake is a list of calls now"
@@ -89,7 +90,9 @@ def _refuse_old(faults: Faults, model: Node) -> None:
 
 def _step(faults: Faults, entry: Node) -> Node:
     if not isinstance(entry.value, Mapping):
-        faults.add(entry, f"{shown(entry, entry.path)} is not a mapping", 'Write "endpoint: PATH" and what belongs to it.')
+        faults.add(
+            entry, f"{shown(entry, entry.path)} is not a mapping", 'Write "endpoint: PATH" and what belongs to it.'
+        )
         return replace(entry, value={}, broken=True)
     faults.keys(entry, _KEYS, _HINTS)
     step = {key: node for key in ("method", "retryDelay", *_AS_THEY_ARE) if (node := written(entry, key)) is not None}
@@ -177,16 +180,20 @@ def _value(text: str) -> Any:
         return text.strip("'")
 
 
-def _with_queries(faults: Faults, lists: tuple[tuple[Node, ...], ...]) -> tuple[tuple[Node, ...], ...]:
+def _with_queries(
+    faults: Faults, asleep: tuple[Node, ...], awake: tuple[Node, ...]
+) -> tuple[tuple[Node, ...], tuple[Node, ...]]:
     """What only the body says also in the query, where vLLM reads it. One warning, at the first."""
     moved: list[tuple[Node, str]] = []
-    queried = tuple(tuple(_with_query(step, moved) for step in steps) for steps in lists)
+    found = tuple(_with_query(step, moved) for step in asleep), tuple(_with_query(step, moved) for step in awake)
     if moved:
         body, endpoint = moved[0]
         words = "level" if "level=" in endpoint else "this"
-        message = f"vLLM reads {words} from the query and ignores it in the body; sent as {endpoint}, the body unchanged"
+        message = (
+            f"vLLM reads {words} from the query and ignores it in the body; sent as {endpoint}, the body unchanged"
+        )
         faults.add(body, message, f"Write endpoint: {endpoint} to be rid of this line.", severity="warning")
-    return queried
+    return found
 
 
 def _with_query(step: Node, moved: list[tuple[Node, str]]) -> Node:

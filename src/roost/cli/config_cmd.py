@@ -54,7 +54,7 @@ def check_text(
 
 
 def check_file(file: str, validators: Iterable[Validator] = ()) -> Loaded:
-    """The same for a file, all files of a folder or, for `-`, standard input. Raises OSError where one cannot be read."""
+    """The same for a file, a folder of files or, for `-`, standard input. Raises OSError where it cannot be read."""
     if file != "-" and Path(file).is_dir():
         return _check_folder(Path(file), validators)
     text = _text_of(file)

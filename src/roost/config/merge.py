@@ -89,7 +89,7 @@ class _Merger:
         file = self.files[-1]
         tree, problems = yamltext.parse(text)
         self.problems += (replace(problem, file=file.name) for problem in problems)
-        if tree is not None and tree.value is None:
+        if not problems and (tree is None or tree.value is None):
             return  # nothing but comments
         if tree is None or not isinstance(tree.value, Mapping):
             if tree is not None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from roost.config.dialects import llama_swap_model as model
 from roost.config.dialects.fields import Faults, made, written
-from roost.config.dialects.llama_swap_keys import ONLY_HERE, ONLY_IN_MODELS, check_top
+from roost.config.dialects.llama_swap_keys import NOT_IN_MODELS, ONLY_HERE, ONLY_IN_MODELS, check_top
 from roost.config.dialects.llama_swap_macros import Macros
 from roost.config.dialects.llama_swap_peers import peers
 from roost.config.dialects.llama_swap_routing import memory
@@ -30,8 +30,9 @@ def is_llama_swap(root: Node) -> bool:
     if "defaults" in root.mapping:
         return False
     models = root.mapping.get("models")
-    entries = models.mapping.values() if models is not None else ()
-    return any(ONLY_IN_MODELS & entry.mapping.keys() for entry in entries) or bool(ONLY_HERE & root.mapping.keys())
+    entries = [entry.mapping.keys() for entry in models.mapping.values()] if models is not None else []
+    told = any("cmd" in keys or (keys & ONLY_IN_MODELS and not keys & NOT_IN_MODELS) for keys in entries)
+    return told or bool(ONLY_HERE & root.mapping.keys())
 
 
 def read(root: Node, env: Mapping[str, str]) -> tuple[Node, tuple[Problem, ...]]:

@@ -58,7 +58,7 @@ def _stripped(text: str) -> str:
 def engine_of(text: str) -> EngineKind:
     """The engine that a command line starts, also inside a container or a shell's words; else `command`."""
     words = _WORD.findall(text)
-    for word, following in zip(words, (*words[1:], ""), strict=True):
+    for word, following in pairwise((*words, "")):
         program = word.rpartition("/")[2].lower().removesuffix(".exe")
         if program == "llama-server":
             return EngineKind.LLAMACPP

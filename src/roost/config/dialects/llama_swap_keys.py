@@ -84,6 +84,9 @@ ONLY_HERE = frozenset({*TOP, "profiles", "selectors", "includeAliasesInList", "t
 ONLY_IN_MODELS = frozenset({*MODEL, *OLD_STEPS}) - frozenset(
     {*ADDITIONS, "env", "aliases", "name", "description", "metadata", "unlisted", "proxy", "ttl", "macros", "timeouts"}
 )
+"""Keys of a model that no other form has."""
+NOT_IN_MODELS = frozenset({"command", "weights", "url", "args"})
+"""Keys of a native model that none of this form can have."""
 
 _COSMETIC_TOP: Mapping[str, str] = {
     "logLevel": "roost up --log-level says it.",

@@ -44,16 +44,19 @@ class Macros:
     """Those of the reserved names that mean something here."""
     spent: list[int] = field(default_factory=lambda: [0])
     """Characters put in so far, in the whole file."""
+    _values: dict[str, Node] = field(default_factory=dict)
+    """What the macros come to here, as far as they were asked for."""
 
     def having(self, section: Node) -> "Macros":
         """With the macros under `macros` of a section, which win; one that takes an earlier one's place keeps it."""
         own = self.faults.section(section, "macros").mapping
-        return replace(self, defined={**self.defined, **{name: own[name] for name in own if self._is_sound(name, own)}})
+        sound = {name: node for name, node in own.items() if self._is_sound(name, node)}
+        return replace(self, defined={**self.defined, **sound}, _values={})
 
     def knowing(self, **values: str | int) -> "Macros":
         """With a meaning for reserved names. A text that begins with `${` stays for the launch to replace."""
         nodes = {name: _fact(value) for name, value in values.items()}
-        return replace(self, known={**self.known, **nodes})
+        return replace(self, known={**self.known, **nodes}, _values={})
 
     def put(self, node: Node) -> Node:
         """The tree with every text's macros replaced; what is wrong with one is reported and marked as broken."""
@@ -66,8 +69,7 @@ class Macros:
             )
             return replace(node, value=None, broken=True)
 
-    def _is_sound(self, name: str, own: Mapping[str, Node]) -> bool:
-        node = own[name]
+    def _is_sound(self, name: str, node: Node) -> bool:
         if name in _RESERVED:
             self.faults.add(node, f'"{name}" cannot be a macro', f"Choose another name. {_RESERVED[name]}")
         elif not _NAME.fullmatch(name):
@@ -142,7 +144,9 @@ class Macros:
         position = list(self.defined).index(name) if name in self.defined else usable
         if position >= usable:
             return self._unknown(name, node)
-        return self._macro(self.defined[name], position, depth)
+        if name not in self._values:
+            self._values[name] = self._macro(self.defined[name], position, depth)
+        return self._values[name]
 
     def _macro(self, macro: Node, position: int, depth: int) -> Node:
         if not isinstance(macro.value, str) or "${" not in macro.value:

@@ -144,7 +144,7 @@ class _Reader:
         if proxy is None:
             if self.port is not None and self.draft.cmd is not None:
                 return {"port": made(self.port, self.draft.cmd)}
-            if self.draft.cmd is not None and not self.draft.cmd.broken and written(self.node, "proxy") is None:
+            if self.draft.cmd is not None and not self.draft.cmd.broken and not self._tells("proxy"):
                 hint = "Put ${PORT} where cmd takes its port, or write proxy: http://127.0.0.1:PORT."
                 self.faults.add(self.draft.cmd, "nothing says which port it listens on", hint)
             return {}
@@ -158,6 +158,11 @@ class _Reader:
             self.faults.add(proxy, f"{_public(proxy)} is not the address of an engine that cmd starts", hint)
             return {}
         return {"host": made(host, proxy), "port": made(port or 80, proxy)}
+
+    def _tells(self, key: str) -> bool:
+        """Whether something stands there, be it wrong or right."""
+        node = self.node.mapping.get(key)
+        return node is not None and (node.value is not None or node.broken)
 
     def _names(self, kind: EngineKind) -> dict[str, Node]:
         names: dict[str, Node] = {}

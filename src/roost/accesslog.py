@@ -117,6 +117,7 @@ def summary(request: Request, now: float) -> dict[str, Any]:
         "prompt_tokens": request.prompt_tokens,
         "completion_tokens": request.completion_tokens,
         "error": request.error or None,
+        "hidden_failure": str(request.hidden) if request.hidden is not None else None,
     }
 
 

@@ -23,7 +23,7 @@ from roost.config.dump import config_hash
 from roost.console import Console, Parts, change_event, performed_event, plan_facts
 from roost.control.controller import Controller
 from roost.core.events import Changed, Performed
-from roost.core.lifecycle import State
+from roost.core.lifecycle import Fact, State
 from roost.core.plan import Plan
 from roost.core.request import Address, Route
 from roost.core.spec import RoostSpec
@@ -128,6 +128,7 @@ class App:
                 machine=options.machine,
                 cwd=options.base_dir,
                 last_byte_at=self._last_byte_at,
+                answering=lambda replica: self.plane.answering(replica),
                 route_only=options.route_only,
             ),
         )
@@ -176,7 +177,8 @@ class App:
         self.recorder.changed(change)
         self.hub.publish(change_event(change))
         took = f" after {change.took_s:.1f} s" if change.took_s is not None else ""
-        level = logging.WARNING if change.after in TROUBLE else logging.INFO
+        trouble = change.after in TROUBLE or change.event is Fact.STALLED
+        level = logging.WARNING if trouble else logging.INFO
         why = f" ({change.reason})" if change.reason_kind == "fact" else ""  # an order's reason was logged with it
         log.log(level, "%s: %s -> %s%s%s", change.replica, change.before, change.after, took, why)
 

@@ -267,4 +267,4 @@ def _patience_s(replica: Replica) -> float:
         *adapter.wake(spec, None),
         adapter.verify(spec, replica.served_name),
     )
-    return spec.timeouts.drain + 2 * confirming.CONFIRM_S + BACKOFF_WAIT_S + sum(step.timeout_s for step in steps)
+    return spec.timeouts.drain + 2 * confirming.CONFIRM_S + BACKOFF_WAIT_S + sum(step.longest_s for step in steps)

@@ -279,7 +279,7 @@ async def test_x5_steps_are_in_api_metrics_and_events(tmp_path: Path) -> None:
         assert wake["error"] is None
         assert wake["slowest"] in [step["name"] for step in wake["steps"]]
         assert [step["status"] for step in wake["steps"]] == [200] * 4
-        assert len(found["steps"]) == 6
+        assert len(found["steps"]) == 8  # with the canary's question, asked twice at the start
         metrics = (await roost.client.get("/metrics")).text
         labels = 'roost_step_duration_seconds_count{model="a",operation="wake",step="POST /collective_rpc"} 1.0'
         assert labels in metrics

@@ -64,7 +64,6 @@ async def test_garbage_after_a_wake_never_reaches_a_client(tmp_path: Path) -> No
 
 @live
 async def test_own_steps_that_forget_the_reload_are_found_out(tmp_path: Path) -> None:
-    pytest.importorskip("roost.engines.own")
     async with running_roost(config(more=f"sleep_level: 2, {OWN_STEPS}"), tmp_path) as roost:
         right = said(await roost.chat("a"))
         pid = roost.app.replicas[0].keeper.pid

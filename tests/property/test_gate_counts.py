@@ -19,6 +19,7 @@ from roost.core.spec import ModelSpec, QueueSpec, RoostSpec
 from tests.support.fleet import FakeOwner, pause
 from tests.support.virtual import run
 
+QUEUE = 6
 MANNERS = ("takes", "takes", "takes", "declines", "hands back", "raises", "enters again")
 
 
@@ -35,6 +36,10 @@ class World:
     broken: list[str] = field(default_factory=list)
     """What went wrong inside a call of the gate, which would catch an assertion."""
     number: int = 0
+    limit: int = 10_000
+    """`max_requests`."""
+    handing_out: int = 0
+    """Leases that are out and not yet in a list: their waiter is being called."""
 
     def enter(self, manner: str) -> None:
         self.number += 1
@@ -42,7 +47,10 @@ class World:
         route = self.gate.resolve("m")
         assert route is not None
         request = Request(id=str(self.number), received_at=self.now, method="POST", route=route)
+        there = len(self.leases) + len(self.waiting) + self.handing_out
         answer = self.gate.enter(request, route, guest, self.now)
+        if isinstance(answer, Refusal) is not (there >= self.limit or len(self.waiting) >= QUEUE):
+            self.broken.append(f"{there} run and wait, {len(self.waiting)} wait, and the answer is {answer}")
         if isinstance(answer, Lease):
             if self.waiting:
                 self.broken.append("a newcomer passed those who wait")
@@ -72,7 +80,9 @@ class Guest:
         if self.manner == "declines":
             return False
         if self.manner == "enters again":
+            self.world.handing_out += 1
             self.world.enter("takes")
+            self.world.handing_out -= 1
         if self.manner == "hands back":
             lease.release(self.world.now)
         else:
@@ -91,6 +101,7 @@ steps = st.lists(
         st.integers(0, 30),
         st.sampled_from(MANNERS),
     ),
+    min_size=8,
     max_size=60,
 )
 
@@ -137,20 +148,22 @@ def agrees(world: World) -> None:
         assert seat.in_flight <= 2
     lane = world.gate.lane("m")
     assert lane.depth == lane.wakers == len(world.waiting)
-    assert lane.depth <= 6
+    assert lane.depth <= QUEUE
     assert set(world.calls.values()) <= {1}
     free = any(owner.state is State.READY and world.gate.seat(owner.id).in_flight < 2 for owner in world.owners)
     assert not (free and lane.depth), "a replica is free and somebody waits"
 
 
 @settings(derandomize=True, deadline=None, database=None, max_examples=300)
-@given(script=steps, replicas=st.integers(1, 3))
-def test_counts_order_and_single_answers(script: list[tuple[str, int, str]], replicas: int) -> None:
+@given(script=steps, replicas=st.integers(1, 3), limit=st.sampled_from([None, 1, 3, 4]))
+def test_counts_order_and_single_answers(script: list[tuple[str, int, str]], replicas: int, limit: int | None) -> None:
     async def main() -> None:
-        model = ModelSpec(command="engine", concurrency=2, queue=QueueSpec(size=6, max_wait=20.0))
+        model = ModelSpec(
+            command="engine", concurrency=2, queue=QueueSpec(size=QUEUE, max_wait=20.0), max_requests=limit
+        )
         owners = [FakeOwner("m", model, index=number) for number in range(replicas)]
         gate: Any = Gate(RoostSpec(models={"m": model}), owners, lambda: None)
-        world = World(gate, owners)
+        world = World(gate, owners, limit=limit or 10_000)
         for owner in owners:
             owner.subscribe(gate.replica_changed)
             owner.see(Fact.READY)

@@ -27,6 +27,7 @@ from roost.core.spec import (
 from roost.core.view import Goal
 from roost.planner.room import devices_of
 from roost.tasks import spawn
+from tests.support.beside import against, group_specs, matrix_specs
 from tests.support.fleet import Bench, Client, FakeOwner, pause
 from tests.support.virtual import run
 
@@ -104,12 +105,16 @@ def models(draw: st.DrawFn, count: int, *, rough: bool) -> dict[str, ModelSpec]:
 def scripts(draw: st.DrawFn, *, rough: bool) -> Script:
     count = draw(st.integers(2, 4))
     words = ROUGH if rough else ("ask", "ask", "ask", "leave")
+    names = [f"m{number}" for number in range(count)]
+    beside = draw(st.sampled_from(["anybody", "groups", "matrix"]))
     spec = RoostSpec(
         models=draw(models(count, rough=rough)),
         memory=MemorySpec(
             max_resident=draw(st.sampled_from([None, 1, 1, 2])),
             devices=draw(st.sampled_from([{}, {"gpu0": 40 * GIB, "gpu1": 40 * GIB}])),
             reserve=draw(st.sampled_from([0, 2 * GIB])),
+            groups=draw(group_specs(names)) if beside == "groups" else {},
+            matrix=draw(matrix_specs(names)) if beside == "matrix" else None,
         ),
         policy=PolicySpec(
             evict_by=draw(st.sampled_from(["sleep", "unload"])),
@@ -152,6 +157,7 @@ class Witness:
         match action:
             case Load() | Wake():
                 self._fits(owner, action)
+                self._may_be_beside(owner, action)
                 self._may_be_asked_up(owner, action)
                 self._in_its_time(owner, action)
             case Sleep() | Stop():
@@ -183,6 +189,16 @@ class Witness:
         starting = sum(o.state in (State.STARTING, State.WAKING) for o in self.bench.owners.values())
         if starting >= self.bench.spec.policy.max_starts:
             self._say("over max_starts", action)
+
+    def _may_be_beside(self, owner: FakeOwner, action: Action) -> None:
+        """A further replica joins its own model; that one was let in by the rules."""
+        owners = self.bench.owners.values()
+        up = {o.model for o in owners if o.awake and o is not owner}
+        leaving = (State.DRAINING, State.SUSPENDING, State.STOPPING)
+        if not any(o.model == owner.model and o.awake and o.state not in leaving for o in owners if o is not owner):
+            others = against(self.bench.spec.memory, owner.model, up, self.bench.spec.models)
+            if others:
+                self._say(f"it may not be beside {sorted(others)}", action)
 
     def _held(self, owner: FakeOwner, up: bool) -> int:
         if up:
@@ -335,7 +351,7 @@ def answered_once(clients: list[Client]) -> bool:
     return all(client.calls <= 1 for client in clients)
 
 
-@settings(BOUNDED, max_examples=220)
+@settings(BOUNDED, max_examples=300)
 @given(scripts(rough=True))
 def test_safety_holds_whatever_happens(script: Script) -> None:
     """Never over budget; no lease cut before its deadline; pinned means pinned; no eviction inside residency;
@@ -346,7 +362,7 @@ def test_safety_holds_whatever_happens(script: Script) -> None:
     assert [client for client in bench.clients if client.outcome == "open"] == []
 
 
-@settings(BOUNDED, max_examples=140)
+@settings(BOUNDED, max_examples=250)
 @given(scripts(rough=False))
 def test_with_engines_that_succeed_everybody_is_served(script: Script) -> None:
     """Liveness: who can ever fit is served, however many contend."""
@@ -407,14 +423,17 @@ def test_the_scripts_reach_what_they_are_about() -> None:
     """The properties would be idle talk if scripts never evicted, slept, failed or ordered."""
     seen: Counter[str] = Counter()
 
-    @settings(BOUNDED, max_examples=150)
+    @settings(BOUNDED, max_examples=300)
     @given(scripts(rough=True))
     def look(script: Script) -> None:
         bench, witness = play(script, rest_s=200.0)
         seen.update(witness.orders)
         seen.update(client.outcome for client in bench.clients)
-        seen.update(type(order.reason).__name__ for owner in bench.owners.values() for order in owner.orders)
+        reasons = [order.reason for owner in bench.owners.values() for order in owner.orders]
+        seen.update(type(reason).__name__ for reason in reasons)
+        seen["rule"] += sum(isinstance(reason, Evict) and bool(reason.rule) for reason in reasons)
 
     look()
+    assert seen["rule"] > 20
     wanted = {"Load", "Wake", "Sleep", "Stop", "Drain", "Undrain", "served", "refused", "gone"}
     assert wanted | {"Demand", "Evict", "Idle", "Ordered", "Preload", "Spared"} <= set(seen), seen

@@ -56,6 +56,7 @@ class FakeOwner:
         self.manual_wake_at: float | None = None
         self.revive = False
         self.drain_goal: Goal | None = None
+        self.stalled = ""
         self.drain_idle = False
         self.times = Times()
         self.fail_next: list[str] = []

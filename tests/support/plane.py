@@ -17,6 +17,7 @@ WAKING = Outlook(is_ready=False, sentence="it is waking up.")
 
 class FixedLease:
     up = True
+    taken_down = False
 
     def __init__(self, fleet: "FixedFleet", name: str, address: Address) -> None:
         self.fleet = fleet

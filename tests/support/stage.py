@@ -118,6 +118,8 @@ class FakeEngine:
     """Path -> JSON that it answers."""
     once: dict[str, list[Any]] = field(default_factory=dict)
     """Path -> what it answers before that, one each; None: status 400."""
+    text: dict[str, str] = field(default_factory=dict)
+    """Path -> plain text that it answers."""
     calls: list[str] = field(default_factory=list)
 
     async def answer(self, request: httpx.Request) -> httpx.Response:
@@ -132,6 +134,8 @@ class FakeEngine:
         if self.once.get(path):
             body = self.once[path].pop(0)
             return httpx.Response(400, text="refused once") if body is None else httpx.Response(200, json=body)
+        if path in self.text:
+            return httpx.Response(200, text=self.text[path])
         if path == "/is_sleeping":
             return httpx.Response(200, json={"is_sleeping": self.asleep}) if self.dev_mode else httpx.Response(404)
         if path == "/sleep":
@@ -150,6 +154,8 @@ class Stage:
         self.engine = FakeEngine()
         self.gauge = FakeGauge()
         self.last_byte_at: float | None = None
+        self.answers: dict[str, int] = {}
+        """Running answers -> how far they are."""
         self.store = Store(folder)
         for name in ("logs", "replicas"):
             (folder / name).mkdir(exist_ok=True)
@@ -176,6 +182,7 @@ class Stage:
             output=Output(self.store.log_path(self.id)),
             cwd="/",
             last_byte_at=lambda: self.last_byte_at,
+            answering=lambda: dict(self.answers),
             transport=httpx.MockTransport(self.engine.answer),
             gauge=self.gauge,
         )

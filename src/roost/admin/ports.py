@@ -103,7 +103,7 @@ class Console(Protocol):
         ...
 
     def events(self) -> AsyncIterator[Mapping[str, Any]]:
-        """Changes, plans and orders as they happen; ends when the reader is too slow or roost stops.
+        """Changes, steps, plans and orders as they happen; ends when the reader is too slow or roost stops.
 
         `type` is each one's kind (the SSE event name), `model` its model: a key limited to some models hears only
         events that have one of them. `admin/events.py`'s `Hub.subscribe` is such an iterator; one with an `aclose`

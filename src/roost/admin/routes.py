@@ -143,7 +143,7 @@ _SHOW = (
         "/api/v1/events",
         streams.events,
         Need.READ,
-        "Changes, plans and orders as SSE.",
+        "Changes, steps, plans and orders as SSE.",
         "text/event-stream",
         endless=True,
     ),

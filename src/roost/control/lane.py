@@ -20,6 +20,8 @@ _SMOOTH = 0.1
 _RISE_GUESS_S = 10.0
 """Retry-After while nothing is known of how long this model takes to come up."""
 
+_DOWN = frozenset({State.SUSPENDING, State.ASLEEP, State.STOPPING, State.COLD})
+
 
 class Seat:
     """One replica: who owns it and how many requests it has."""
@@ -74,6 +76,11 @@ class Lease:
     def up(self) -> bool:
         """Whether its replica is (still) ready."""
         return self._seat.owner.state is State.READY
+
+    @property
+    def taken_down(self) -> bool:
+        """Whether its replica sleeps, has ended, or is on its way there."""
+        return self._seat.owner.state in _DOWN
 
     @property
     def is_out(self) -> bool:

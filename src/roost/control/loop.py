@@ -1,6 +1,6 @@
 """The level-triggered loop: a nudge, then observe, plan, execute. It never acts on what the nudge was about.
 
-Nudges are coalesced, rounds are bounded to 20 a second, and `next_check_at` is its only timer. A mistake in a round
+Nudges are coalesced, rounds are bounded to 20 a second in the long run, and `next_check_at` is its only timer. A mistake in a round
 is logged and tried again after a growing wait; it never ends the loop. Owned by `controller`.
 """
 
@@ -11,10 +11,11 @@ from roost import clock
 from roost.core.plan import Plan
 from roost.logs import log
 
-_BURST = 4.0
-"""Rounds that may follow each other at once: a chain of drain, sleep and wake should not wait."""
-_RATE = 16.0
-"""Rounds per second after that; with the burst never more than 20 within one second."""
+_BURST = 20.0
+"""Rounds that may follow each other at once: a swap takes about eight (drain, sleep, wake, and the news of each), and a
+round that waits is a request that waits."""
+_RATE = 20.0
+"""Rounds per second in the long run."""
 _FAULT_WAIT_S = 0.25
 _FAULT_WAIT_MAX_S = 30.0
 

@@ -11,6 +11,7 @@ from roost.control.gate import Gate
 from roost.control.ports import Owner
 from roost.control.wishes import Wishes
 from roost.core.lifecycle import State
+from roost.core.plan import Stalled
 from roost.core.spec import RoostSpec
 from roost.core.view import FleetView, ModelView, ReplicaView
 
@@ -75,7 +76,7 @@ def _replica(sources: Sources, owner: Owner) -> ReplicaView:
         revive=owner.revive,
         drain_goal=owner.drain_goal,
         drain_idle=owner.drain_idle,
-        drain_reason=sources.executor.drain_reason(owner),
+        drain_reason=Stalled(sentence=owner.stalled) if owner.stalled else sources.executor.drain_reason(owner),
     )
 
 

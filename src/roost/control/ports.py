@@ -23,6 +23,8 @@ class LeaseLike(Protocol):
     def address(self) -> Address: ...
     @property
     def up(self) -> bool: ...
+    @property
+    def taken_down(self) -> bool: ...
     def release(self, now: float) -> None: ...
     def refused_connect(self) -> None: ...
 
@@ -58,6 +60,8 @@ class Owner(Protocol):
     """It is stopped only to be started afresh; its next start, and an order to stop it, end that."""
     drain_goal: Goal | None
     drain_idle: bool
+    stalled: str
+    """In DRAINING: why it is taken down for standing still; else empty."""
 
     @property
     def address(self) -> Address:

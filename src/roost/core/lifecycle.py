@@ -52,6 +52,8 @@ class Fact(StrEnum):
     """Stopped by us because it failed: the next start backs off."""
     TIMED_OUT = "timed out"
     PROBES_LOST = "probes lost"
+    STALLED = "stalled"
+    """Answers its probes while its running answers and its own counters stand still."""
     STEP_FAILED = "failed"
     TRIES_USED_UP = "tries used up"
     SURVIVED_KILL = "alive after SIGKILL"
@@ -77,6 +79,7 @@ TRANSITIONS: Mapping[State, Mapping[Event, State]] = MappingProxyType(
             Fact.UNLOADED: _S.COLD,
             Fact.GONE: _S.BACKOFF,
             Fact.PROBES_LOST: _S.STOPPING,
+            Fact.STALLED: _S.DRAINING,
         },
         _S.DRAINING: {
             Order.UNDRAIN: _S.READY,
@@ -85,6 +88,7 @@ TRANSITIONS: Mapping[State, Mapping[Event, State]] = MappingProxyType(
             Fact.FELL_ASLEEP: _S.ASLEEP,
             Fact.GONE: _S.BACKOFF,
             Fact.PROBES_LOST: _S.STOPPING,
+            Fact.STALLED: _S.DRAINING,
         },
         _S.SUSPENDING: {
             Order.STOP: _S.STOPPING,

@@ -114,7 +114,19 @@ class Revived:
         return f"started afresh after: {self.cause}" if self.cause else "stopped to be started afresh"
 
 
-Reason = Demand | Preload | Idle | Evict | Ordered | Wanted | Spared | Revived
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stalled:
+    """Its engine answers probes and no request; `host/stall.py` saw it."""
+
+    sentence: str
+    """With the numbers."""
+    kind: str = "stalled"
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+Reason = Demand | Preload | Idle | Evict | Ordered | Wanted | Spared | Revived | Stalled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

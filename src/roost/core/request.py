@@ -35,7 +35,18 @@ class Outcome(StrEnum):
     CLIENT_GONE = "client_gone"
     """The client left first (499 in the log)."""
     ENGINE_FAILED = "engine_failed"
-    """The engine was refused, gone, silent or broke off."""
+    """The engine was refused, gone, silent or broke off; with `Request.hidden` its answer failed under status 200."""
+
+
+class HiddenFailure(StrEnum):
+    """How an answer failed though its status says 200 and its framing is whole."""
+
+    ABORT = "abort"
+    """It ends with a finish reason "abort" that roost did not cause."""
+    ERROR_CHUNK = "error_chunk"
+    """It holds an error object where the rest of the answer should be."""
+    BARE_END = "bare_end"
+    """It ends in the middle of an event or of its JSON, in bare text, or without what ends such a stream."""
 
 
 class Fault(StrEnum):
@@ -135,6 +146,7 @@ class Request:
     status: int | None = None
     outcome: Outcome | None = None
     error: str = ""
+    hidden: HiddenFailure | None = None
     bytes_in: int = 0
     bytes_out: int = 0
     events: int = 0

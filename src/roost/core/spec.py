@@ -82,7 +82,9 @@ class LimitsSpec:
     body_idle_timeout: PositiveDuration = 30.0
     """Between two pieces of a body."""
     held_bodies: Size = 512 * MIB
-    """Bodies held for all waiting requests together; over it 503 with Retry-After."""
+    """Bodies held for all requests together that wait, or whose body still comes in; over it 503 with Retry-After."""
+    send_timeout: MaybeDuration = 600.0
+    """A client that takes no byte of its answer for this long, though more is there for it, is cut."""
     keep_alive: Duration = 75.0
     """An idle client connection is closed after this."""
     connections: Count = 16384
@@ -432,9 +434,10 @@ class GroupSpec:
     swap: bool = True
     """One member awake at a time; false: they may all be awake together."""
     exclusive: bool = True
-    """Whoever of it becomes awake takes down the models of all other groups that are not persistent."""
+    """Whoever of it becomes awake takes down the models of all other groups that are not persistent. One-way: a model
+    of a group that is not exclusive may then become awake beside it."""
     persistent: bool = False
-    """Its members are never taken down for a model of another group."""
+    """Its members are never taken down for a model of another group; with `swap` they are for one another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -444,11 +447,13 @@ class MatrixSpec:
     __pydantic_config__ = STRICT
 
     names: dict[str, str] = field(default_factory=dict)
-    """Short names for models, used in `sets`."""
+    """Short names for models, used in `sets` and `evict_costs`; a short name wins over a model's own."""
     sets: dict[str, str] = field(default_factory=dict)
-    """`a & b`: together; `a | b`: one of them; `( )`; `+other`: what that set allows. Any part of a set is fine."""
+    """`a & b`: together; `a | b`: one of them; `&` binds closer; `( )`; `+other`: what that set allows. Any part of
+    what a set allows is allowed, too. A model whose name holds spaces or these signs needs a short name."""
     evict_costs: dict[str, Count] = field(default_factory=dict)
-    """What it costs to take a model down, 1 when left out; the cheapest way is taken, then the set written first."""
+    """What it costs to take a model down, 1 when left out. The cheapest way is taken; of equals the set that is written
+    first, and in it the alternative that is written first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -464,9 +469,10 @@ class MemorySpec:
     reserve: Size = 0
     """Kept free on each device."""
     groups: dict[str, GroupSpec] = field(default_factory=dict)
-    """Groups of models that are swapped; models in none of them are an exclusive group of their own."""
+    """Groups of models that are swapped; models in none of them are a group of their own, with `swap` and `exclusive`.
+    Asleep models do not count, and the budgets above hold besides."""
     matrix: MatrixSpec | None = None
-    """The allowed sets of models; not together with `groups`."""
+    """The allowed sets of models; not together with `groups`. The budgets above hold besides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
+RETRY_PAUSE_MAX_S = 60.0
+"""Pauses between tries double up to this."""
+RETRY_JITTER = 0.25
+"""A pause is up to this share longer or shorter: engines of one machine must not all ask at once."""
 _ADDRESS = re.compile(r" https?://[^/? ]*")
 
 
@@ -84,6 +88,15 @@ class Step:
     health_check_after: bool = False
     wait_until: WaitUntil | None = None
     on_failure: Literal["fail", "continue", "restart"] = "fail"
+
+    @property
+    def longest_s(self) -> float:
+        """The most that it may take: all tries with the pauses between them, and what is waited for afterwards."""
+        pauses = (min(self.retry_delay_s * 2.0 ** min(n, 30), RETRY_PAUSE_MAX_S) for n in range(self.retries))
+        after = (self.timeout_s if self.health_check_after else 0.0) + (
+            self.wait_until.timeout_s if self.wait_until is not None else 0.0
+        )
+        return (self.retries + 1) * self.timeout_s + sum(pauses) * (1 + RETRY_JITTER) + after
 
     @property
     def name(self) -> str:

@@ -209,12 +209,13 @@ class OwnSteps:
         return self.engine.is_asleep(status, body)
 
     def signs(self, spec: ModelSpec) -> Signs:
-        return self.engine.signs(spec)
+        return replace(self.engine.signs(spec), once=())
 
     def notices(
         self, spec: ModelSpec, machine: Machine, answers: Sequence[tuple[int, object] | None]
     ) -> Sequence[Notice]:
-        return self.engine.notices(spec, machine, answers)
+        """None: they are about the engine's usual steps, which these take the place of."""
+        return ()
 
     def verify(self, spec: ModelSpec, served_name: str) -> Step:
         return self.engine.verify(spec, served_name)

@@ -156,7 +156,7 @@ async def _take_up(replica: "Replica", record: dict[str, Any]) -> None:
         await confirming.examine(replica)
         replica.fact(Fact.READY, "adopted ready")
         remember(replica)
-        await measure.note_awake(replica)
+        replica.begin(lambda: measure.note_awake(replica), "measure")
     else:
         replica.fact(Order.LOAD, "adopted while it started")
         replica.begin(lambda: work.until_ready(replica), "load")

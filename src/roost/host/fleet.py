@@ -6,7 +6,7 @@ Makes them and ends what nobody wants any more; decides nothing about who is awa
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from roost.config.addresses import address_of
@@ -40,6 +40,8 @@ class Making:
     cwd: str
     last_byte_at: Callable[[str], float | None]
     """Replica id -> when a byte of an answer last came from it."""
+    answering: Callable[[str], Mapping[str, int]] = field(default=lambda own: {})
+    """Replica id -> how far its running answers are, see `Setup.answering`."""
     route_only: bool = False
     """True: nothing is started. What an earlier roost left running is taken up, all else is at the written port."""
 
@@ -83,6 +85,7 @@ class _Maker:
                 output=output,
                 cwd=making.cwd,
                 last_byte_at=lambda: making.last_byte_at(own),
+                answering=lambda: making.answering(own),
             )
         )
 

@@ -9,6 +9,7 @@ call this, do.
 import asyncio
 import contextlib
 import importlib
+import os
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -22,13 +23,15 @@ from roost import clock
 from roost.config.addresses import is_loopback
 from roost.core.spec import EngineKind
 from roost.core.units import format_size
-from roost.host.keepers.identity import group_members, listener
+from roost.host.keepers.identity import listener
 from roost.logs import log
 
 if TYPE_CHECKING:
     from roost.host.replica import Replica
 
 READ_S = 2.0
+NOTE_AFTER_S = 0.25
+"""From ready to the look at what it holds: the requests that waited for it go first, a reading takes milliseconds."""
 FALL_S = 5.0
 """How long memory may take to fall after the engine said that it sleeps."""
 POLL_S = 0.05
@@ -134,7 +137,11 @@ def _read(pid: Callable[[], int | None]) -> Reading:
 
 def _family(leader: int) -> set[int]:
     """The process, its descendants (workers may have a session of their own), and its group (they may be orphans)."""
-    found = {leader, *group_members(leader)}
+    found = {leader}
+    for pid in psutil.pids():
+        with contextlib.suppress(OSError):
+            if os.getpgid(pid) == leader:
+                found.add(pid)
     with contextlib.suppress(psutil.Error):
         found.update(child.pid for child in psutil.Process(leader).children(recursive=True))
     return found
@@ -232,6 +239,7 @@ def _runs_gpu_engine(replica: "Replica") -> bool:
 
 async def note_awake(replica: "Replica") -> None:
     """Remember what it holds awake: an engine that falls asleep by itself does not say so before."""
+    await asyncio.sleep(NOTE_AFTER_S)
     replica.measured = await measure(replica)
 
 

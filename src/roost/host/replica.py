@@ -29,6 +29,7 @@ from roost.host.keepers.base import Keeper, Start
 from roost.host.measure import Gauge, MachineGauge, Measured
 from roost.host.output import Output
 from roost.host.showing import Shower
+from roost.host.stall import Standstill
 from roost.host.steps import Executor
 from roost.host.store import Records
 from roost.logs import log
@@ -57,6 +58,8 @@ class Setup:
     cwd: str
     last_byte_at: Callable[[], float | None] = field(default=lambda: None)
     """When an answer's byte last came from this engine: a busy engine may be slow to answer probes."""
+    answering: Callable[[], Mapping[str, int]] = field(default=dict)
+    """Its running answers of which something has come -> a figure that grows with each further piece."""
     transport: httpx.AsyncBaseTransport | None = None
     """How its address is reached; None: by TCP."""
     rng: Random = field(default_factory=Random)
@@ -110,6 +113,9 @@ class Replica:
         self.context_length: int | None = None
         """Learned from the engine."""
         self.lost_since: float | None = None
+        self.standstill = Standstill()
+        self.stalled = ""
+        """Why it is being taken down for standing still; empty while it is not."""
         self.started: Start | None = None
         """What the running engine was started with."""
         self._hearers: list[Callable[[Changed], None]] = []
@@ -204,9 +210,10 @@ class Replica:
 
     def _obey_stop(self) -> None:
         self.revive = False
+        stalled = bool(self.stalled)
         self.fact(Order.STOP)
         if self.state is State.STOPPING:
-            self.begin(lambda: work.stop(self, after_failure=False), "stop")
+            self.begin(lambda: work.stop(self, after_failure=stalled), "stop")
 
     def begin(self, job: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
         """Start the work of a transition in place of whatever was under way."""
@@ -263,7 +270,7 @@ class Replica:
 
     def _enter_state(self) -> None:
         if self.state is not State.DRAINING:
-            self.drain_goal, self.drain_idle = None, False
+            self.drain_goal, self.drain_idle, self.stalled = None, False, ""
         if self.state is State.READY:
             self.became_ready_at = self.became_ready_at or self.since
             self.lost_since = None
@@ -309,6 +316,13 @@ class Replica:
         log.warning("%s: %s", self.id, why)
         self.level = None
         self.remember()
+
+    def stands_still(self, why: str) -> None:
+        """It answers its probes and no request: no new ones for it; the planner stops it when its leases are back, or
+        after `timeouts.drain`."""
+        self.stalled = self.last_error = why
+        self.drain_goal, self.drain_idle = Goal.RESTARTED, False
+        self.fact(Fact.STALLED, why)
 
     def failed(self, event: Fact, why: str, *, permanent: bool = False) -> None:
         """A failure that ends in BACKOFF: count it, set the time of the next try, or give up. What runs elsewhere

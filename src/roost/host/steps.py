@@ -15,16 +15,23 @@ from random import Random
 from roost import clock
 from roost.core.errors import StepError
 from roost.core.events import Performed
-from roost.core.step import Condition, Expect, Operation, Probe, Step, StepRecord, WaitUntil
+from roost.core.step import (
+    RETRY_JITTER,
+    RETRY_PAUSE_MAX_S,
+    Condition,
+    Expect,
+    Operation,
+    Probe,
+    Step,
+    StepRecord,
+    WaitUntil,
+)
 from roost.core.units import format_duration
 from roost.host.answers import Answer, lacks, status_fits
 from roost.host.calling import Caller
 from roost.host.showing import Shower
 from roost.logs import log
 
-BACKOFF_MAX_S = 60.0
-JITTER = 0.25
-"""A pause before a further try is this share longer or shorter: engines of one machine must not all ask at once."""
 LOOK_S = 10.0
 """Longest wait for one answer of a `wait_until`: a look that hangs must not use up all its time."""
 
@@ -185,8 +192,8 @@ class _Run:
         return ""
 
     def _pause(self, step: Step, failed: int) -> float:
-        pause = min(step.retry_delay_s * 2.0 ** min(failed - 1, 30), BACKOFF_MAX_S)
-        return pause * self.executor.rng.uniform(1 - JITTER, 1 + JITTER)
+        pause = min(step.retry_delay_s * 2.0 ** min(failed - 1, 30), RETRY_PAUSE_MAX_S)
+        return pause * self.executor.rng.uniform(1 - RETRY_JITTER, 1 + RETRY_JITTER)
 
     # what proves it
 
@@ -244,7 +251,7 @@ class _Run:
         if condition.status is None and condition.at is None:
             return ""
         number = condition.step or first - 1
-        answer = self.answers.get(number) if number < first else None
+        answer = self.answers.get(number)
         if answer is None:
             return f"step {number} has no answer to look at" if number else "no step comes before it"
         if condition.status is not None and answer.status != condition.status:

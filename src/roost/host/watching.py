@@ -13,7 +13,7 @@ from roost.core.errors import StepError
 from roost.core.lifecycle import Fact, Order, State
 from roost.core.step import Operation
 from roost.core.units import format_duration
-from roost.host import adoption, canary, confirming, measure, work
+from roost.host import adoption, canary, confirming, measure, stall, work
 from roost.host.confirming import Seen
 from roost.logs import log
 
@@ -69,6 +69,8 @@ async def _watch_ready(replica: "Replica") -> None:
         elif seen is Seen.ASLEEP:
             replica.fell_asleep(None, "it fell asleep by itself or by someone else's order")
             await measure.after_own_sleep(replica)
+        else:
+            await stall.look(replica)
         return
     silent = _silence(replica)
     if silent < replica.spec.timeouts.probe_lost:
@@ -147,7 +149,7 @@ async def look_at_foreign(replica: "Replica") -> None:
         return
     if not asleep:
         await _take_in(replica)
-        await measure.note_awake(replica)
+        replica.begin(lambda: measure.note_awake(replica), "measure")
         return
     if replica.state is State.BACKOFF:
         replica.fact(Order.STOP, "found again, asleep")

@@ -123,7 +123,7 @@ def _is_gone(draft: Draft, model: ModelView) -> str:
         return "has stopped"
     if model.wish is not None:
         return f"has done what {model.wish.by} asked for"
-    return f"may yield in {format_duration(stays)} (policy.residency)" if stays > 0 else "is idle"
+    return f"may yield in {format_duration(stays)} (policy.residency)" if stays > 0 else "yields"
 
 
 def listed(names: Iterable[str]) -> str:

@@ -1,10 +1,11 @@
 """What goes down: drains that have come to their end, drains taken back, and orders to sleep, stop or restart.
 
-Leases are never cut before an operator's `force_at`. Pure; called by `plan` before anything rises.
+Leases are never cut before an operator's `force_at`, or the drain deadline of an engine that stands still. Pure;
+called by `plan` before anything rises.
 """
 
 from roost.core.lifecycle import State
-from roost.core.plan import Blocked, Drain, Evict, Ordered, Reason, Sleep, Spared, Stop, Undrain, Wanted
+from roost.core.plan import Blocked, Drain, Evict, Ordered, Reason, Sleep, Spared, Stalled, Stop, Undrain, Wanted
 from roost.core.spec import ModelSpec
 from roost.core.units import format_duration
 from roost.core.view import Goal, ModelView, ReplicaView, Wish
@@ -24,10 +25,14 @@ def lower(draft: Draft, model: ModelView) -> None:
         if not draft.free(replica):
             continue
         if wish is not None and refusal is None and goes_down(wish, replica):
-            if wish.goal is Goal.ASLEEP:
+            if wish.goal is Goal.ASLEEP and not _is_stalled(replica):
                 _to_sleep(draft, model, replica, wish)
+            elif wish.goal is Goal.ASLEEP:
+                _end_stalled(draft, model, replica)
             else:
                 _to_stop(draft, model, replica, wish)
+        elif _is_stalled(replica):
+            _end_stalled(draft, model, replica)
         elif replica.state is State.DRAINING:
             _drain_on(draft, model, replica)
 
@@ -50,6 +55,21 @@ def sleep_level(spec: ModelSpec, levels: tuple[int, ...], asked: int | None = No
     """The level to sleep at: the one asked for, else the configured one, else the nearest the engine has."""
     wanted = spec.sleep_level if asked is None else asked
     return max((level for level in levels if level <= wanted), default=min(levels))
+
+
+def _is_stalled(replica: ReplicaView) -> bool:
+    return replica.state is State.DRAINING and isinstance(replica.drain_reason, Stalled)
+
+
+def _end_stalled(draft: Draft, model: ModelView, replica: ReplicaView) -> None:
+    """An engine that stands still is stopped when its leases are back, or when they have had the time of a drain; a
+    pin does not spare it, and nobody waits for it to sleep."""
+    overdue_at = replica.since + model.spec.timeouts.drain
+    reason = replica.drain_reason
+    if reason is not None and (replica.in_flight == 0 or draft.now >= overdue_at):
+        draft.do(Stop(replica=replica.id, reason=reason, forced=replica.in_flight > 0))
+    else:
+        draft.at(overdue_at)
 
 
 def _drain_on(draft: Draft, model: ModelView, replica: ReplicaView) -> None:

@@ -15,7 +15,7 @@ from roost.core.view import Goal, ModelView, ReplicaView
 from roost.planner.beside import judge, may_come
 from roost.planner.draft import Draft
 from roost.planner.lower import goes_down, stuck
-from roost.planner.victims import make_room
+from roost.planner.victims import Newcomer, make_room
 
 _UNDER_WAY = frozenset({State.READY, State.STARTING, State.WAKING})
 _MOVING = frozenset({State.STARTING, State.WAKING, State.SUSPENDING, State.STOPPING})
@@ -164,7 +164,7 @@ def _start(draft: Draft, want: Want, replica: ReplicaView, action: Load | Wake) 
     need = room.need(model, replica)
     verdict = judge(draft, model, replica)
     if not room.fits(need) or not verdict.clear:
-        draft.block(make_room(draft, model, replica, want.since))
+        draft.block(make_room(draft, Newcomer(model, replica, want.since, need, verdict)))
     elif draft.may_start():
         draft.start(model, action, need)
     else:

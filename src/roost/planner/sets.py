@@ -12,7 +12,7 @@ from typing import assert_never
 
 from roost.core.matrix import All, Either, Matrix, One, Tree
 
-MAX_OPTIONS = 512
+MAX_OPTIONS = 256
 """Combinations looked at where parts of a set name the same models. Finding the best of those is as hard as covering
 a set; past this many the answer is one that is allowed, though maybe not the best."""
 
@@ -52,7 +52,12 @@ class _Scale:
         self._options: dict[Tree, list[int]] = {}
 
     def weight(self, mask: int) -> int:
-        return sum(weight for bit, weight in self._heavy.items() if mask & bit)
+        total = 0
+        while mask:
+            bit = mask & -mask
+            total += self._heavy[bit]
+            mask ^= bit
+        return total
 
     def best(self, tree: Tree) -> int:
         """The heaviest that the tree allows, the first written of equals, as the bits at hand."""

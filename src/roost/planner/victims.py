@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from roost.core.lifecycle import State
 from roost.core.plan import Blocked, Drain, Evict, Stop
 from roost.core.view import Goal, ModelView, ReplicaView
-from roost.planner.beside import judge
 from roost.planner.company import Verdict
 from roost.planner.draft import Draft
 from roost.planner.hold import held_fast, kept_apart, listed, never, waits_for_company, waits_for_others
@@ -47,13 +46,12 @@ class Victim:
         return _last_used(self.replica)
 
 
-def make_room(draft: Draft, model: ModelView, replica: ReplicaView, since: float) -> Blocked:
-    """Order victims out of the way if need be, keep the room for `model`, and say what it waits for."""
-    verdict = judge(draft, model, replica)
+def make_room(draft: Draft, newcomer: Newcomer) -> Blocked:
+    """Order victims out of the way if need be, keep the room for the newcomer, and say what it waits for."""
+    model, replica, verdict = newcomer.model, newcomer.replica, newcomer.verdict
     hopeless = never(draft, model, replica) or held_fast(draft, model, replica) or kept_apart(draft, model, verdict)
     if hopeless is not None:
         return hopeless
-    newcomer = Newcomer(model, replica, since, draft.room.need(model, replica), verdict)
     found = sorted(_candidates(draft, newcomer), key=lambda c: (_busy(*c), _last_used(c[1])))
     forced = _forced(draft, newcomer, found)
     chosen = None if forced is None else choose(draft, newcomer, found, forced)

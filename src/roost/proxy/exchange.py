@@ -100,6 +100,20 @@ class Exchange:
         self.ticket = None
         self.refuse(refusal)
 
+    def hold(self, size: int) -> bool:
+        """Count bytes of the body that are kept here; refuses the request, and gives False, where all together are
+        too many."""
+        plane = self.plane
+        self.held += size
+        plane.held_bytes += size
+        limit = plane.limits.held_bodies
+        if plane.held_bytes > limit:
+            message = f"Requests that wait or still come in already hold {limit} bytes (server.limits.held_bodies)."
+            code, fault = "too_much_waiting", Fault.GATEWAY
+            self.refuse(Refusal(status=503, code=code, message=message, fault=fault, retry_after_s=10.0))
+            return False
+        return True
+
     def release_held(self) -> None:
         self.plane.held_bytes -= self.held
         self.held = 0
@@ -143,6 +157,11 @@ class Exchange:
             self.settle(Outcome.OK, persistent=False)
         else:
             self.settle(Outcome.CLIENT_GONE, persistent=False)
+
+    def client_stuck(self, limit_s: float) -> None:
+        """The client takes no byte of its answer: whoever waits for its replica needs the lease more."""
+        self.request.error = f"The client took no byte of its answer for {limit_s:g} s (server.limits.send_timeout)."
+        self.settle(Outcome.CLIENT_GONE, persistent=False)
 
     def cancel(self) -> None:
         """An operator cancels the request."""

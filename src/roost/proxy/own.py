@@ -23,6 +23,7 @@ class AdminLease:
 
     replica = "api"
     up = True
+    taken_down = False
 
     def __init__(self, address: Address) -> None:
         self.address = address

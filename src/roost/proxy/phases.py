@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from typing_extensions import TypeIs
 
 from roost import clock
-from roost.core.request import Fault, Outcome, Phase, Refusal, Request, Route
+from roost.core.request import Fault, HiddenFailure, Outcome, Phase, Refusal, Request, Route
 from roost.core.spec import KeySpec, Scope
+from roost.protocol.failure import Failure
 from roost.protocol.forms import BadForm
 from roost.protocol.head import RequestHead
 from roost.protocol.openai import BadBody
@@ -173,16 +174,11 @@ def _is_lease(answer: Lease | Ticket) -> TypeIs[Lease]:
 
 def queued(x: "Exchange", ticket: Ticket) -> None:
     """Wait for the gate's callback; the body is held meanwhile, within a bound over all waiters."""
-    request, plane = x.request, x.plane
+    request = x.request
     request.phase = Phase.QUEUED
     request.queued_at = clock.now()
     x.ticket = ticket
-    x.held = len(x.body)
-    plane.held_bytes += x.held
-    if plane.held_bytes > plane.limits.held_bodies:
-        message = f"Waiting requests already hold {plane.limits.held_bodies} bytes (server.limits.held_bodies)."
-        refusal = Refusal(status=503, code="too_much_waiting", message=message, fault=Fault.GATEWAY, retry_after_s=10.0)
-        x.refuse(refusal)
+    x.hold(len(x.body))
 
 
 # connected and streaming
@@ -335,12 +331,23 @@ def engine_silent(x: "Exchange", now: float) -> None:
     x.refuse(Refusal(status=504, code="engine_silent", message=message, fault=Fault.ENGINE, close=x.answer_started))
 
 
-def complete(x: "Exchange", *, reusable: bool) -> None:
-    """The whole answer is out; `reusable`: its end is visible to the client without closing."""
+def complete(x: "Exchange", *, reusable: bool, failure: Failure | None = None) -> None:
+    """The whole answer is out; `reusable`: its end is visible to the client without closing. `failure`: what its end
+    says though its status is 200. Its bytes are out, so all that is left to do is to say so."""
     if x.loading is not None:
         x.loading.end()
     persistent = reusable and x.head.persistent and not x.plane.closing
-    x.settle(Outcome.OK, persistent=persistent)
+    x.settle(Outcome.OK if failure is None else _failed(x, failure), persistent=persistent)
+
+
+def _failed(x: "Exchange", failure: Failure) -> Outcome:
+    request = x.request
+    if failure.kind is HiddenFailure.ABORT and x.lease is not None and x.lease.taken_down:
+        request.error = f"roost put the engine of {_who(request)} to sleep or stopped it while it answered."
+        return Outcome.REFUSED
+    request.hidden = failure.kind
+    request.error = f"The engine of {_who(request)} {failure.what}."
+    return Outcome.ENGINE_FAILED
 
 
 def _who(request: Request) -> str:

@@ -81,6 +81,16 @@ class Plane:
         """The requests under way, oldest first."""
         return [exchange.request for exchange in self.exchanges.values()]
 
+    def answering(self, replica: str) -> dict[str, int]:
+        """The answers of this replica that its engine is sending -> a figure that grows with each piece. Left out are
+        those of which nothing has come, tunnels, and those whose client takes no more."""
+        found = {}
+        for request_id, exchange in self.exchanges.items():
+            upstream = exchange.upstream
+            if upstream is not None and exchange.request.replica == replica and upstream.progress:
+                found[request_id] = upstream.progress
+        return found
+
     def cancel(self, request_id: str) -> bool:
         """Cut one request; False if there is none of this id."""
         exchange = self.exchanges.get(request_id)

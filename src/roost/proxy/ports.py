@@ -21,6 +21,11 @@ class Lease(Protocol):
         """Whether its replica is (still) believed ready."""
         ...
 
+    @property
+    def taken_down(self) -> bool:
+        """Whether roost itself has put its replica to sleep or stopped it, or is about to have."""
+        ...
+
     def release(self, now: float) -> None: ...
     def refused_connect(self) -> None:
         """The replica's port refused: the gate has its owner look at it now."""

@@ -7,15 +7,16 @@ A connection goes back to the pool only if its answer ended exactly where its fr
 import asyncio
 import math
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from roost import clock
 from roost.core.request import Address, Fault, Phase, Refusal
+from roost.protocol.failure import Failure
 from roost.protocol.framing import ChunkedBody, ChunkFollower
-from roost.protocol.head import BadHead, ResponseHead, parse_response_head, split_at_length
-from roost.protocol.sse import TAIL_BYTES, usage
-from roost.proxy import access, phases
+from roost.protocol.head import BadHead, ResponseHead
+from roost.proxy import phases
+from roost.proxy.answering import Known, client_head, read_head
+from roost.proxy.ending import TAIL_PIECES, read_ending
 from roost.proxy.own import IDLE_S
 
 if TYPE_CHECKING:
@@ -25,29 +26,23 @@ if TYPE_CHECKING:
 IDLE, HEAD, LENGTH, CHUNKED, CLOSE, TUNNEL = range(6)
 MAX_HEAD = 64 * 1024
 JOINED_BYTES = 64 * 1024
-_LENGTH = b"content-length"
+MAX_INTERIM = 32
+"""Interim heads (1xx) before an answer; none of today's engines sends more than one."""
 NO_BODY = frozenset({204, 304})
 NOWHERE = Address("", 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """The last head of this connection: one that differs in its length alone need not be parsed again."""
-
-    before: bytes
-    after: bytes
-    head: ResponseHead
 
 
 class Upstream(asyncio.Protocol):
     """A protocol in asyncio's sense. `exchange` is None while it rests in the pool."""
 
     __slots__ = (
+        "_answer",
         "_buffer",
         "_decoder",
         "_ends",
         "_event_stream",
         "_follower",
+        "_interim",
         "_keep",
         "_known",
         "_left",
@@ -84,10 +79,12 @@ class Upstream(asyncio.Protocol):
         self._known: Known | None = None
         self._ends = True
         self._event_stream = False
+        self._answer: ResponseHead | None = None
+        self._interim = 0
         self.paused = False
         self._sent_all = True
         self._unsent_head = b""
-        self._tail: deque[bytes] = deque(maxlen=4)
+        self._tail: deque[bytes] = deque(maxlen=TAIL_PIECES)
 
     # sending
 
@@ -96,6 +93,7 @@ class Upstream(asyncio.Protocol):
         self.exchange = exchange
         self._state = HEAD
         self.heard = False
+        self._interim = 0
         self._sent_all = not exchange.streams_body
         body = exchange.body
         if len(body) < JOINED_BYTES:  # one write, one segment: a second one costs more than the copy
@@ -141,6 +139,14 @@ class Upstream(asyncio.Protocol):
             if self.exchange is not None and self.exchange.answer_started:
                 self.arm(self.exchange)
 
+    @property
+    def progress(self) -> int:
+        """How far its answer is: grows with what the engine says, not with the comments by which it keeps a stream
+        open; 0 before its first piece, and while the client takes no more."""
+        if self.exchange is None or self.paused or not self._tail:
+            return 0
+        return self.exchange.request.events if self._event_stream else self.exchange.request.bytes_out
+
     # asyncio's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -172,8 +178,7 @@ class Upstream(asyncio.Protocol):
         if self._state == TUNNEL:
             phases.complete(exchange, reusable=False)
         elif self._state == CLOSE and error is None:
-            self._note_usage(exchange)
-            phases.complete(exchange, reusable=False)
+            phases.complete(exchange, reusable=False, failure=self._end(exchange))
         else:
             phases.engine_lost(exchange, self)
 
@@ -200,6 +205,11 @@ class Upstream(asyncio.Protocol):
         if not self.heard:
             self.heard = True
             exchange.request.first_byte_at = clock.now()
+        while data and self.exchange is exchange:
+            data = self._one_head(exchange, data)
+
+    def _one_head(self, exchange: "Exchange", data: bytes) -> bytes:
+        """Take one head; gives the bytes behind an interim one (RFC 9110 §15.2), which the real one follows."""
         if self._buffer:
             data, self._buffer = self._buffer + data, b""
         end = data.find(b"\r\n\r\n")
@@ -207,29 +217,30 @@ class Upstream(asyncio.Protocol):
             self._buffer = data
             if len(data) > MAX_HEAD:
                 self._broken(exchange, f"its response head is over {MAX_HEAD} bytes")
-            return
-        parts, known = split_at_length(data, end + 2), self._known
+            return b""
         rest = data[end + 4 :]
-        if known is not None and parts is not None and known.before == parts[0] and known.after == parts[2]:
-            head = known.head
-            head.length = int(parts[1])
-        else:
-            try:
-                head = parse_response_head(data[: end + 2])
-            except BadHead as bad:
-                self._broken(exchange, str(bad))
-                return
-            # Of two lengths that agreed once, one could change alone.
-            alone = parts is not None and data[:end].lower().count(_LENGTH) == 1
-            self._known = Known(parts[0], parts[2], head) if parts is not None and alone else None
+        try:
+            head, self._known = read_head(data, end, self._known)
+        except BadHead as bad:
+            self._broken(exchange, str(bad))
+            return b""
         if head.status >= 200:
             self._begin_answer(exchange, head, rest)
-        elif head.status == 101 and exchange.head.upgrade is not None:
-            self._begin_tunnel(exchange, head, rest)
-        elif head.status == 101:
+            return b""
+        if head.status == 101:
+            self._switch(exchange, head, rest)
+            return b""
+        self._interim += 1
+        if self._interim > MAX_INTERIM:
+            self._broken(exchange, f"it sent more than {MAX_INTERIM} interim heads")
+            return b""
+        return rest
+
+    def _switch(self, exchange: "Exchange", head: ResponseHead, rest: bytes) -> None:
+        if exchange.head.upgrade is None:
             self._broken(exchange, "it switched protocols unasked")
-        elif rest:  # an interim answer (RFC 9110 §15.2): the real one follows
-            self._head(exchange, rest)
+        else:
+            self._begin_tunnel(exchange, head, rest)
 
     def _begin_answer(self, exchange: "Exchange", head: ResponseHead, rest: bytes) -> None:
         request = exchange.request
@@ -237,7 +248,7 @@ class Upstream(asyncio.Protocol):
         request.status = head.status
         exchange.answer_started = True
         self._keep = not head.close
-        self._event_stream = head.event_stream
+        self._answer, self._event_stream = head, head.event_stream
         idle_s = IDLE_S if request.route is None else request.route.spec.timeouts.upstream_idle
         self.expires_at = idle_s if head.idle_timeout is None else min(idle_s, head.idle_timeout - 1)
         loading = exchange.loading
@@ -253,7 +264,7 @@ class Upstream(asyncio.Protocol):
         else:
             self._state, self._ends, self._keep = CLOSE, False, False
         if loading is None:
-            self._unsent_head = self._client_head(exchange, head, bodiless=bodiless)
+            self._unsent_head = client_head(exchange, head, ends=self._ends, bodiless=bodiless)
         else:  # an answer of ours has begun: the engine's goes on in it
             self._unsent_head = loading.join(head)
             self._ends = self._ends and exchange.head.minor == 1
@@ -267,21 +278,6 @@ class Upstream(asyncio.Protocol):
     def _flush_head(self, exchange: "Exchange") -> None:
         head, self._unsent_head = self._unsent_head, b""
         exchange.send(head)
-
-    def _client_head(self, exchange: "Exchange", head: ResponseHead, *, bodiless: bool) -> bytes:
-        lines = [b"HTTP/1.1" + head.lines[0][8:], *head.lines[1:]]
-        if not head.has_request_id:
-            lines.append(b"x-request-id: " + exchange.request.id.encode())
-        if head.chunked and (self._ends or bodiless):
-            if exchange.head.minor == 1:
-                lines.append(b"transfer-encoding: chunked")
-        elif head.length is not None:
-            lines.append(b"content-length: %d" % head.length)
-        if not self._ends or not exchange.head.persistent or exchange.plane.closing:
-            lines.append(b"connection: close")
-        elif exchange.head.minor == 0:
-            lines.append(b"connection: keep-alive")
-        return b"\r\n".join(lines) + b"\r\n" + access.cors(exchange) + b"\r\n"
 
     def _begin_tunnel(self, exchange: "Exchange", head: ResponseHead, rest: bytes) -> None:
         self._state = TUNNEL
@@ -376,7 +372,7 @@ class Upstream(asyncio.Protocol):
         """The answer is whole: rest in the pool, then let the exchange settle."""
         if self._unsent_head:
             self._flush_head(exchange)
-        self._note_usage(exchange)
+        failure = self._end(exchange)
         self.exchange = None
         exchange.upstream = None
         self._state = IDLE
@@ -387,11 +383,12 @@ class Upstream(asyncio.Protocol):
             self._pool.put(self)
         else:
             self.transport.abort()
-        phases.complete(exchange, reusable=self._ends)
+        phases.complete(exchange, reusable=self._ends, failure=failure)
 
-    def _note_usage(self, exchange: "Exchange") -> None:
-        request = exchange.request
-        if request.status == 200 and request.method == "POST":
-            tail = b"".join([piece[-TAIL_BYTES:] for piece in self._tail])
-            request.prompt_tokens, request.completion_tokens = usage(tail)
-        self._tail.clear()
+    def _end(self, exchange: "Exchange") -> Failure | None:
+        """What the end of the answer says; the tail is forgotten."""
+        marks = self._state == CHUNKED and self._decoder is None
+        pieces, by_close = self._tail, self._state == CLOSE
+        failure = read_ending(exchange, self._answer, pieces, marks=marks, by_close=by_close)
+        pieces.clear()
+        return failure

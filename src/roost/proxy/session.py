@@ -82,10 +82,14 @@ class Session(asyncio.Protocol):
         self._write_paused = True
         if self.exchange is not None:
             self.exchange.pause_upstream()
+            if self._body is None and not self._closing:
+                self._await_client(clock.now())
 
     def resume_writing(self) -> None:
         self._write_paused = False
         if self.exchange is not None:
+            if self._body is None and not self._closing:
+                self.deadline_at = math.inf
             self.exchange.resume_upstream()
         elif self._buffer:
             self._next()
@@ -190,15 +194,21 @@ class Session(asyncio.Protocol):
         except BadHead as bad:
             exchange.refuse(Refusal(status=400, code="bad_request", message=_sentence(bad), close=True))
             return
-        self.deadline_at = clock.now() + self.plane.limits.body_idle_timeout
+        now = clock.now()
+        self.deadline_at = now + self.plane.limits.body_idle_timeout
         if rest is not None:
             self._body = None
             self._buffer = rest
             self.deadline_at = math.inf
+            if self._write_paused:
+                self._await_client(now)
         if exchange.streams_body:
             exchange.send_body_piece(body.take(), last=rest is not None)
         elif rest is not None:
+            exchange.release_held()  # it is counted anew if it must wait
             phases.identified(exchange, body.take())
+        else:
+            exchange.hold(len(data))
 
     # between and during requests
 
@@ -230,6 +240,20 @@ class Session(asyncio.Protocol):
         if self._paused and not self.transport.is_closing():
             self._paused = False
             self.transport.resume_reading()
+
+    def _await_client(self, now: float) -> None:
+        """The client takes no more for now: it must have taken some by the end of `send_timeout`."""
+        limit = self.plane.limits.send_timeout
+        self._unsent = self.transport.get_write_buffer_size()
+        self.deadline_at = math.inf if limit is None else now + limit
+
+    def _client_stuck(self, exchange: Exchange, now: float) -> None:
+        """A slow client may take its time as long as it takes something."""
+        if self.transport.get_write_buffer_size() != self._unsent:
+            self._await_client(now)
+            return
+        exchange.client_stuck(self.plane.limits.send_timeout or 0.0)
+        self.transport.abort()
 
     @property
     def mid_body(self) -> bool:
@@ -303,6 +327,8 @@ class Session(asyncio.Protocol):
             message = f"The request body stood still for {limit:g} s."
             self._body = None
             self.exchange.refuse(Refusal(status=408, code="body_timeout", message=message, close=True))
+        elif self.exchange is not None:
+            self._client_stuck(self.exchange, now)
         elif self._buffer:
             limit = self.plane.limits.head_timeout
             message = f"The request head was not complete within {limit:g} s."

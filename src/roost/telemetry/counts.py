@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from roost.core.lifecycle import State
-from roost.core.request import Outcome
+from roost.core.request import HiddenFailure, Outcome
 from roost.telemetry import latency
 from roost.telemetry.latency import Histogram
 from roost.telemetry.traffic import Traffic
@@ -25,6 +25,10 @@ class ModelCounts:
     def __init__(self) -> None:
         self.ended: dict[tuple[Outcome | None, int | None], int] = {}
         """(outcome, status sent) -> how many."""
+        self.hidden_failures: dict[HiddenFailure, int] = {}
+        """Answers that failed though their status was 200, by how."""
+        self.stalls = 0
+        """How often a replica stood still and was taken out of service for it."""
         self.prompt_tokens = 0
         self.completion_tokens = 0
         self.duration = Histogram(latency.DURATION_S)

@@ -62,6 +62,13 @@ class _Scrape(Collector):
         yield build
         yield from self._gauges()
         yield _requests(models)
+        yield _by_kind(
+            "roost_hidden_failures",
+            "Answers that failed though their status was 200.",
+            "kind",
+            {m: {kind.value: count for kind, count in c.hidden_failures.items()} for m, c in models.items()},
+        )
+        yield _stalls(models)
         yield _tokens(models)
         for name, text, pick in _HISTOGRAMS:
             yield _histogram(name, text, {model: pick(counts) for model, counts in models.items()})
@@ -92,6 +99,14 @@ def _requests(models: Mapping[str, ModelCounts]) -> Metric:
         for (outcome, status), count in counts.ended.items():
             labels = [model, "" if outcome is None else outcome.value, "" if status is None else str(status)]
             family.add_metric(labels, count)
+    return family
+
+
+def _stalls(models: Mapping[str, ModelCounts]) -> Metric:
+    text = "Engines that answered their probes while their answers stood still, and were restarted for it."
+    family = CounterMetricFamily("roost_stalls", text, labels=["model"])
+    for model, counts in models.items():
+        family.add_metric([model], counts.stalls)
     return family
 
 

@@ -65,6 +65,8 @@ class Recorder:
         counts = self.model(route.name if route is not None else "")
         end = (request.outcome, request.status)
         counts.ended[end] = counts.ended.get(end, 0) + 1
+        if request.hidden is not None:
+            counts.hidden_failures[request.hidden] = counts.hidden_failures.get(request.hidden, 0) + 1
         tokens_in, tokens_out = request.prompt_tokens or 0, request.completion_tokens or 0
         counts.prompt_tokens += tokens_in
         counts.completion_tokens += tokens_out
@@ -77,6 +79,8 @@ class Recorder:
     def changed(self, change: Changed) -> None:
         """Count a replica's change of state: the end of a transition, or the start of one that takes it away."""
         counts = self.model(change.model)
+        if change.event is Fact.STALLED:
+            counts.stalls += 1
         if change.after in _TAKES_AWAY and isinstance(change.event, Order):
             counts.evictions[change.reason_kind] = counts.evictions.get(change.reason_kind, 0) + 1
         if change.before not in _DONE or change.took_s is None:

@@ -9,7 +9,7 @@ from unittest import mock
 import pytest
 
 from roost import clock
-from roost.core.request import Address, Refusal, Request, Route
+from roost.core.request import Address, Outcome, Refusal, Request, Route
 from roost.core.spec import EngineKind, KeySpec, LimitsSpec, ModelSpec, Scope, ServerSpec, TimeoutsSpec
 from roost.proxy.ports import Lease, Ticket, Waiter
 from tests.component.proxy.test_relay import BODY, OK, Reader, Writer, answer_ok, post, read_answer
@@ -374,3 +374,52 @@ async def test_deadline_of_the_client_may_be_a_fraction() -> None:
         await plane.watcher.until_began()
         (request,) = plane.plane.requests()
         assert request.deadline_at == request.received_at + 20.5
+
+
+@live
+async def test_client_that_takes_nothing_gives_its_lease_back() -> None:
+    size = 32 << 20
+
+    async def play(reader: Reader, writer: Writer) -> None:
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
+
+    server = ServerSpec(limits=LimitsSpec(send_timeout=60.0))
+    async with engine(play) as one, running_plane(FixedFleet({"a": [one.address]}), server) as plane:
+        reader, writer = await slow_client(plane)
+        writer.write(post())
+        await reader.readuntil(b"\r\n\r\n")
+        session = next(iter(plane.plane.sessions))
+        async with asyncio.timeout(10):
+            while not session._write_paused:
+                await asyncio.sleep(0)
+        session._unsent += 1  # it has taken something since
+        sweep_later(plane, 61.0)
+        assert plane.fleet.in_flight == 1
+        assert session.deadline_at > clock.now() + 100  # a whole time again
+        sweep_later(plane, 122.0)
+        request = await plane.watcher.until_settled()
+        assert (request.outcome, request.status) == (Outcome.CLIENT_GONE, 499)
+        assert "send_timeout" in request.error
+        assert plane.fleet.in_flight == 0
+
+
+@live
+async def test_bodies_that_still_come_in_are_bounded_together() -> None:
+    whole = b'{"model":"a","pad":"%b"}' % (b"x" * 5000)
+    server = ServerSpec(limits=LimitsSpec(held_bodies=6000))
+    async with engine(answer_ok) as one, running_plane(FixedFleet({"a": [one.address]}), server) as plane:
+        reader, writer = await plane.open()
+        writer.write(post(whole)[:-1000])
+        await plane.watcher.until_began(1)
+        async with asyncio.timeout(10):
+            while not plane.plane.held_bytes:
+                await asyncio.sleep(0)
+        other, second = await plane.open()
+        second.write(post(whole)[:-1000])
+        head, body = await read_answer(other)
+        assert head.startswith(b"HTTP/1.1 503")
+        assert b"server.limits.held_bodies" in body
+        writer.write(whole[-1000:])
+        assert (await read_answer(reader))[0].startswith(b"HTTP/1.1 200")
+        assert plane.plane.held_bytes == 0

@@ -9,7 +9,7 @@ import pytest
 from roost.core.request import Address, Outcome, Refusal
 from roost.core.spec import EngineKind, LimitsSpec, ModelSpec, ServerSpec, TimeoutsSpec
 from roost.protocol.head import ResponseHead, parse_response_head
-from roost.proxy import relay
+from roost.proxy import answering
 from tests.support.plane import FixedFleet, engine, read_request, running_plane
 
 BODY = b'{"model":"a","messages":[]}'
@@ -571,7 +571,7 @@ def test_answer_heads_that_differ_only_in_their_length_are_parsed_once(monkeypat
         parsed += 1
         return parse_response_head(data)
 
-    monkeypatch.setattr(relay, "parse_response_head", count)
+    monkeypatch.setattr(answering, "parse_response_head", count)
     sizes = iter(range(1, 6))
 
     async def play(reader: Reader, writer: Writer) -> None:

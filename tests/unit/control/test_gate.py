@@ -7,7 +7,7 @@ import pytest
 from roost import clock
 from roost.control.lane import Entry
 from roost.core.lifecycle import Fact
-from roost.core.spec import KeySpec, ModelSpec, QueueSpec, RoostSpec
+from roost.core.spec import KeySpec, MemorySpec, ModelSpec, QueueSpec, RoostSpec
 from roost.core.view import Goal
 from roost.tasks import spawn
 from tests.support.fleet import Bench, fleet, pause, settle
@@ -50,6 +50,64 @@ def test_the_longest_name_at_the_start_of_a_path(path: str, found: tuple[str, st
     async def main() -> None:
         match = Bench(NAMES).control.gate.match_prefix(path)
         assert (None if match is None else (match[0].name, match[1])) == found
+
+    run(main())
+
+
+def test_a_name_may_bring_parameters_of_its_own() -> None:
+    """Over `set_params`; the name itself leads to the model as an alias does."""
+    model = ModelSpec(
+        command="x",
+        aliases=("a",),
+        also_serves=("lora",),
+        set_params={"top_k": 5, "seed": 1},
+        set_params_by_name={"m:creative": {"top_k": 50}, "a": {"seed": 2}, "m": {"seed": 3}, "lora": {"seed": 4}},
+    )
+
+    async def main() -> None:
+        gate = Bench(RoostSpec(models={"m": model, "plain": ModelSpec(command="x")})).control.gate
+        found = {name: gate.resolve(name) for name in ("m", "a", "m:creative", "lora", "plain")}
+        assert {name: route and (route.rewrite, route.set_params) for name, route in found.items()} == {
+            "m": (None, {"top_k": 5, "seed": 3}),
+            "a": ("m", {"top_k": 5, "seed": 2}),
+            "m:creative": ("m", {"top_k": 50, "seed": 1}),
+            "lora": (None, {"top_k": 5, "seed": 4}),
+            "plain": (None, {}),
+        }
+
+    run(main())
+
+
+def test_more_than_may_run_and_wait_together_get_429() -> None:
+    async def main() -> None:
+        async with Bench(RoostSpec(models=fleet("a", max_requests=3, concurrency=2))) as bench:
+            first = [bench.ask("a", 10.0) for _ in range(4)]
+            assert [client.outcome for client in first] == ["open", "open", "open", "refused"]
+            refusal = first[3].refusal
+            assert refusal is not None
+            assert (refusal.status, refusal.code, refusal.retry_after_s) == (429, "too_many_requests", 10.0)
+            assert "0 run and 3 wait (max_requests 3)" in refusal.message
+            await pause(6.0)  # two run, one waits
+            running = bench.ask("a")
+            assert running.refusal is not None
+            assert "2 run and 1 wait (max_requests 3)" in running.refusal.message
+            await first[1].settled.wait()
+            assert bench.ask("a").outcome == "open"
+
+    run(main())
+
+
+def test_waiters_that_may_not_wake_it_are_served_before_it_yields() -> None:
+    async def main() -> None:
+        models = {**fleet("a", wake_on_request=False, concurrency=1, sleep_after=None), **fleet("b")}
+        async with Bench(RoostSpec(models=models, memory=MemorySpec(max_resident=1))) as bench:
+            bench.owners["a"].see(Fact.READY)
+            clients = [bench.ask("a", 3.0) for _ in range(3)]
+            await pause(0.1)
+            other = bench.ask("b")
+            await other.settled.wait()
+            assert [client.outcome for client in clients] == ["served"] * 3
+            assert bench.states()["a"] == "asleep"
 
     run(main())
 

@@ -12,10 +12,10 @@ import pytest
 from roost import clock
 from roost.core.errors import StepError
 from roost.core.request import Address
-from roost.core.step import Condition, Expect, Operation, Probe, Step, WaitUntil
+from roost.core.step import RETRY_PAUSE_MAX_S, Condition, Expect, Operation, Probe, Step, WaitUntil
 from roost.host.calling import Caller
 from roost.host.showing import Shower
-from roost.host.steps import BACKOFF_MAX_S, Executor, Sequence
+from roost.host.steps import Executor, Sequence
 from tests.support.virtual import run
 
 Rule = int | str | dict[str, Any] | Exception | Callable[[], Awaitable[httpx.Response]]
@@ -223,7 +223,16 @@ def test_x2_tries_end_and_pauses_stay_within_a_bound() -> None:
     played = play(engine, Step(path="/a", retries=12, retry_delay_s=10))
     assert played.records == [(500, 13, "")]
     assert played.said.endswith("(tried 13 times)")
-    assert max(b - a for a, b in zip(engine.times, engine.times[1:], strict=False)) <= BACKOFF_MAX_S * 1.25
+    assert max(b - a for a, b in zip(engine.times, engine.times[1:], strict=False)) <= RETRY_PAUSE_MAX_S * 1.25
+
+
+def test_no_step_takes_longer_than_it_says_it_may() -> None:
+    wait = WaitUntil(path="/models", status=418, timeout_s=30)
+    step = Step(path="/a", timeout_s=3, retries=9, retry_delay_s=2, health_check_after=True, wait_until=wait)
+    hanging = play(Engine(a=[slow(1000)]), step)
+    waiting = play(Engine(a=[*[slow(1000)] * 9, 200], health=[*[503] * 10, 200]), step)
+    assert hanging.took < waiting.took <= step.longest_s
+    assert Step(path="/a", timeout_s=3).longest_s == 3
 
 
 # X3

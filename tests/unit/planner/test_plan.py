@@ -6,7 +6,22 @@ from typing import Any
 import pytest
 
 from roost.core.lifecycle import State
-from roost.core.plan import Action, Drain, Evict, Idle, Load, Ordered, Plan, Preload, Sleep, Stop, Undrain, Wake, Wanted
+from roost.core.plan import (
+    Action,
+    Drain,
+    Evict,
+    Idle,
+    Load,
+    Ordered,
+    Plan,
+    Preload,
+    Sleep,
+    Stalled,
+    Stop,
+    Undrain,
+    Wake,
+    Wanted,
+)
 from roost.core.spec import MemorySpec, ModelSpec, PolicySpec
 from roost.core.view import FleetView, Goal, ModelView, Policy, ReplicaView, Wish
 from roost.planner.plan import plan
@@ -20,8 +35,9 @@ QUIET = ModelSpec(command="engine", sleep_after=None)
 def model(
     name: str, state: State = COLD, *, spec: ModelSpec = QUIET, waiting_since: float | None = None, **seen: Any
 ) -> ModelView:
-    """One model with one replica; `seen` goes to the replica, except `pinned` and `wish`."""
-    of_model = {key: seen.pop(key) for key in ("pinned", "wish") if key in seen}
+    """One model with one replica; `seen` goes to the replica, except what is the model's."""
+    known = ("pinned", "wish", "onlookers", "oldest_onlooker_at")
+    of_model = {key: seen.pop(key) for key in known if key in seen}
     facts: dict[str, Any] = {"since": 900.0, "sleep_levels": (1, 2), "last_used_at": 900.0, **seen}
     replica = ReplicaView(id=f"{name}/0", model=name, state=state, **facts)
     return ModelView(
@@ -433,3 +449,26 @@ def test_demand_does_not_wake_against_a_standing_order() -> None:
 def test_a_pin_given_during_an_idle_drain_takes_it_back() -> None:
     made = planned(model("a", DRAINING, drain_goal=Goal.ASLEEP, drain_idle=True, pinned=True))
     assert kinds(made) == [(Undrain, "a")]
+
+
+def stalled(since: float = NOW - 59.0, **seen: Any) -> ModelView:
+    reason = Stalled(sentence="it stands still")
+    return model("a", State.DRAINING, since=since, drain_goal=Goal.RESTARTED, drain_reason=reason, **seen)
+
+
+def test_an_engine_that_stands_still_is_stopped_when_its_leases_are_back_or_overdue() -> None:
+    reason = Stalled(sentence="it stands still")
+    assert planned(stalled()).actions == (Stop(replica="a/0", reason=reason),)
+    waiting = planned(stalled(in_flight=2))
+    assert (waiting.actions, waiting.next_check_at) == ((), NOW + 1.0)
+    late = stalled(in_flight=2, since=NOW - 60.0)
+    assert planned(late).actions == (Stop(replica="a/0", reason=reason, forced=True),)
+
+
+def test_neither_pin_nor_waiters_nor_an_order_to_sleep_take_a_stalled_engine_back() -> None:
+    reason = Stalled(sentence="it stands still")
+    wish = Wish(goal=Goal.ASLEEP, by="cli", asked_at=NOW)
+    cases: tuple[dict[str, Any], ...] = ({"pinned": True}, {"waiting_since": NOW - 1.0}, {"wish": wish})
+    for seen in cases:
+        assert planned(stalled(in_flight=1, **seen)).actions == (), seen
+        assert planned(stalled(**seen)).actions == (Stop(replica="a/0", reason=reason),), seen

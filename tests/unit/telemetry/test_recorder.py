@@ -5,7 +5,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from roost.core.events import Changed
 from roost.core.lifecycle import Event, Fact, Order, State
-from roost.core.request import Outcome, Request, Route
+from roost.core.request import HiddenFailure, Outcome, Request, Route
 from roost.core.spec import EngineKind, KeySpec, ModelSpec
 from roost.telemetry.counts import ModelGauges
 from roost.telemetry.recorder import Recorder
@@ -179,3 +179,15 @@ def test_names_that_clients_make_up_have_no_traffic() -> None:
     one.settled(request(route=None, outcome=Outcome.REFUSED, status=404))
     assert set(one.models) == {""}
     assert one.model("").traffic.total().requests == 0
+
+
+def test_hidden_failures_and_stalls_are_counted() -> None:
+    one = recorder()
+    for _ in range(2):
+        one.settled(request(outcome=Outcome.ENGINE_FAILED, hidden=HiddenFailure.ABORT))
+    one.settled(request())
+    one.changed(change(State.READY, State.DRAINING, Fact.STALLED))
+    assert value(one, "roost_hidden_failures_total", {"model": "a", "kind": "abort"}) == 2
+    assert value(one, "roost_stalls_total", {"model": "a"}) == 1
+    total = one.model("a").traffic.total()
+    assert (total.failed, total.successful) == (2, 1)

@@ -71,7 +71,8 @@ def test_command_and_stop_command() -> None:
         cmdStop: docker stop -t ${PID} x-${PORT} '${MODEL_ID}'
         env: ["A=b c", "B=${MODEL_ID}-${PORT}"]
         """,
-        cmd="|\n      # a note with ${nobody}\n      prog 'a  b' \\\n        --port ${PORT}\n      # more\n      --name ${MODEL_ID}",
+        cmd="|\n      # a note with ${nobody}\n      prog 'a  b' \\\n        --port ${PORT}\n"
+        "      # more\n      --name ${MODEL_ID}",
     )
     assert model.command == ("prog", "a  b", "--port", "${PORT}", "--name", "a")
     assert model.stop_command == ("docker", "stop", "-t", "${PID}", "x-${PORT}", "a")
@@ -94,8 +95,12 @@ def test_ports_go_in_the_order_of_the_names_to_whoever_wants_one() -> None:
 
 @pytest.mark.parametrize(
     ("proxy", "host", "port"),
-    [("http://localhost:9/", "localhost", 9), ("http://10.0.0.7:8000", "10.0.0.7", 8000), ("http://h", "h", 80)]
-    + [("http://127.0.0.1:${PORT}", "127.0.0.1", 5800)],
+    [
+        ("http://localhost:9/", "localhost", 9),
+        ("http://10.0.0.7:8000", "10.0.0.7", 8000),
+        ("http://h", "h", 80),
+        ("http://127.0.0.1:${PORT}", "127.0.0.1", 5800),
+    ],
 )
 def test_proxy_says_where_the_engine_listens(proxy: str, host: str, port: int) -> None:
     model = one(f"proxy: {proxy}")
@@ -420,9 +425,18 @@ def test_peers_that_cannot_be_reached() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["logLevel: debug", "logTimeFormat: rfc3339", "logToStdout: both", "metricsMaxInMemory: 5", "captureBuffer: 5"]
-    + ["store: {path: x}", "ui: {activity: {session_id: [x]}}", "performance: {every: 15s}", "logRequests: true"]
-    + ["includeAliasesInList: true"],
+    [
+        "logLevel: debug",
+        "logTimeFormat: rfc3339",
+        "logToStdout: both",
+        "metricsMaxInMemory: 5",
+        "captureBuffer: 5",
+        "store: {path: x}",
+        "ui: {activity: {session_id: [x]}}",
+        "performance: {every: 15s}",
+        "logRequests: true",
+        "includeAliasesInList: true",
+    ],
 )
 def test_what_is_of_no_use_warns_once(line: str) -> None:
     (warning,) = problems_of(f"{line}\n{ONE}")

@@ -102,7 +102,8 @@ def test_macros_cannot_grow_without_end() -> None:
 
 
 def test_variables_stay_variables_in_the_native_form() -> None:
-    text = f"macros: {{d: '${{env.DIR}}/$x'}}\n{END}    description: '${{d}} ${{env.NOTE}} $$'\n    env: ['A=${{env.NOTE}}']\n"
+    text = f"macros: {{d: '${{env.DIR}}/$x'}}\n{END}    description: '${{d}} ${{env.NOTE}} $$'\n"
+    text += "    env: ['A=${env.NOTE}']\n"
     env = {"DIR": "/d", "NOTE": "n"}
     loaded = read(text, env)
     assert loaded.written is not None and loaded.spec is not None

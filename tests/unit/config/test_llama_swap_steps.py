@@ -235,8 +235,7 @@ def test_c10_the_old_keys_fail_the_load_and_point_to_the_page() -> None:
     found = errors(OLD)
     assert len(found) == 5 and all("docs/sleep.md" in error for error in found)
     assert "sleepBody is no longer read" in found[2] and "body of an entry of sleepEndpoints" in found[2]
-    lines = "sleepEndpoint sleepMethod sleepBody sleepTimeout wakeEndpoint wakeMethod wakeBody wakeTimeout".split()
-    for key in lines:
+    for key in [f"{word}{part}" for word in ("sleep", "wake") for part in ("Endpoint", "Method", "Body", "Timeout")]:
         assert key in errors(f"{key}: 1")[0]
 
 

@@ -179,6 +179,24 @@ def test_the_name_that_the_engine_knows(cmd: str, extra: str, served: str | None
     assert one(extra, cmd=cmd).served_name == served
 
 
+@pytest.mark.parametrize(
+    ("cmd", "extra", "key"),
+    [
+        ("vllm serve m --port ${PORT} --api-key geheim", "", "geheim"),
+        ("vllm serve m --port ${PORT} --api_key=geheim", "", "geheim"),
+        ("llama-server --port ${PORT} --api-key geheim,zwei", "", "geheim"),
+        ("llama-server --port ${PORT} --api-key '${env.K}'", "", "k 1"),
+        ("vllm serve m --port ${PORT}", "env: ['VLLM_API_KEY=geheim']", "geheim"),
+        ("vllm serve m --port ${PORT} --api-key a", "api_key: b", "b"),
+        ("serve --port ${PORT} --api-key geheim", "", None),
+        ("vllm serve m --port ${PORT} --api-key", "", None),
+    ],
+)
+def test_the_key_that_the_engine_asks_for(cmd: str, extra: str, key: str | None) -> None:
+    loaded = read(f"models:\n  a:\n    cmd: {cmd}\n    {extra}\n", {"K": "k 1"})
+    assert loaded.spec is not None and loaded.spec.models["a"].api_key == key
+
+
 def test_health() -> None:
     assert one("checkEndpoint: /ready").health_path == "/ready"
     assert one("checkEndpoint: none").health_path == "none"

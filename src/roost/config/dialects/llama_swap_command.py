@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from roost.config.dialects.arguments import split
 from roost.config.dialects.fields import Faults
 from roost.config.finish import split_words
 from roost.config.tree import Node
@@ -42,6 +43,9 @@ _TASKS: Mapping[EngineKind, Mapping[str, Task]] = {
 _SLEEP_FLAGS = {EngineKind.VLLM: "--enable-sleep-mode", EngineKind.SGLANG: "--enable-memory-saver"}
 _DEVELOPMENT = "VLLM_SERVER_DEV_MODE"
 _SERVED = "--served-model-name"
+_KEY = "--api-key"
+_KEY_VARIABLES = {EngineKind.VLLM: "VLLM_API_KEY", EngineKind.LLAMACPP: "LLAMA_API_KEY", EngineKind.SGLANG: ""}
+"""Engines that know the flag, and what else they read their key from."""
 
 
 def without_comments(node: Node) -> Node:
@@ -87,6 +91,28 @@ def served_name_of(text: str, engine: EngineKind, name: str) -> str | None:
     words = _words(text)
     names = _values(words, _SERVED) or _values(words, "--model")[:1] or _served_weights(words)
     return names[0] if names and name not in names else None
+
+
+def api_key_of(cmd: Node, engine: EngineKind, env: Mapping[str, Node]) -> Node | None:
+    """The key that the engine asks for: clients' own are not sent on to it. Of several the first."""
+    if engine not in _KEY_VARIABLES:
+        return None
+    words = split(Faults(), cmd)
+    flags = [word.text.partition("=") for word in words]
+    for index, (flag, equals, _) in reversed(tuple(enumerate(flags))):
+        if flag.replace("_", "-") == _KEY and (equals or index + 1 < len(words)):
+            return _first(words[index] if equals else words[index + 1], after_equals=bool(equals))
+    return env.get(_KEY_VARIABLES[engine])
+
+
+def _first(word: Node, *, after_equals: bool) -> Node:
+    """A key out of `--api-key=KEY`, or out of `KEY,KEY`."""
+    text, source = word.text, word.source
+    if after_equals:
+        text, source = text.partition("=")[2], source.partition("=")[2]
+    if "," in text:
+        text, source = text.partition(",")[0], ""
+    return replace(word, value=text, text=text, source=source if "${env:" in source else "", secret=True)
 
 
 def _served_weights(words: Sequence[str]) -> list[str]:

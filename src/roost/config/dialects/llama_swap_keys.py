@@ -38,6 +38,7 @@ ADDITIONS = (
     "footprint_asleep",
     "devices",
     "also_serves",
+    "api_key",
     "canary",
     "concurrency",
     "queue",

@@ -125,6 +125,8 @@ class _Reader:
             **self._requests(),
             **self._capabilities(kind),
         }
+        if self.draft.cmd is not None and (key := command.api_key_of(self.draft.cmd, kind, env)) is not None:
+            tree["api_key"] = key
         tree |= {name: node for key, name in _AS_THEY_ARE.items() if (node := written(self.node, key)) is not None}
         return made(tree, self.node)
 

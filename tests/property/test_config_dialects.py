@@ -192,7 +192,7 @@ _step = st.fixed_dictionaries(
         "headers": st.dictionaries(st.sampled_from(["X-A", "Authorization"]), _phrases.filter(str.isascii), max_size=2),
     },
 )
-_lists = st.fixed_dictionaries(
+_lists: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {
         "sleepEndpoints": st.lists(_step, min_size=1, max_size=2),
         "wakeEndpoints": st.lists(_step, min_size=1, max_size=3),
@@ -234,7 +234,7 @@ _peer = st.fixed_dictionaries(
     {"proxy": st.sampled_from(["http://10.0.0.7:8000", "https://example.org/api"]), "models": st.just(["m", "org/n"])},
     optional={"apiKey": st.sampled_from(["${env.MY_TOKEN}", "k", "x${TOKEN}"]), "filters": _swap_filters},
 )
-_swap_files = st.fixed_dictionaries(
+_swap_files: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {
         "macros": st.just({"dir": "${env.HOME}/models", "size": 4, "TOKEN": "t-${env.MY_TOKEN}"}),
         "models": _swap_models,
@@ -272,7 +272,9 @@ def test_the_native_form_of_a_llama_swap_file_comes_to_the_same(document: dict[s
     assert show_secrets or "geheim" not in made.text
 
 
-_wild_model = st.fixed_dictionaries({"cmd": _json}, optional=dict.fromkeys((*MODEL[1:], *OLD_STEPS, "x"), _json)) | _json
+_wild_model = (
+    st.fixed_dictionaries({"cmd": _json}, optional=dict.fromkeys((*MODEL[1:], *OLD_STEPS, "x"), _json)) | _json
+)
 _wild_entry = st.fixed_dictionaries({"endpoint": _json}, optional=dict.fromkeys(("body", "if", "retries"), _json))
 
 

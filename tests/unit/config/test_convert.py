@@ -147,7 +147,7 @@ def test_a_command_line_stays_as_written_around_its_secrets() -> None:
         '      run "a  b" ${env:MORE} \\\n'
         f"        --api-key '${{env:{first}}}'  '--api-key=${{env:{second}}}' ${{PORT}}\n"
     ) in made.text
-    made = converted("models: {a: {command: \"run --api-key 'ge\\\"heim' ${PORT}\"}}", {})
+    made = converted('models: {a: {command: "run --api-key \'ge\\"heim\' ${PORT}"}}', {})
     assert "- --api-key\n" in made.text and made.left_out[0].value == 'ge"heim'
 
 

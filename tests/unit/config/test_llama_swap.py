@@ -107,6 +107,12 @@ def test_proxy_says_where_the_engine_listens(proxy: str, host: str, port: int) -
     assert (model.host, model.port, model.url) == (host, port, None)
 
 
+def test_an_engine_on_another_machine_is_warned_of() -> None:
+    (warning,) = problems_of(ONE + "    proxy: http://container:8000\n")
+    assert warning.startswith('f:4: warning: models.a.proxy: "container" must be an address of this machine')
+    assert problems_of(ONE + "    proxy: http://localhost:8000\n") == []
+
+
 @pytest.mark.parametrize("proxy", ["https://h:1", "http://h:1/base", "h:1", "http://u:geheim@h:1", "http://h:x"])
 def test_a_proxy_that_cannot_be_is_an_error(proxy: str) -> None:
     (error,) = errors(f"proxy: {proxy}")

@@ -379,6 +379,19 @@ def test_a_level_in_the_body_goes_into_the_query_with_one_warning() -> None:
     assert "warning: models.m.sleepEndpoints.1.body" in warning and "/sleep?x=1&level=2&mode=abort" in warning
 
 
+def test_a_body_that_is_a_mapping_counts_as_well() -> None:
+    model = one("""
+        sleepEndpoints: [{endpoint: /sleep, body: {level: 2}}]
+        wakeEndpoints:
+          - {endpoint: /wake_up, body: {tags: [weights]}}
+          - {endpoint: /collective_rpc, body: {method: reload_weights}}
+          - {endpoint: /wake_up, body: {tags: kv_cache}}
+        """)
+    ends = [step.endpoint for step in (*model.sleep_steps, *model.wake_steps)]
+    assert ends == ["/sleep?level=2", "/wake_up?tags=weights", "/collective_rpc", "/wake_up?tags=kv_cache"]
+    assert model.wake_steps[0].body == {"tags": ["weights"]}
+
+
 def test_a_level_in_the_query_stays() -> None:
     fragment = (
         "sleepEndpoints: [{endpoint: /sleep?level=2, body: '{\"level\": 1}'}]\n"

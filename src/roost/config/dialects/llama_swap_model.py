@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
+from roost.config.addresses import is_loopback
 from roost.config.dialects import llama_swap_command as command
 from roost.config.dialects import llama_swap_requests as requests
 from roost.config.dialects import llama_swap_steps as steps
@@ -159,6 +160,10 @@ class _Reader:
             hint = "Write it like http://127.0.0.1:5800; what runs elsewhere behind https or a path is a peer."
             self.faults.add(proxy, f"{_public(proxy)} is not the address of an engine that cmd starts", hint)
             return {}
+        if not is_loopback(host):
+            hint = "Publish a container's port, such as docker run -p 127.0.0.1:${PORT}:8080, and leave proxy out."
+            message = f'"{host}" must be an address of this machine: the engine is started here, on a port that is free'
+            self.faults.add(proxy, message, hint, severity="warning")
         return {"host": made(host, proxy), "port": made(port or 80, proxy)}
 
     def _tells(self, key: str) -> bool:

@@ -15,6 +15,7 @@ from roost.config.dialects.fields import Faults, made, written
 from roost.config.dialects.llama_swap_keys import OLD_STEPS
 from roost.config.masking import shown
 from roost.config.tree import Node
+from roost.config.validate import to_data
 from roost.core.spec import EngineKind
 
 SLEEP, WAKE = "sleepEndpoints", "wakeEndpoints"
@@ -214,9 +215,9 @@ def _with_query(step: Node, moved: list[tuple[Node, str]]) -> Node:
 
 
 def _data(body: Node) -> Mapping[str, Any]:
-    """The body's JSON, if it is a mapping of words to plain values."""
+    """The body's JSON, if it is a mapping."""
     if isinstance(body.value, Mapping):
-        return {key: node.value for key, node in body.mapping.items() if isinstance(node.value, str | int)}
+        return to_data(body, None)
     try:
         data = json.loads(body.value) if isinstance(body.value, str) else None
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""A file of llama-swap's form that has every key at once: nothing but the errors that are meant keeps it from loading."""
+"""A file of llama-swap's form that has every key at once: only the errors that are meant keep it from loading."""
 
 import pytest
 

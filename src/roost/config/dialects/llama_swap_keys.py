@@ -133,9 +133,7 @@ def check_top(faults: Faults, root: Node) -> None:
     _check(faults, own, TOP, _COSMETIC_TOP, _MISSING_TOP)
     upstream = faults.section(root, "upstream")
     if (paths := upstream.mapping.get("ignorePaths")) is not None and not is_empty(paths):
-        hint = (
-            "Remove it; a GET of a page below /upstream/MODEL loads the model, any other path of it only with a load."
-        )
+        hint = "Remove it; below /upstream/MODEL/ a GET loads the model only for its first page."
         faults.add(paths, "no paths can be set apart under /upstream", hint)
     faults.keys(upstream, ("ignorePaths",), {})
 

@@ -217,7 +217,8 @@ def _with_query(step: Node, moved: list[tuple[Node, str]]) -> Node:
 def _data(body: Node) -> Mapping[str, Any]:
     """The body's JSON, if it is a mapping."""
     if isinstance(body.value, Mapping):
-        return to_data(body, None)
+        plain: Mapping[str, Any] = to_data(body, None)
+        return plain
     try:
         data = json.loads(body.value) if isinstance(body.value, str) else None
     except (ValueError, RecursionError):

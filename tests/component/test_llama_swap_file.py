@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
+import pytest
 
 from roost.core.lifecycle import State
 from roost.host.ports import is_free
@@ -128,10 +129,11 @@ async def test_ttl_stops_a_model_without_lists_and_puts_one_with_them_to_sleep(t
         text_of(await roost.chat("b"))
 
 
+@pytest.mark.parametrize("rules", ["", "groups: {g: {members: [a]}}", "matrix: {sets: {s: a}}"])
 @live
-async def test_a_peer_answers_by_both_names_and_gets_its_key(tmp_path: Path) -> None:
+async def test_a_peer_answers_by_both_names_and_gets_its_key(tmp_path: Path, rules: str) -> None:
     async with sim_engine("--api-key", "far-key", model="m") as far:
-        text = f"""{start_port()}
+        text = f"""{start_port()}{rules}
 models:
   a: {{cmd: '{SIM}'}}
 peers:
@@ -142,7 +144,9 @@ peers:
             local = text_of(await roost.chat("a"))
             assert text_of(await roost.chat("far/m")) == text_of(await roost.chat("m")) != local
             assert (await roost.chat("n")).status_code == 401
+            await roost.until("far/m", State.READY)
             assert roost.state("a") is State.READY  # what runs elsewhere takes no place here
+            assert [change.after for change in roost.app.replicas[0].history] == [State.STARTING, State.READY]
             listed = [one["id"] for one in (await roost.client.get("/v1/models")).json()["data"]]
             assert {"a", "far/m", "wrong/n"} <= set(listed)
 

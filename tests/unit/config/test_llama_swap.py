@@ -436,6 +436,12 @@ def test_a_bare_name_of_a_peer_where_it_is_free() -> None:
     }
 
 
+def test_two_models_of_peers_cannot_come_to_one_name() -> None:
+    peers = "peers: {p: {proxy: 'http://h:1', models: [x/m]}, p/x: {proxy: 'http://h:2', models: [m]}}\n"
+    (error,) = errors_of(peers + ONE)
+    assert 'peers.p/x.models.0: "p/x/m" is already the name of a model' in error
+
+
 def test_peers_that_cannot_be_reached() -> None:
     found = errors_of("peers: {t: {proxy: 'tailcat://x', models: [m]}, u: {models: [m]}}\n" + ONE)
     assert any("tailcat is not supported" in error for error in found)

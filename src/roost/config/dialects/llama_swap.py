@@ -44,7 +44,7 @@ def read(root: Node, env: Mapping[str, str]) -> tuple[Node, tuple[Problem, ...]]
     root = replace(root, value=top)
     check_top(faults, root)
     models = _models(faults, root, macros)
-    preload(faults, root, models)
+    _preload(faults, root, models)
     tree = {
         "server": merged(root, "server", _server(faults, root)),
         "memory": merged(root, "memory", memory(faults, root)),
@@ -93,7 +93,7 @@ def _shared(faults: Faults, root: Node) -> model.Shared:
     )
 
 
-def preload(faults: Faults, root: Node, models: dict[str, Node]) -> None:
+def _preload(faults: Faults, root: Node, models: dict[str, Node]) -> None:
     """Mark the models of `hooks.on_startup.preload`, by any of their names."""
     hooks = faults.section(root, "hooks")
     faults.keys(hooks, ("on_startup",), {})

@@ -26,7 +26,7 @@ def peers(faults: Faults, root: Node, taken: Collection[str]) -> dict[str, Node]
         for name in names:
             full = f"{peer}/{name.text}"
             free = owners[name.text] == 1 and name.text not in taken
-            if full in taken:
+            if full in taken or full in models:
                 faults.add(name, f'"{full}" is already the name of a model', "Rename the peer or the model.")
             else:
                 models[full] = _model(faults, section.mapping[peer], name, is_unique=free)

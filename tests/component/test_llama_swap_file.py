@@ -116,7 +116,7 @@ async def test_ttl_stops_a_model_without_lists_and_puts_one_with_them_to_sleep(t
     lists = "sleepEndpoints: [{endpoint: /sleep?level=1}], wakeEndpoints: [{endpoint: /wake_up}]"
     text = (
         f"{start_port()}globalTTL: 1\nmemory: {{max_resident: 2}}\n"
-        f"models:\n  a: {{cmd: '{SIM}'}}\n  b: {{cmd: '{SIM}', {lists}}}\n"
+        f"models:\n  a: {{cmd: '{SIM}'}}\n  b: {{cmd: '{SIM}', checkEndpoint: none, {lists}}}\n"
     )
     async with running_roost(text, tmp_path) as roost:
         text_of(await roost.chat("a"))

@@ -22,7 +22,7 @@ from roost import logs
 from roost.app import App, Options, as_router
 from roost.cli import background
 from roost.cli.client import read_server
-from roost.cli.config_cmd import check_file
+from roost.cli.config_cmd import check_file, folder_of, given
 from roost.cli.render import live_view
 from roost.config.checks import ports_written
 from roost.config.load import Validator
@@ -43,6 +43,9 @@ RECENT_SHOWN = 6
 
 ConfigArg = Annotated[Path | None, typer.Argument(help="The config file.", metavar="CONFIG")]
 ConfigOpt = Annotated[Path | None, typer.Option("--config", help="The config file (same as the argument).")]
+ConfigDirOpt = Annotated[
+    Path | None, typer.Option("--config-dir", metavar="DIR", help="All *.yaml and *.yml of a folder as one config.")
+]
 StateDirOpt = Annotated[Path | None, typer.Option("--state-dir", help="This instance's directory for state and logs.")]
 PlainOpt = Annotated[bool, typer.Option("--plain", help="Log lines instead of the live table.")]
 LevelOpt = Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")]
@@ -67,6 +70,7 @@ class Run:
 def up(
     config: ConfigArg = None,
     config_option: ConfigOpt = None,
+    config_dir: ConfigDirOpt = None,
     simulate_all: Annotated[bool, typer.Option("--simulate", help="Replace every engine by a simulated one.")] = False,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="In the background; returns when ready.")] = False,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay, although the config says detach.")] = False,
@@ -80,7 +84,7 @@ def up(
     level: LevelOpt = "info",
 ) -> None:
     """Start the models of a config as they are needed, and serve them on one port until Ctrl-C."""
-    path = _config_path(config, config_option)
+    path = _config_path(config, config_option, config_dir)
     spec = _load(path, (validate,) if not simulate_all else ())
     spec = simulate(spec) if simulate_all else spec
     run = _run(path, _with_port(spec, port), state_dir, plain=plain or not sys.stdout.isatty(), level=level)
@@ -95,6 +99,7 @@ def up(
 def serve(
     config: ConfigArg = None,
     config_option: ConfigOpt = None,
+    config_dir: ConfigDirOpt = None,
     state_dir: StateDirOpt = None,
     port: PortOpt = None,
     plain: PlainOpt = False,
@@ -102,19 +107,19 @@ def serve(
 ) -> None:
     """Only route: to engines that run already. Those that `roost up` started are supervised again, all others are
     looked for at the ports the config names. Nothing is started, and nothing stopped at the end."""
-    path = _config_path(config, config_option)
+    path = _config_path(config, config_option, config_dir)
     spec = as_router(_load(path, (ports_written,)))
     run = _run(path, _with_port(spec, port), state_dir, plain=plain or not sys.stdout.isatty(), level=level)
     _take_over(run)
     _main(replace(run, route_only=True, keep_engines=True))
 
 
-def _config_path(argument: Path | None, option: Path | None) -> Path:
+def _config_path(argument: Path | None, option: Path | None, folder: Path | None) -> Path:
     path = argument or option
-    if path is None:
+    if path is None and folder is None:
         typer.echo("Which config? Try: roost up roost.yaml (examples/minimal.yaml shows the three lines).", err=True)
         raise typer.Exit(2)
-    return path
+    return Path(given(None if path is None else str(path), folder))
 
 
 def _load(path: Path, validators: Sequence[Validator]) -> RoostSpec:
@@ -223,7 +228,7 @@ async def _serve(run: Run) -> None:
         Options(
             state_dir=run.state_dir,
             instance=run.instance,
-            base_dir=str(run.config.resolve().parent),
+            base_dir=str(folder_of(run.config.resolve())),
             machine=find_machine(),
             config_path=str(run.config.resolve()),
             auto=run.auto,

@@ -13,6 +13,7 @@ from roost.config.addresses import address_of, is_loopback
 from roost.config.tree import Node, find, given
 from roost.core.problems import ConfigPath, Problem
 from roost.core.spec import EngineKind, ModelSpec, RoostSpec, further_names, servings
+from roost.core.step import NO_HEALTH_PATH
 from roost.core.units import exact_duration
 
 _MAX_NAME = 200
@@ -141,9 +142,10 @@ def values(scene: Scene) -> Iterator[Problem]:
             yield Problem(
                 path=(*path, "restart", "backoff"), message=message, hint="Make it shorter, or backoff_max longer."
             )
-        if model.health_path is not None and not model.health_path.startswith("/"):
+        if model.health_path not in (None, NO_HEALTH_PATH) and not str(model.health_path).startswith("/"):
             message = f'"{model.health_path}" is not a path'
-            yield Problem(path=(*path, "health_path"), message=message, hint='Begin it with "/", such as /health.')
+            hint = 'Begin it with "/", such as /health, or write none.'
+            yield Problem(path=(*path, "health_path"), message=message, hint=hint)
         for index, own in enumerate(model.replicas):
             yield from _variables(own.env, (*path, "replicas", index, "env"))
         yield from _variables(model.env, (*path, "env"))

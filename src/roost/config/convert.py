@@ -21,6 +21,9 @@ from roost.core.problems import ConfigPath
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _USED = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)")
 _NOT_A_NAME = re.compile(r"[^A-Z0-9]+")
+_PIECE = re.compile(r"""(?:'[^']*'|"(?:\\.|[^"\\])*"|\\(?!\r?\n).|[^\s'"\\])+""", re.S)
+"""A word of a command line as it is written there."""
+_QUOTES = re.compile(r"""['"\\]""")
 _OWN = frozenset({"replicas", "aliases", "also_serves"})
 """Keys that never become a default of all models, even where all have the same."""
 
@@ -89,9 +92,17 @@ class _Converter(Writer):
         return Writer.value(self, value, hint, path)
 
     def _line(self, text: str, path: ConfigPath) -> str | list[str]:
+        """The text as it stands. With a secret out of it, too, if its words can be told apart in it: its variables may
+        come to several words, which those of a list never do."""
         words = split_words(text)
         shown = self._shown(words, path)
-        return text if shown == words else shown
+        pieces = list(_PIECE.finditer(text))
+        changed = [index for index, word in enumerate(words) if shown[index] != word]
+        if len(pieces) != len(words) or any(_QUOTES.search(words[index]) for index in changed):
+            return text if shown == words else shown
+        for index in reversed(changed):
+            text = f"{text[: pieces[index].start()]}'{shown[index]}'{text[pieces[index].end() :]}"
+        return text
 
     def words(self, words: tuple[str, ...], path: ConfigPath) -> list[str]:
         """Entries as they are; `args` that hold a secret word by word."""

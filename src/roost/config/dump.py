@@ -131,7 +131,8 @@ def _scalar(value: Any, hint: kinds.Hint) -> Any:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what our reader would take for a number or a null; repeats values instead of writing aliases."""
+    """Quotes what our reader would take for a number or a null; writes texts of several lines as such; repeats values
+    instead of writing aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:
         del data
@@ -139,7 +140,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-    style = None if isinstance(scalar(value), str) and value != "<<" else '"'
+    style = "|" if "\n" in value else None if isinstance(scalar(value), str) and value != "<<" else '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 

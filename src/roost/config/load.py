@@ -14,6 +14,7 @@ from roost.config.coexist_checks import coexistence
 from roost.config.dialects import dialect_of
 from roost.config.finish import Finished, Folders, finish
 from roost.config.masking import is_secret_path
+from roost.config.merge import File, at_home, merge
 from roost.config.tree import Node, lines, placed, secrets, sources
 from roost.config.validate import validate
 from roost.core.problems import ConfigPath, Problem, has_errors
@@ -51,6 +52,8 @@ class Loaded:
     """The form of file that it was."""
     written: "Written | None" = None
     """The same before it was made effective: what `convert` starts from."""
+    files: tuple[File, ...] = ()
+    """Where it has several files: which lines of `lines` belong to which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +75,24 @@ def load(text: str, *, file: str, env: Mapping[str, str], home: str, base_dir: s
     if not isinstance(root.value, Mapping):
         fault = "is empty" if root.value is None else "is not a mapping of keys to values"
         return Loaded(None, (*problems, _no_mapping(file, fault)))
+    return _read(root, problems, env, Folders(base_dir, home))
+
+
+def load_files(texts: Mapping[str, str], *, env: Mapping[str, str], home: str, base_dir: str) -> Loaded:
+    """Several files of the folder `base_dir` as one configuration; each problem names its file."""
+    merged = merge(texts)
+    if merged.root is None:
+        return Loaded(None, merged.problems or (_no_mapping(base_dir, "has only empty files"),))
+    loaded = _read(merged.root, (), env, Folders(base_dir, home))
+    found = [*merged.problems, *(at_home(problem, merged.files) for problem in loaded.problems)]
+    spec = None if has_errors(found) else loaded.spec
+    return replace(loaded, spec=spec, problems=_tidy(found), files=merged.files)
+
+
+def _read(root: Node, problems: Sequence[Problem], env: Mapping[str, str], folders: Folders) -> Loaded:
     dialect = dialect_of(root)
     tree, said = dialect.read(root, env)
-    loaded = _judge(tree, [*problems, *said], env, Folders(base_dir, home))
-    return replace(loaded, dialect=dialect.name)
+    return replace(_judge(tree, [*problems, *said], env, folders), dialect=dialect.name)
 
 
 def check_further(loaded: Loaded, validators: Iterable[Validator]) -> Loaded:
@@ -83,7 +100,8 @@ def check_further(loaded: Loaded, validators: Iterable[Validator]) -> Loaded:
     if loaded.spec is None:
         return loaded
     found = [problem for validator in validators for problem in validator(loaded.spec)]
-    problems = _tidy([*loaded.problems, *(replace(one, line=_line(one, loaded.lines)) for one in found)])
+    lined = (replace(one, line=_line(one, loaded.lines)) for one in found)
+    problems = _tidy([*loaded.problems, *(at_home(one, loaded.files) for one in lined)])
     return replace(loaded, spec=None if has_errors(problems) else loaded.spec, problems=problems)
 
 
@@ -140,7 +158,7 @@ def _tidy(problems: Iterable[Problem]) -> tuple[Problem, ...]:
     once: dict[tuple[ConfigPath, str], Problem] = {}
     for problem in problems:
         once.setdefault((problem.path, problem.message), problem)
-    ordered = sorted(once.values(), key=lambda problem: problem.line or 0)
+    ordered = sorted(once.values(), key=lambda problem: (problem.file, problem.line or 0))
     if len(ordered) <= MAX_PROBLEMS:
         return tuple(ordered)
     errors = [problem for problem in ordered if problem.severity == "error"] or ordered

@@ -20,9 +20,12 @@ class Problem:
     line: int | None = None
     value: str | None = None
     severity: str = "error"  # or "warning"
+    file: str = ""
+    """Where the configuration has several files: the one that `line` is a line of."""
 
     def render(self, file: str) -> str:
         """`roost.yaml:12: models.a.sleep_after: "5 parsecs" is not a duration; write 5m`."""
+        file = self.file or file
         place = f"{file}:{self.line}" if self.line is not None else file
         where = ".".join(str(part) for part in self.path)
         text = f"{place}: {'warning: ' if self.severity == 'warning' else ''}"

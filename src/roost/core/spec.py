@@ -357,13 +357,16 @@ class ModelSpec:
     unlisted: bool = False
     """Left out of `/v1/models`, yet it answers."""
     health_path: str | None = None
-    """GET that answers 200 when the engine is ready; the engine's usual one when left out."""
+    """GET that answers 200 when the engine is ready; the engine's usual one when left out. `none`: it has no such path,
+    and is ready as soon as its port takes connections."""
     start_timeout: PositiveDuration = 1200.0
     """From start to ready."""
     stop_grace: Duration = 15.0
     """From SIGTERM to SIGKILL."""
     preload: bool = False
     """Start with roost, without waiting for a request."""
+    can_sleep: bool = True
+    """False: never put to sleep; where it would be, the engine is stopped."""
     sleep_level: Literal[1, 2] = 1
     """1 keeps the weights in host memory, 2 keeps nothing (vLLM)."""
     sleep_steps: tuple[StepSpec, ...] = ()

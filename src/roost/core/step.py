@@ -125,6 +125,10 @@ class StepRecord:
         return _ADDRESS.sub(" ", self.name, count=1)
 
 
+NO_HEALTH_PATH = "none"
+"""In the place of a health path: the engine has none, and a connection to its port is all that can be asked for."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
     """How to ask whether an engine is ready: a GET and the statuses that mean yes. `otherwise` is asked instead where
@@ -135,3 +139,8 @@ class Probe:
     ok: tuple[int, ...] = (200,)
     timeout_s: float = 2.0
     interval_s: float = 0.25
+
+    @property
+    def shown(self) -> str:
+        """What is asked, in words."""
+        return "its port" if self.path == NO_HEALTH_PATH else self.path

@@ -14,7 +14,7 @@ import httpx
 
 from roost.core.errors import StepError
 from roost.core.request import Address
-from roost.core.step import Probe, Step
+from roost.core.step import NO_HEALTH_PATH, Probe, Step
 
 CONNECT_S = 2.0
 MAX_BODY = 1 << 20
@@ -88,7 +88,9 @@ class Caller:
         return way
 
     async def answers(self, probe: Probe) -> bool:
-        """True if the probe's GET says yes."""
+        """True if the probe's GET says yes; without a path for it, if the port accepts."""
+        if probe.path == NO_HEALTH_PATH:
+            return await self.connects()
         try:
             status, _ = await self.call(Step(method="GET", path=probe.path, timeout_s=probe.timeout_s))
             if status == 404 and probe.otherwise is not None:

@@ -14,7 +14,7 @@ from roost import clock
 from roost.core.errors import StepError
 from roost.core.lifecycle import State
 from roost.core.spec import ModelSpec
-from roost.core.step import Step, StepRecord
+from roost.core.step import NO_HEALTH_PATH, Step, StepRecord
 from roost.engines.common import openai_verify
 from roost.engines.questions import Answer, differ, form_of, question, read, recorded
 from roost.logs import log
@@ -91,8 +91,11 @@ async def verify(replica: "Replica", records: MutableSequence[StepRecord]) -> No
     if canary.baseline is not None and asked is not None:
         await _compare(replica, asked, canary.baseline, records)
         return
+    first = replica.setup.adapter.verify(replica.spec, replica.served_name)
+    if first.path == NO_HEALTH_PATH:
+        return  # its probe has said all that can be known
     try:
-        await _ask(replica, replica.setup.adapter.verify(replica.spec, replica.served_name), records)
+        await _ask(replica, first, records)
     except StepError as error:
         raise StepError(f"the verifying request failed: {error}") from None
     if wanted(replica.spec, replica.spec.sleep_level):

@@ -123,6 +123,8 @@ def _named(shown: frozenset[int]) -> str:
 
 async def examine(replica: "Replica") -> None:
     """Once it is ready: what its user should know of how it was started, in the log and in `replica.notices`."""
+    if not replica.spec.can_sleep:
+        return  # all of it is about sleep
     adapter, before = replica.setup.adapter, replica.notices
     answers = [await replica.caller.ask(step) for step in adapter.signs(replica.spec).once]
     replica.notices = tuple(adapter.notices(replica.spec, replica.setup.machine, answers))

@@ -133,6 +133,8 @@ class Replica:
     @property
     def no_sleep(self) -> str:
         """Why it cannot be put to sleep although its kind can; empty if it can."""
+        if not self.spec.can_sleep:
+            return "its configuration says can_sleep: false."
         return next((notice.text for notice in self.notices if notice.no_sleep), "")
 
     @property

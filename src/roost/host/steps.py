@@ -210,7 +210,7 @@ class _Run:
                 while not await self.executor.caller.answers(probe):
                     await asyncio.sleep(probe.interval_s)
         except TimeoutError:
-            return f"{step.name} went well, yet {probe.path} was not well within {step.timeout_s:g} s after it"
+            return f"{step.name} went well, yet {probe.shown} was not well within {step.timeout_s:g} s after it"
         return ""
 
     async def _awaited(self, step: Step, wait: WaitUntil) -> str:

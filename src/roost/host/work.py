@@ -138,7 +138,7 @@ async def until_ready(replica: "Replica") -> None:
     """Probe, see whether it sleeps, verify: all within `start_timeout`."""
     limit = replica.spec.start_timeout
     probe = replica.setup.adapter.probe(replica.spec)
-    doing = f"it never answered {probe.path}"
+    doing = f"it never answered {probe.shown}"
     try:
         async with asyncio.timeout(limit):
             while not await replica.caller.answers(probe):

@@ -119,3 +119,41 @@ def test_convert_prints_nothing_that_would_mean_something_else(file: Path) -> No
 def test_schema_and_reference() -> None:
     assert json.loads(run("schema").stdout)["title"] == "roost configuration"
     assert run("reference").stdout.startswith("# Configuration")
+
+
+SWAP = "models:\n  {0}: {{cmd: 'p ${{PORT}}', ttl: {1}}}\n"
+
+
+def test_check_of_a_llama_swap_file_says_what_becomes_of_idle_models(file: Path) -> None:
+    file.write_text(SWAP.format("a", 90))
+    result = run("check", str(file))
+    first, second = result.stdout.splitlines()
+    assert (first, second) == (f"{file}: fine in the llama_swap dialect; 1 model: a", "  a  is stopped after 90s idle")
+
+
+def test_a_folder_of_files_is_one_configuration(tmp_path: Path) -> None:
+    (tmp_path / "b.yml").write_text(SWAP.format("b", 60))
+    (tmp_path / "a.yaml").write_text(SWAP.format("a", 60))
+    (tmp_path / "note.txt").write_text("no: [")
+    result = run("check", "--config-dir", str(tmp_path))
+    assert result.exit_code == 0 and "2 models: a, b" in result.stdout
+    assert "  a:" in run("show", "--config-dir", str(tmp_path)).stdout
+    assert "unload_after: 1m" in run("convert", "--config-dir", str(tmp_path)).stdout
+    (tmp_path / "c.yaml").write_text(SWAP.format("a", 60))
+    result = run("check", "--config-dir", str(tmp_path))
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f'{tmp_path}/c.yaml:2: models.a: "a" is already in {tmp_path}/a.yaml (line 2)')
+
+
+def test_a_folder_and_a_file_are_told_apart(file: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    cases = {
+        ("check",): "Which configuration?",
+        ("check", str(file), "--config-dir", str(empty)): "Which configuration?",
+        ("check", "--config-dir", str(file)): "is not a folder",
+        ("check", "--config-dir", str(empty)): "has no file of configuration",
+    }
+    for words, said in cases.items():
+        result = run(*words)
+        assert result.exit_code == 2 and said in result.stderr, words

@@ -133,6 +133,24 @@ def test_a_variable_that_holds_several_words_is_written_out() -> None:
     assert "- --a\n" not in made.text and len(made.left_out) == 2
 
 
+def test_a_command_line_stays_as_written_around_its_secrets() -> None:
+    text = """models:
+      a:
+        command: |
+          run "a  b" ${env:MORE} \\
+            --api-key 'geheim 1'  --api-key=geheim2 ${PORT}
+    """
+    made = converted(text, {"MORE": "--x --y"})
+    first, second = (left.variable for left in made.left_out)
+    assert (
+        "    command: |\n"
+        '      run "a  b" ${env:MORE} \\\n'
+        f"        --api-key '${{env:{first}}}'  '--api-key=${{env:{second}}}' ${{PORT}}\n"
+    ) in made.text
+    made = converted('models: {a: {command: "run --api-key \'ge\\"heim\' ${PORT}"}}', {})
+    assert "- --api-key\n" in made.text and made.left_out[0].value == 'ge"heim'
+
+
 def test_steps_keep_their_variables_and_lose_their_secrets() -> None:
     made = converted(
         """

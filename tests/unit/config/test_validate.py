@@ -65,7 +65,7 @@ def test_five_mistakes_are_five_lines() -> None:
         ("aliases: {a: b}", "models.a.aliases: a mapping is not a list of strings"),
         ("max_wait: 5m", 'unknown key "max_wait". Write it as models.a.queue.max_wait.'),
         ("sleep-after: 5m", 'unknown key "sleep-after"; did you mean "sleep_after"?'),
-        ("cmd: x", 'unknown key "cmd"; did you mean "command"?'),
+        ("base_url: x", 'unknown key "base_url"; did you mean "url"?'),
         ("max_models: 2", 'unknown key "max_models". Write it as memory.max_resident.'),
         ("zzzz: 1", 'unknown key "zzzz". Known keys here: engine, weights,'),
     ],

@@ -6,7 +6,7 @@ The top-level shape decides which form a file has. Pure; called by `load`.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from roost.config.dialects import kvcached, native
+from roost.config.dialects import kvcached, llama_swap, native
 from roost.config.tree import Node
 from roost.core.problems import Problem
 
@@ -20,6 +20,7 @@ class Dialect:
 
 
 NATIVE = Dialect("native", native.read)
+LLAMA_SWAP = Dialect("llama_swap", llama_swap.read)
 KVCACHED = Dialect("kvcached", kvcached.read)
 
 
@@ -28,4 +29,6 @@ def dialect_of(root: Node) -> Dialect:
     instances = root.mapping.get("instances")
     if instances is not None and (isinstance(instances.value, tuple) or "models" not in root.mapping):
         return KVCACHED
+    if llama_swap.is_llama_swap(root):
+        return LLAMA_SWAP
     return NATIVE

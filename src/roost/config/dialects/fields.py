@@ -3,6 +3,7 @@
 Pure; never decides what a key means. Called by the dialects beside it.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
@@ -11,6 +12,7 @@ from roost.config.masking import shown
 from roost.config.tree import Node, Scalar
 from roost.core.problems import Problem
 
+_WHOLE = re.compile(r"[-+]?\d{1,9}")
 _TRUE = frozenset({"true", "yes", "on", "y", "t", "1"})
 _FALSE = frozenset({"false", "no", "off", "n", "f", "0"})
 
@@ -60,11 +62,29 @@ class Faults:
             return None
         return replace(node, value=text, text=text)
 
-    def truth(self, section: Node, key: str) -> bool:
-        """A truth value, also as the words that YAML 1.1 took for one; false where there is none."""
+    def whole(self, section: Node, key: str, least: int = 0) -> int | None:
+        """A whole number, also as a text (a variable's value is one); else None (a problem)."""
         node = written(section, key)
         if node is None:
-            return False
+            return None
+        text = node.value if isinstance(node.value, str) else node.text
+        if isinstance(node.value, tuple | Mapping | bool) or not _WHOLE.fullmatch(text) or int(text) < least:
+            self.add(node, f"{shown(node, node.path)} is not a whole number of {least} or more")
+            return None
+        return int(text)
+
+    def listed(self, section: Node, key: str) -> tuple[Node, ...]:
+        """The entries of a list; none where there is none, or (a problem) something else."""
+        node = written(section, key)
+        if node is not None and not isinstance(node.value, tuple):
+            self.add(node, f"{shown(node, node.path)} is not a list", "Write each entry on its own line, after a dash.")
+        return node.items if node is not None else ()
+
+    def truth(self, section: Node, key: str, default: bool = False) -> bool:
+        """A truth value, also as the words that YAML 1.1 took for one; the default where there is none."""
+        node = written(section, key)
+        if node is None:
+            return default
         word = str(node.value).lower() if isinstance(node.value, bool | int | str) else ""
         if word not in _TRUE | _FALSE:
             self.add(node, f"{shown(node, node.path)} is not true or false")

@@ -11,7 +11,7 @@ from roost.config.addresses import is_loopback
 from roost.config.dialects.fields import Faults, chosen, made, written
 from roost.config.dialects.instances import Instance, warn_if_sleepless
 from roost.config.dialects.instances import read as read_instance
-from roost.config.dialects.native import merge
+from roost.config.dialects.native import merged
 from roost.config.interpolate import Interpolator
 from roost.config.tree import Node
 from roost.core.problems import Problem
@@ -50,24 +50,14 @@ def read(root: Node, env: Mapping[str, str]) -> tuple[Node, tuple[Problem, ...]]
         for instance in instances:
             warn_if_sleepless(faults, instance)
     tree = {
-        "server": _merged(root, "server", _server(faults, root)),
-        "policy": _merged(root, "policy", _policy(root, sleep, len(instances))),
+        "server": merged(root, "server", _server(faults, root)),
+        "policy": merged(root, "policy", _policy(root, sleep, len(instances))),
         "defaults": made(_rests(sleep, EngineKind.VLLM), root),  # checks these keys also where no model has them
         "models": _models(faults, root, instances, sleep),
     }
     if (memory := written(root, "memory")) is not None:
         tree["memory"] = memory
     return replace(root, value=tree), (*interpolator.problems, *faults.problems)
-
-
-def _merged(root: Node, key: str, derived: Node) -> Node:
-    """The native section over what this form says; a key written as null leaves it alone."""
-    own = written(root, key)
-    if own is None or not isinstance(own.value, Mapping):
-        return derived if own is None else own
-    return merge(
-        derived, replace(own, value={name: node for name, node in own.mapping.items() if node.value is not None})
-    )
 
 
 def _server(faults: Faults, root: Node) -> Node:

@@ -38,3 +38,14 @@ def merge(defaults: Node, own: Node) -> Node:
 
 def _is_empty_section(node: Node) -> bool:
     return node.value is None and not node.broken
+
+
+def merged(root: Node, key: str, derived: Node) -> Node:
+    """The native section `key` of a foreign form over what that form says; a key written as null leaves it alone."""
+    own = root.mapping.get(key)
+    if own is None or own.value is None or own.broken:
+        return derived
+    if not isinstance(own.value, Mapping):
+        return own
+    said = {name: node for name, node in own.mapping.items() if node.value is not None}
+    return merge(derived, replace(own, value=said))

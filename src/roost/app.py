@@ -174,6 +174,8 @@ class App:
     # telling
 
     def _changed(self, change: Changed) -> None:
+        if change.after is State.SUSPENDING:
+            self.plane.take_down(change.replica)  # nothing runs any more, unless the sleep was ordered by force
         self.recorder.changed(change)
         self.hub.publish(change_event(change))
         took = f" after {change.took_s:.1f} s" if change.took_s is not None else ""

@@ -34,7 +34,7 @@ defaults:
     {env}
 models:
   one:
-    command: {command} {folder}/one
+    command: {command} {folder}/one {kept}
     port: {first}
     sleep_level: 1
     sleep_mode: wait
@@ -53,6 +53,8 @@ COMMANDS = {
     "--attention-backend torch_native --sampling-backend pytorch --dtype float32 --mem-fraction-static 0.1 "
     "--max-total-tokens 4096 --disable-cuda-graph --skip-server-warmup --model-path",
 }
+KEPT = {"vllm": "", "sglang": "--enable-weights-cpu-backup"}
+"""What lets `one` sleep at level 1."""
 ENV = {
     "vllm": "VLLM_CPU_KVCACHE_SPACE: 1\n    VLLM_CPU_OMP_THREADS_BIND: nobind\n    VLLM_CPU_CI_ENV: 1\n"
     "    VLLM_NO_USAGE_STATS: 1",
@@ -76,6 +78,7 @@ def fleet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             env=ENV[engine],
             command=f"{python} {COMMANDS[engine]}",
             folder=folder,
+            kept=KEPT[engine],
             path=f"{Path(python).parent}{os.pathsep}{os.environ['PATH']}",
             port=free_port(),
             first=free_port(),

@@ -24,7 +24,10 @@ OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
         {"type": "number", "minimum": 0, "maximum": MAX_WAIT_S, "default": DEFAULT_WAIT_S},
         "Seconds to wait for it; 202 if it is not there by then. 0 does not wait.",
     ),
-    "force": ({"type": "boolean", "default": False}, "Do not wait for running requests."),
+    "force": (
+        {"type": "boolean", "default": False},
+        "Do not wait for running requests: an answer that has begun is cut, a request without one waits again.",
+    ),
     "level": (
         {"type": "integer", "enum": [1, 2]},
         "Sleep level: 1 keeps the weights in host memory, 2 drops them. Left out: as configured.",

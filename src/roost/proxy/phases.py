@@ -318,6 +318,27 @@ def engine_lost(x: "Exchange", upstream: "Upstream") -> None:
     x.refuse(_gone(x))
 
 
+def taken_down(x: "Exchange") -> None:
+    """Its engine goes to sleep without waiting for it, which is an order by force: asleep it would say nothing more.
+    What has not begun to be answered waits again, for the engine that comes back."""
+    request, route = x.request, x.request.route
+    upstream = x.upstream
+    if x.answer_started or x.streams_body or x.tunnelling or route is None:
+        request.error = f"roost put the engine of {_who(request)} to sleep or stopped it while it answered."
+        if x.answer_started or x.tunnelling:
+            x.settle(Outcome.REFUSED, persistent=False)
+        else:
+            x.refuse(Refusal(status=503, code="taken_down", message=request.error, retry_after_s=2.0, close=True))
+        return
+    lease, x.lease, x.upstream = x.lease, None, None
+    if upstream is not None:
+        upstream.drop()
+    if lease is not None:
+        lease.release(clock.now())
+    x.deadline_at = math.inf  # it was set for the engine that goes
+    entered(x, route)
+
+
 def engine_silent(x: "Exchange", now: float) -> None:
     """A configured limit of silence has passed."""
     request, upstream = x.request, x.upstream

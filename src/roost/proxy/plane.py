@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from roost import clock
 from roost.core.request import Address, Request
 from roost.core.spec import LimitsSpec, ServerSpec
-from roost.proxy import loading
+from roost.proxy import loading, phases
 from roost.proxy.keys import KeyRing
 from roost.proxy.origin import HostRule, OriginRule
 from roost.proxy.pool import Pool
@@ -98,6 +98,12 @@ class Plane:
             return False
         exchange.cancel()
         return True
+
+    def take_down(self, replica: str) -> None:
+        """Its engine goes to sleep: what it still answers ends here, or waits anew."""
+        for exchange in list(self.exchanges.values()):
+            if exchange.lease is not None and exchange.lease.replica == replica and not exchange.to_admin:
+                phases.taken_down(exchange)
 
     def sweep(self) -> None:
         """Enforce every deadline; called each SWEEP_S."""

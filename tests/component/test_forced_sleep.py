@@ -9,6 +9,7 @@ import pytest
 
 from roost.core.lifecycle import State
 from roost.core.request import Outcome
+from roost.tasks import spawn
 from tests.support.live import live
 from tests.support.roost import RunningRoost, running_roost
 
@@ -56,7 +57,7 @@ async def test_a_running_stream_is_cut_and_the_engine_sleeps_at_once(tmp_path: P
 async def test_a_request_without_a_byte_of_its_answer_waits_for_the_wake(tmp_path: Path) -> None:
     async with running_roost(SLOW, tmp_path) as roost:
         await roost.chat("a", max_tokens=1)
-        whole = asyncio.create_task(roost.chat("a", max_tokens=20))
+        whole = spawn(roost.chat("a", max_tokens=20), "chat")
         await in_flight(roost)
         assert (await ordered_to_sleep(roost)).status_code == 200
         answer = await whole

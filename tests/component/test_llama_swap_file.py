@@ -162,3 +162,15 @@ async def test_the_example_runs(tmp_path: Path) -> None:
         assert roost.state("chat") is State.COLD  # it has no lists, so it was stopped for code
         models = (await roost.client.get("/v1/models")).json()["data"]
         assert next(one for one in models if one["id"] == "chat")["metadata"]["context"] == 4096
+
+
+@live
+async def test_models_on_one_fixed_port_take_turns(tmp_path: Path) -> None:
+    port = free_port()
+    sim = SIM.replace("${PORT}", str(port))
+    text = "models:\n" + "".join(f"  {m}: {{cmd: '{sim}', proxy: 'http://127.0.0.1:{port}'}}\n" for m in "ab")
+    async with running_roost(text, tmp_path) as roost:
+        for name in "abba":
+            answer = await roost.chat(name)
+            text_of(answer)
+            assert answer.json()["model"] == name

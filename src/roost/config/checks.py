@@ -200,14 +200,23 @@ def _keys(scene: Scene) -> Iterator[Problem]:
 
 def ports_written(spec: RoostSpec) -> list[Problem]:
     """For `roost serve`, which starts nothing: every engine must have an address to be found at. A `Validator`."""
-    hint = "Write the port that the engine listens on, or its url."
-    message = "has no port, and serve starts nothing that could be given one"
-    return [
-        Problem(path=("models", name, *(("replicas", index) if model.replicas else ())), message=message, hint=hint)
-        for name, model in spec.models.items()
-        for index, serving in enumerate(servings(model))
-        if serving.port is None and serving.url is None
-    ]
+    problems: list[Problem] = []
+    owners: dict[tuple[str, int], str] = {}
+    for name, model in spec.models.items():
+        for index, serving in enumerate(servings(model)):
+            path: ConfigPath = ("models", name, *(("replicas", index) if model.replicas else ()))
+            if serving.url is not None:
+                continue
+            if serving.port is None:
+                message = "has no port, and serve starts nothing that could be given one"
+                hint = "Write the port that the engine listens on, or its url."
+                problems.append(Problem(path=path, message=message, hint=hint))
+                continue
+            owner = owners.setdefault((serving.host, serving.port), name)
+            if owner != name:
+                message = f'is at the port of "{owner}", and serve cannot tell which of them runs there'
+                problems.append(Problem(path=path, message=message, hint="Give each a port of its own."))
+    return problems
 
 
 CHECKS = (names, sources, values, access)

@@ -9,15 +9,16 @@ from roost.config.addresses import address_of, is_loopback, may_clash
 from roost.config.checks import Scene, address
 from roost.config.tree import find
 from roost.core.problems import ConfigPath, Problem
-from roost.core.spec import ModelSpec, ReplicaSpec, ServerSpec, servings
+from roost.core.spec import EngineKind, ModelSpec, ReplicaSpec, RoostSpec, ServerSpec, servings
 
 ROUTER_SESSION = "frontend"
 
 
 def ports(scene: Scene) -> Iterator[Problem]:
-    """No two servers on one port, and no model that leads back to roost itself."""
+    """No two servers on one port at once, and no model that leads back to roost itself."""
     server = scene.spec.server
-    taken = [(f"roost itself ({_written(scene, ('server', 'port'))})", server.host, server.port)]
+    itself = f"roost itself ({_written(scene, ('server', 'port'))})"
+    taken: list[tuple[str | None, str, str, int]] = [(None, itself, server.host, server.port)]
     for name, model in scene.spec.models.items():
         for index, serving in enumerate(servings(model)):
             path = _place(name, model, index, "url" if serving.url is not None else "port")
@@ -25,13 +26,31 @@ def ports(scene: Scene) -> Iterator[Problem]:
                 yield from _back(serving.url, server, path)
             if serving.port is None or serving.url is not None:
                 continue
-            for owner, host, port in taken:
-                if port == serving.port and may_clash(host, serving.host):
+            for other, owner, host, port in taken:
+                clash = port == serving.port and may_clash(host, serving.host)
+                if clash and (other is None or not _take_turns(scene.spec, name, other)):
                     hint = "Choose another port, or leave it out to have a free one picked."
                     message = f"port {port} is already that of {owner}"
                     yield Problem(path=path, message=message, hint=hint, value=str(port))
                     break
-            taken.append((_called(name, model, index), serving.host, serving.port))
+            taken.append((name, _called(name, model, index), serving.host, serving.port))
+
+
+def _take_turns(spec: RoostSpec, one: str, other: str) -> bool:
+    """Whether only one of the two ever has a process, so that both may listen on one port."""
+    memory = spec.memory
+    swapped = any(group.swap and {one, other} <= {*group.members} for group in memory.groups.values())
+    stay = any(_stays_asleep(spec.models[name]) for name in (one, other))
+    return one != other and not stay and (swapped or memory.max_resident == 1)
+
+
+def _stays_asleep(model: ModelSpec) -> bool:
+    """Whether its process lives on while its memory is wanted elsewhere."""
+    if not model.can_sleep:
+        return False
+    if model.engine is EngineKind.LLAMACPP and not model.sleep_steps:
+        return model.sleep_after is not None
+    return bool(model.sleep_steps) or model.engine is not EngineKind.COMMAND
 
 
 def _written(scene: Scene, path: ConfigPath) -> str:

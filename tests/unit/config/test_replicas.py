@@ -1,5 +1,7 @@
 """`replicas` of a native model: what may stand in it, and which of them could not stand side by side."""
 
+import pytest
+
 from roost.config.checks import ports_written
 from roost.config.dump import effective_yaml
 from roost.config.load import check_further
@@ -66,6 +68,41 @@ def test_ports_that_clash() -> None:
         f'f:10: models.c.port: port 9001 is already that of replica 0 of model "c". {other}',
     ]
     assert problems_of("models: {a: {weights: x, replicas: [{}, {}, {}]}}") == []
+
+
+PAIR = "models:\n  a: {command: x, port: 9000%s}\n  b: {command: y, port: 9000}\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "more", "fine"),
+    [
+        ("memory: {max_resident: 1}\n", "", True),
+        ("memory: {groups: {g: {members: [a, b]}}}\n", "", True),
+        ("memory: {groups: {g: {members: [a, b], swap: false}}}\n", "", False),
+        ("memory: {max_resident: 2}\n", "", False),
+        ("", "", False),
+        ("memory: {max_resident: 1}\n", ", engine: vllm", False),  # it keeps its port asleep
+        ("memory: {max_resident: 1}\n", ", engine: vllm, can_sleep: false", True),
+        ("memory: {max_resident: 1}\n", ", engine: llamacpp, sleep_after: never", True),
+        ("memory: {max_resident: 1}\n", ", engine: llamacpp", False),
+        ("memory: {max_resident: 1}\n", ", sleep_steps: [{endpoint: /s}], wake_steps: [{endpoint: /w}]", False),
+    ],
+)
+def test_models_of_which_one_runs_at_a_time_may_share_a_port(head: str, more: str, fine: bool) -> None:
+    said = problems_of(head + PAIR % more)
+    assert any("port 9000 is already that of" in line for line in said) is not fine
+    assert (read(head + PAIR % more).spec is not None) is fine
+
+
+def test_serve_cannot_tell_models_on_one_port_apart() -> None:
+    loaded = check_further(read("memory: {max_resident: 1}\n" + PAIR % ""), [ports_written])
+    assert loaded.spec is None
+    assert 'is at the port of "a", and serve cannot tell' in loaded.problems[0].message
+
+
+def test_replicas_of_one_model_never_share_a_port() -> None:
+    text = "memory: {max_resident: 1}\nmodels: {a: {command: x, replicas: [{port: 9000}, {port: 9000}]}}"
+    assert "port 9000 is already that of" in errors_of(text)[0]
 
 
 def test_addresses() -> None:

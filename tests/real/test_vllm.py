@@ -6,6 +6,7 @@ engines alive, one of them awake.
 
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import psutil
 import pytest
 
@@ -135,6 +136,28 @@ def test_a_sleep_by_others_is_noticed_and_the_next_request_wakes(fleet: Fleet, m
         engine.post(f"/sleep?level={level}").raise_for_status()
     fleet.until(lambda: fleet.facts(model)["state"] == "asleep", "seen to sleep")
     assert fleet.answer(model) == fleet.expected[model]
+
+
+@pytest.mark.parametrize("way", ["/sleep?level=1", "/pause?mode=keep"])
+def test_a_request_that_reaches_what_others_just_put_to_sleep_is_answered(fleet: Fleet, way: str) -> None:
+    fleet.answer("one")
+    with fleet.engine("one") as engine:
+        engine.post(way).raise_for_status()
+    assert fleet.answer("one") == fleet.expected["one"]  # long before anybody looked at the engine
+
+
+def test_a_sleep_by_force_cuts_what_runs_and_keeps_the_process(fleet: Fleet) -> None:
+    fleet.answer("one")
+    pid = fleet.facts("one")["pid"]
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(streamed, fleet.client, "one", LONG)
+        fleet.until(lambda: fleet.facts("one")["in_flight"] == 1, "in flight")
+        fleet.order("one", "sleep", force=1)
+        with pytest.raises(httpx.RemoteProtocolError):
+            running.result()
+    facts = fleet.facts("one")
+    assert (facts["state"], facts["pid"]) == ("asleep", pid)
+    assert fleet.answer("one") == fleet.expected["one"]
 
 
 def test_a_wake_by_others_is_noticed_and_verified(fleet: Fleet) -> None:

@@ -42,6 +42,7 @@ _SYNONYMS = {
     "backend": "engine",
 }
 _IN_A_STEP = {"path": "endpoint", "url": "endpoint", "expectedbody": "expect", "condition": "if"}
+_AS_STEP = (("timeouts", "sleep"), ("timeouts", "wake"))
 _LLAMA_SWAP = re.compile(r"(sleep|wake)(Endpoints?|Method|Body|Timeout)")
 
 
@@ -168,6 +169,9 @@ def _way_out(node: Node, path: ConfigPath, hint: kinds.Hint) -> str:
             return 'Write "NAME: value" lines instead of "- NAME=value".'
         case ("memory", "devices"), tuple():
             return 'Write "gpu0: 80GiB" lines.'
+    if kinds.is_duration(hint) and str(node.value).strip().lower() == "never":
+        otherwise = ", or leave it out: timeouts.step counts then" if path[-2:] in _AS_STEP else ""
+        return f"This wait is always bounded; write a long one, such as 24h{otherwise}."
     wants = [kinds.origin(part) for part in kinds.members(hint)]
     if tuple in wants and isinstance(node.value, str | int) and _is_quotable(path, node):
         return f"Write it as a list: [{shown(node, path)}]."

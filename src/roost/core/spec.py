@@ -127,7 +127,7 @@ class ServerSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeoutsSpec:
-    """How long roost waits for an engine. `never` means no limit."""
+    """How long roost waits for an engine. `never` means no limit, where the table allows it."""
 
     __pydantic_config__ = STRICT
 
@@ -140,11 +140,12 @@ class TimeoutsSpec:
     upstream_idle: Duration = 4.0
     """A pooled connection is not reused after this (vLLM and llama-server close theirs at 5 s)."""
     step: PositiveDuration = 60.0
-    """One step of a sleep or wake."""
-    sleep: MaybeDuration = None
-    """The calls that put the engine to sleep; as `step` when left out."""
-    wake: MaybeDuration = None
-    """The calls that wake the engine; as `step` when left out."""
+    """One call of a sleep or wake."""
+    sleep: PositiveDuration | None = None
+    """Each call that puts the engine to sleep; as `step` when left out. Always bounded: an engine that never answers
+    would keep its memory, and those who wait for it, for ever."""
+    wake: PositiveDuration | None = None
+    """Each call that wakes the engine; as `step` when left out, and as bounded."""
     drain: Duration = 60.0
     """How long an operator's order (sleep, unload, restart) lets running requests go on."""
     probe_lost: PositiveDuration = 30.0

@@ -72,6 +72,19 @@ def lists(scene: Scene) -> Iterator[Problem]:
                 yield Problem(path=(*path, key), message=message, hint="Let one call of the engine do more.")
 
 
+def unused(scene: Scene) -> Iterator[Problem]:
+    """What counts for own steps only, where no model that it stands for has any."""
+    own = {name: all(scene.given(("models", name, key, 0)) for key in LISTS) for name in scene.spec.models}
+    for key in ("step_retries", "step_retry_delay"):
+        places = {name: ("models", name, key) for name in own if scene.given(("models", name, key))}
+        used = {find(scene.tree, path)[0].path for name, path in places.items() if own[name]}
+        for path in places.values():
+            if find(scene.tree, path)[0].path not in used:
+                message = "counts for sleep_steps and wake_steps, and the steps that are built in are not tried again"
+                hint = "Take it out, or write both lists; a failed wake ends in a fresh start in any case."
+                yield Problem(path=path, message=message, hint=hint, severity="warning")
+
+
 def each_step(scene: Scene) -> Iterator[Problem]:
     """What can be said of a step alone."""
     for name, model in scene.spec.models.items():
@@ -196,4 +209,4 @@ def value_at(entry: Entry, said: ExpectSpec | ConditionSpec, below: ConfigPath) 
         yield entry.problem((*below, "equals"), "null is the same as nothing here", hint)
 
 
-CHECKS = (lists, each_step)
+CHECKS = (lists, unused, each_step)

@@ -372,9 +372,10 @@ class ModelSpec:
     wake_steps: tuple[StepSpec, ...] = ()
     """The calls that wake this engine, in order, in place of its usual ones; needs `sleep_steps`."""
     step_retries: Natural = 0
-    """Further tries for each of these calls that fails, where the step does not say."""
+    """Further tries for each call of `sleep_steps` and `wake_steps` that fails, where the step does not say. Built-in
+    steps are not tried again."""
     step_retry_delay: Duration = 1.0
-    """Before the first further try; doubled each time."""
+    """Before the first further try of such a call; doubled each time."""
     canary: bool | None = None
     """After each wake a fixed question must get the same answer as at the first start. Left out: at sleep level 2 only,
     where weights that were not loaded again answer garbage with status 200."""

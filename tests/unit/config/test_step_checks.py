@@ -357,3 +357,20 @@ def test_parallel_takes_truth_values_and_names() -> None:
 
 def test_a_faulty_list_raises_no_further_complaint() -> None:
     assert len(read(text("- 5")).problems) == 1
+
+
+def test_retries_without_own_steps_are_warned_of_once_and_where_they_stand() -> None:
+    said = problems_of("models:\n  a:\n    url: http://h:1\n    step_retries: 2\n    step_retry_delay: 1s\n")
+    assert [one.partition(" counts for ")[0] for one in said] == [
+        "f:4: warning: models.a.step_retries:",
+        "f:5: warning: models.a.step_retry_delay:",
+    ]
+    assert said[0].endswith(
+        "are not tried again. Take it out, or write both lists; a failed wake ends in a fresh start in any case."
+    )
+    steps = "sleep_steps: [{endpoint: /s}], wake_steps: [{endpoint: /w}]"
+    models = "a: {url: 'http://h:1'}, b: {url: 'http://h:2'}"
+    (said_once,) = problems_of(f"defaults: {{step_retries: 1}}\nmodels: {{{models}}}\n")
+    assert said_once.startswith("f:1: warning: defaults.step_retries: counts for sleep_steps")
+    one_has = f"defaults: {{step_retries: 1}}\nmodels: {{{models}, c: {{url: 'http://h:3', {steps}}}}}\n"
+    assert not problems_of(one_has)

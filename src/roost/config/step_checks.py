@@ -43,6 +43,10 @@ class Entry:
         """A problem with what stands under the step at `below`."""
         return Problem(path=(*self.path, *below), message=message, hint=hint, severity=severity)
 
+    def is_whole(self, below: ConfigPath) -> bool:
+        """Whether all that stands there could be read."""
+        return self.scene.is_whole((*self.path, *below))
+
     def shown(self, below: ConfigPath) -> str:
         """The value there as a message may print it."""
         path = (*self.path, *below)
@@ -186,7 +190,7 @@ def _too_many_retries(path: ConfigPath, count: int) -> Problem:
 
 
 def _expect(entry: Entry, expect: ExpectSpec | None, below: ConfigPath) -> Iterator[Problem]:
-    if expect is None:
+    if expect is None or not entry.is_whole(below):
         return
     if not expect.text and expect.at is None and expect.json is None and expect.equals is None:
         yield entry.problem(below, "says nothing", "Write text, at (with equals) or json, or take it out.")

@@ -42,6 +42,7 @@ _SYNONYMS = {
     "backend": "engine",
 }
 _IN_A_STEP = {"path": "endpoint", "url": "endpoint", "expectedbody": "expect", "condition": "if"}
+STEP_LISTS = frozenset({"sleep_steps", "wake_steps"})
 _AS_STEP = (("timeouts", "sleep"), ("timeouts", "wake"))
 _LLAMA_SWAP = re.compile(r"(sleep|wake)(Endpoints?|Method|Body|Timeout)")
 
@@ -52,6 +53,8 @@ class Validated:
 
     spec: RoostSpec | None
     problems: tuple[Problem, ...]
+    faulty: frozenset[ConfigPath] = frozenset()
+    """What is left out of `spec`, by its path in the tree."""
 
 
 @cache
@@ -64,14 +67,16 @@ def validate(root: Node) -> Validated:
     """The spec of a native tree, and every fault in it."""
     data = to_data(root, RoostSpec)
     problems: list[Problem] = []
+    faulty: set[ConfigPath] = set()
     for _ in range(_ROUNDS):
         try:
-            return Validated(adapter().validate_python(data), tuple(problems))
+            return Validated(adapter().validate_python(data), tuple(problems), frozenset(faulty))
         except ValidationError as error:
             faults = _deepest({_path(root, fault): fault for fault in error.errors(include_url=False)})
         for path, fault in faults.items():
             if not (fault["type"] in _MISSING and given(root, path)):  # it is there, but broken: reported already
                 problems.append(placed(_said(root, path, fault), root))
+            faulty.add(path)
             _prune(data, path[:-1] if fault["type"] in _MISSING else path)
     return Validated(None, tuple(problems))
 
@@ -127,14 +132,36 @@ def _deepest(faults: dict[ConfigPath, Any]) -> dict[ConfigPath, Any]:
 
 
 def _prune(data: Any, path: ConfigPath) -> None:
-    """Leave the faulty value out; a list goes as a whole, so that no index shifts."""
+    """Leave the faulty value out; a list goes as a whole, so that no index shifts. A step stays in its list: one fault
+    must not hide those of the others."""
+    at = next((at for at, part in enumerate(path[:-1]) if part in STEP_LISTS and isinstance(path[at + 1], int)), None)
+    if at is not None:
+        _prune_step(_inner(data, path[: at + 1]), path[at + 1 :])
+        return
     cut = next((index for index, part in enumerate(path) if isinstance(part, int)), len(path))
     if cut == 0:
         return
-    for part in path[: cut - 1]:
+    around = _inner(data, path[: cut - 1])
+    if isinstance(around, dict):
+        around.pop(path[cut - 1], None)
+
+
+def _inner(data: Any, path: ConfigPath) -> Any:
+    for part in path:
         data = data.get(part) if isinstance(data, dict) else None
-    if isinstance(data, dict):
-        data.pop(path[cut - 1], None)
+    return data
+
+
+def _prune_step(steps: Any, path: ConfigPath) -> None:
+    """`path` begins with the step's index. What is no step, or lacks its endpoint, becomes one that says nothing."""
+    number, *below = path
+    if not isinstance(steps, list) or not isinstance(number, int):
+        return
+    if below:
+        _prune(steps[number], tuple(below))
+    else:
+        given_keys = steps[number] if isinstance(steps[number], dict) else {}
+        steps[number] = {**given_keys, "endpoint": "/"}
 
 
 def _said(root: Node, path: ConfigPath, fault: Any) -> Problem:

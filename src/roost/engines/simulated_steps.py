@@ -40,7 +40,9 @@ def simulated_steps(model: ModelSpec, built_in: BuiltIn) -> tuple[ModelSpec, tup
         wake = (*first, *(_moved(step, len(first)) for step in wake))
     waits = (step.wait_until.endpoint for step in (*sleep, *wake) if step.wait_until is not None)
     paths = dict.fromkeys(_path(one) for one in (*(step.endpoint for step in (*sleep, *wake)), *waits))
-    return replace(model, sleep_steps=sleep, wake_steps=wake), tuple(path for path in paths if path not in built_in.paths)
+    return replace(model, sleep_steps=sleep, wake_steps=wake), tuple(
+        path for path in paths if path not in built_in.paths
+    )
 
 
 def _calls(steps: Iterable[StepSpec], path: str) -> bool:

@@ -1,4 +1,4 @@
-"""`roost up --simulate`: the examples with steps of their own go to sleep and wake, whatever their engines really are."""
+"""`roost up --simulate`: examples with steps of their own go to sleep and wake, whatever their engines really are."""
 
 from pathlib import Path
 

@@ -1,7 +1,8 @@
 """A model's own steps as a simulated engine can take them: the same calls in the same order, and a sleep that is one.
 
-The simulated engine knows vLLM's calls. Any other path of the steps it is told to answer, and where the steps put nothing
-to sleep that it knows, its own calls are added. No call leaves for another host. Pure; called by `simulated.simulate`.
+The simulated engine knows vLLM's calls. Any other path of the steps it is told to answer, and where the steps put
+nothing to sleep that it knows, its own calls are added. No call leaves for another host. Pure; called by
+`simulated.simulate`.
 """
 
 from collections.abc import Collection, Iterable, Sequence

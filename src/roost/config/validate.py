@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from roost.config import kinds
 from roost.config.masking import shown
 from roost.config.tree import Node, find, given, placed
-from roost.core.problems import ConfigPath, Problem
+from roost.core.problems import STEP_LISTS, ConfigPath, Problem
 from roost.core.spec import RoostSpec
 
 _ROUNDS = 8
@@ -42,7 +42,6 @@ _SYNONYMS = {
     "backend": "engine",
 }
 _IN_A_STEP = {"path": "endpoint", "url": "endpoint", "expectedbody": "expect", "condition": "if"}
-STEP_LISTS = frozenset({"sleep_steps", "wake_steps"})
 _AS_STEP = (("timeouts", "sleep"), ("timeouts", "wake"))
 _LLAMA_SWAP = re.compile(r"(sleep|wake)(Endpoints?|Method|Body|Timeout)")
 
@@ -234,7 +233,8 @@ def _unknown_key(path: ConfigPath) -> Problem:
     wanted = (_IN_A_STEP if "endpoint" in known else _SYNONYMS).get(key.lower().replace("-", "_"))
     near = get_close_matches(key.lower().replace("-", "_"), known, n=1, cutoff=0.7)
     if near or wanted in known:
-        return Problem(path=path, message=f'{message}; did you mean "{near[0] if near else wanted}"?')
+        hint = "cmd is a key of llama-swap's form, and this file is in roost's own." if key == "cmd" else ""
+        return Problem(path=path, message=f'{message}; did you mean "{near[0] if near else wanted}"?', hint=hint)
     if homes := kinds.homes(key) or (kinds.homes(wanted) if wanted else ()):
         return Problem(path=path, message=message, hint=f"Write it as {_spelled(homes[0], path)}.")
     return Problem(path=path, message=message, hint=f"Known keys here: {', '.join(known)}.")

@@ -420,3 +420,11 @@ PLACES = [
     "12.wait_until",
     "13.wait_until.endpoint",
 ]
+
+
+def test_beside_a_path_that_counts_from_0_stands_the_number_that_conditions_and_log_use() -> None:
+    problems = read(text("- endpoint: /a\n- {endpoint: /b, if: {step: 4, status: 200}}")).problems
+    assert [problem.render("f") for problem in problems] == [
+        "f:6: models.a.sleep_steps.1.if.step (step 2): step 4 does not come before this one, which is step 2. "
+        "Write step: 1."
+    ]

@@ -326,7 +326,7 @@ def test_down_ends_what_a_killed_roost_left_and_its_session() -> None:
         roost.kill()
         psutil.wait_procs([roost], 10)
         left = home.roost("status")
-        assert (left.code, "`roost down` stops them" in left.err) == (2, True)
+        assert (left.code, "`roost down --instance" in left.err, "stops them" in left.err) == (2, True, True)
         said = home.roost("down").ok().out
         assert said.count("is stopped.") == 2
         assert home.sessions() == set()

@@ -16,16 +16,18 @@ from roost.config.load import check_further, load
 from roost.core.lifecycle import State
 from roost.core.spec import RoostSpec
 from roost.engines.registry import validate
+from roost.engines.simulated import simulate
 from roost.host.machine import find_machine
 
 SRC = str(Path(__file__).parents[2] / "src")
 
 
-def spec_of(text: str, folder: Path) -> RoostSpec:
-    """The spec of a config without problems, on a free port."""
+def spec_of(text: str, folder: Path, *, simulated: bool = False) -> RoostSpec:
+    """The spec of a config without problems, on a free port; `simulated`: as `roost up --simulate` has it."""
     loaded = check_further(load(text, file="roost.yaml", env={}, home=str(folder), base_dir=str(folder)), [validate])
     assert loaded.spec is not None, [problem.render("roost.yaml") for problem in loaded.problems]
-    return replace(loaded.spec, server=replace(loaded.spec.server, port=0))
+    spec = simulate(loaded.spec) if simulated else loaded.spec
+    return replace(spec, server=replace(spec.server, port=0))
 
 
 @dataclass
@@ -58,8 +60,10 @@ class RunningRoost:
 
 
 @contextlib.asynccontextmanager
-async def running_roost(text: str, folder: Path, *, keep_engines: bool = False) -> AsyncIterator[RunningRoost]:
-    spec = spec_of(text, folder)
+async def running_roost(
+    text: str, folder: Path, *, keep_engines: bool = False, simulated: bool = False
+) -> AsyncIterator[RunningRoost]:
+    spec = spec_of(text, folder, simulated=simulated)
     options = Options(state_dir=folder / "state", instance="test", base_dir=str(folder), machine=find_machine())
     app = App(spec, options)
     await app.start()

@@ -47,6 +47,7 @@ _STEP = _object(
     error={"type": "string", "description": "A sentence, or empty."},
     attempts={"type": "integer", "description": "Calls made; 0 for a step that was skipped."},
     skipped={"type": "string", "description": "Why it was not done, or empty."},
+    check={"type": "boolean", "description": "No step, but a request that verifies the engine."},
 )
 _SEQUENCE = _object(
     replica=_TEXT,

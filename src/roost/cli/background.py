@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from roost import clock
-from roost.cli.client import read_server
+from roost.cli.client import addressed, read_server
 from roost.cli.render import status_table
 from roost.core.errors import StartError
 from roost.core.ids import session_name
@@ -56,7 +56,7 @@ def detach(run: "Run", arguments: Sequence[str], *, wait: bool) -> int:
     Console().print(status_table(status))
     if session is not None:
         typer.echo(f"Look at roost itself:  {attach_hint(session)}")
-    typer.echo(f"Running in the background (pid {pid}); log {log_path}. Stop it: roost down")
+    typer.echo(f"Running in the background (pid {pid}); log {log_path}. Stop it: roost down{addressed(run.state_dir)}")
     return 0
 
 

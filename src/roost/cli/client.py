@@ -6,6 +6,7 @@ sentence on stderr and exit status 1 (refused) or 2 (nobody there).
 
 import json
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,6 +87,29 @@ def left_behind(instance: str | None, state_dir: Path | None) -> Path | None:
     return found[0] if found else None
 
 
+def addressed(state_dir: Path) -> str:
+    """The option by which a command reaches the instance of this directory, with a space before it."""
+    home = state_home(os.environ)
+    if state_dir.parent == home:
+        return f" --instance {shlex.quote(state_dir.name)}"
+    return f" --state-dir {shlex.quote(str(state_dir))}"
+
+
+def _orphans(state_dir: Path) -> str:
+    """What a roost that was killed left running there and how to go on, in one sentence; empty if nothing."""
+    names = [str(record.get("replica")) for record in Store(state_dir).records() if _runs(record)]
+    if not names:
+        return ""
+    try:
+        config = str(json.loads((state_dir / "server.json").read_text())["config"])
+    except (OSError, ValueError, KeyError, TypeError):
+        config = "CONFIG"
+    own = addressed(state_dir)
+    up = f"roost up {config if config == 'CONFIG' else shlex.quote(config)}{own if '--state-dir' in own else ''}"
+    shown = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+    return f"engines of an earlier one do ({shown}): `{up}` takes them up, `roost down{own}` stops them."
+
+
 def _runs(record: dict[str, Any]) -> bool:
     return matches(record, str(record.get("replica")))
 
@@ -95,18 +119,20 @@ def choose(instance: str | None, state_dir: Path | None) -> dict[str, Any]:
     if state_dir is not None:
         facts = read_server(state_dir)
         if facts is None:
-            fail(f"No roost runs on {state_dir}.", 2)
+            orphans = _orphans(state_dir)
+            fail(f"No roost runs on {state_dir}{f', but {orphans}' if orphans else '.'}", 2)
         return {**facts, "state_dir": str(state_dir)}
     found = running()
     if instance is not None:
         if instance not in found:
+            if orphans := _orphans(state_home(os.environ) / instance):
+                fail(f"No roost called {instance!r} runs here, but {orphans}", 2)
             fail(f"No roost called {instance!r} runs here. Running: {', '.join(found) or 'none'}.", 2)
         return found[instance]
     if not found:
         left = left_behind(None, None)
         if left is not None:
-            what = "`roost up CONFIG` takes them up, `roost down` stops them."
-            fail(f"No roost runs here, but engines of an earlier one do ({left.name}): {what}", 2)
+            fail(f"No roost runs here, but {_orphans(left)}", 2)
         fail("No roost runs here. Start one with `roost up CONFIG`, or name one elsewhere with --url.", 2)
     if len(found) > 1:
         rows = "\n".join(

@@ -4,6 +4,7 @@ What engines, clients and configs wrote is shown as it is, never read as markup 
 an error like `[/rank0] failed` must not break the page that shows it.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -28,13 +29,60 @@ WHY_WIDTH = 32
 """Where less than this is left beside the other columns, the reason stands on a line of its own."""
 NAME_WIDTH = 12
 """A model's name is cut to no less than this."""
+HELP_PAGE = 'What an error of a sleep or wake means: docs/sleep.md, "Troubleshooting by failing step".'
+_BROKEN = re.compile("the (sleep|wake) failed: |someone woke it, and ")
+"""How roost begins the reason of a sleep or wake that failed."""
+_OUTCOMES = {
+    "stopping": "the engine is being stopped",
+    "cold": "the engine was stopped; the next request starts it",
+    "backoff": "the engine was stopped, and is started afresh after a pause",
+    "starting": "the engine was stopped, and is being started afresh",
+    "ready": "the engine was stopped and started afresh",
+    "failed": "the engine was stopped, and its tries are used up for now; roost load starts it at once",
+    "stuck": "the engine survived SIGKILL, and its memory stays taken",
+}
+MARK = "!"
+"""Beside the state of a model of which there is more to say."""
 WIDE = 110
 """From here on pid and port are shown as well."""
 
 
 def status_table(status: dict[str, Any]) -> RenderableType:
     """The fleet: one row a model, with the reason of its state beside it or, on a narrow screen, below it."""
-    return Group(_headline(status), _Fleet(status["models"]), *_sessions(status["models"]))
+    models = status["models"]
+    return Group(_headline(status), _Fleet(models), *_sessions(models), *_footnotes(models))
+
+
+def _footnotes(models: list[dict[str, Any]]) -> list[Text]:
+    """Where there is more: what the mark means, and what errors mean."""
+    marked = [str(model["name"]) for model in models if remarks(model)]
+    names = ", ".join(marked[:3]) + (", ..." if len(marked) > 3 else "")
+    said = [plain(f"{MARK} There is more to say of {names}: roost status MODEL", "yellow")] if marked else []
+    broken = any(_broken_by(model) for model in models)
+    return [*said, Text(f"The steps: roost status MODEL. {HELP_PAGE}", style="dim")] if broken else said
+
+
+def remarks(model: dict[str, Any]) -> list[str]:
+    """What its user should know of how its engine was started, and of levels that are given up."""
+    canary = [part for part in str(model.get("canary") or "").split("; ") if "given up" in part]
+    return [
+        *(str(notice) for notice in model.get("notices") or ()),
+        *(f"{part[:1].upper()}{part[1:]}." for part in canary),
+    ]
+
+
+def outcome(state: str, *, owned: bool) -> str:
+    """What followed from a sleep or wake that failed, by the state it led to."""
+    if not owned:
+        again = ", which it does again" if state == "ready" else ""
+        return f"it runs elsewhere, and gets no requests until it answers well{again}"
+    return _OUTCOMES.get(state, f"it is {state}")
+
+
+def _broken_by(model: dict[str, Any]) -> str:
+    """The reason of its state, where that is a sleep or wake that failed."""
+    reason = str(_reason(model))
+    return reason if model["state"] not in ("ready", "asleep") and _BROKEN.match(reason) else ""
 
 
 def _sessions(models: list[dict[str, Any]]) -> list[Text]:
@@ -130,7 +178,8 @@ def _state(model: dict[str, Any]) -> Text:
     state = model["state"]
     level = f" {model['level']}" if model["level"] else ""
     pin = " (pinned)" if model["pinned"] else ""
-    return Text(f"{state}{level}{pin}", style=STYLES.get(state, MOVING))
+    mark = f" {MARK}" if remarks(model) else ""
+    return Text(f"{state}{level}{pin}{mark}", style=STYLES.get(state, MOVING))
 
 
 def _busy(model: dict[str, Any]) -> str:
@@ -151,8 +200,15 @@ def why(model: dict[str, Any]) -> str:
     since = format_duration(model["since_s"])
     if model["state"] == "ready" and model["idle_s"] is not None:
         return f"for {since}, idle {format_duration(model['idle_s'])}"
-    reason = (model["last_error"] if model["state"] in ("failed", "backoff") else model["reason"]) or ""
-    return f"for {since}: {_short(str(reason))}" if reason else f"for {since}"
+    reason = str(_reason(model))
+    if not reason:
+        return f"for {since}"
+    then = f"; {outcome(model['state'], owned=model.get('owned', True))}" if _broken_by(model) else ""
+    return f"for {since}: {_short(reason)}{then}"
+
+
+def _reason(model: dict[str, Any]) -> str:
+    return (model["last_error"] if model["state"] in ("failed", "backoff") else model["reason"]) or ""
 
 
 def _short(reason: str) -> str:

@@ -8,36 +8,74 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from roost.cli.render import bare_table, plain, why
+from roost.cli.render import HELP_PAGE, bare_table, outcome, plain, remarks, why
 from roost.core.units import format_size
 
 SHOWN = 6
 """Sequences: about a screen of steps."""
+_SETTLED = frozenset({"ready", "asleep", "failed", "stuck"})
+_LOADED = ("its start was verified in", "its start could not be verified, after")
+"""An engine's own loading is no sequence of steps: only what verifies it is."""
 
 
 def model_view(model: dict[str, Any]) -> RenderableType:
     """What `roost status MODEL` prints: newest sequence last, where one looks first."""
     level = f" {model['level']}" if model.get("level") else ""
-    head = Text.assemble((plain(model["name"]).plain, "bold"), f"  {model['state']}{level} ", plain(why(model), "dim"))
-    parts: list[RenderableType] = [head]
-    for sequence in model["sequences"][-SHOWN:]:
+    shown = model["sequences"][-SHOWN:]
+    reason = why(model)
+    if any(sequence["error"] and sequence["error"] in reason for sequence in shown):
+        reason = _without(reason, [sequence["error"] for sequence in shown if sequence["error"]])
+    head = Text.assemble((plain(model["name"]).plain, "bold"), f"  {model['state']}{level} ", plain(reason, "dim"))
+    parts: list[RenderableType] = [head, *(plain(remark, "yellow") for remark in remarks(model))]
+    if canary := str(model.get("canary") or ""):
+        parts.append(plain(f"canary {canary}", "dim"))
+    for sequence in shown:
         parts += [Text(""), _headline(sequence), _steps(sequence)]
-    if not model["sequences"]:
+        if sequence["error"] and sequence["operation"] != "load":
+            parts.append(plain(f"Then: {_then(model, sequence)}."))
+    if not shown:
         parts.append(Text("It has not been put to sleep, woken or loaded since roost started.", style="dim"))
+    elif any(sequence["error"] for sequence in shown):
+        parts.append(Text(f"\n{HELP_PAGE}", style="dim"))
     return Group(*parts)
+
+
+def _without(reason: str, errors: list[str]) -> str:
+    """What stands below is not said above as well."""
+    for error in errors:
+        reason = reason.replace(f": {error}", " (see below)")
+    return reason
+
+
+def _then(model: dict[str, Any], sequence: dict[str, Any]) -> str:
+    """What followed from the failure, in words."""
+    later = [
+        change["after"]
+        for change in model.get("history", ())
+        if change["replica"] == sequence["replica"] and change["at"] >= sequence["at"]
+    ]
+    moving = next((at for at, after in enumerate(later) if after in ("stopping", "backoff")), None)
+    if moving is None:
+        return outcome(model["state"], owned=model.get("owned", True))
+    follows = later[moving:]
+    settled = next((at for at, after in enumerate(follows) if after in _SETTLED), len(follows) - 1)
+    return outcome(follows[settled], owned=model.get("owned", True))
 
 
 def sequence_line(sequence: dict[str, Any]) -> str:
     """`wake took 1.24 s; slowest: POST /collective_rpc`."""
-    parts = [f"{sequence['operation']} {'failed after' if sequence['error'] else 'took'} {sequence['took_s']:.2f} s"]
-    if sequence["error"]:
-        parts.append(sequence["error"])
+    operation, error, memory = sequence["operation"], sequence["error"], sequence["memory"] or ""
+    did, did_not = _LOADED if operation == "load" else (f"{operation} took", f"{operation} failed after")
+    parts = [f"{did_not if error else did} {sequence['took_s']:.2f} s"]
+    if error:
+        parts.append(error)
     elif sequence["slowest"] and len(sequence["steps"]) > 1:
         parts.append(f"slowest: {sequence['slowest']}")
-    if sequence["freed_bytes"] is not None:
-        parts.append(f"freed {format_size(sequence['freed_bytes'])}")
-    if sequence["memory"]:
-        parts.append(sequence["memory"])
+    if sequence["freed_bytes"] is not None and not error:
+        freed = max(sequence["freed_bytes"], 0)
+        parts.append(f"freed {format_size(freed)}" if freed else "freed nothing")
+    if memory and memory not in (error or ""):
+        parts.append(memory)
     return "; ".join(parts)
 
 
@@ -50,14 +88,26 @@ def _steps(sequence: dict[str, Any]) -> Table:
     shown = bare_table()
     for name, right in (("step", False), ("status", True), ("took", True), ("tries", True), ("", False)):
         shown.add_column(name, justify="right" if right else "left", no_wrap=bool(name), overflow="fold")
-    for step in sequence["steps"]:
-        slowest = len(sequence["steps"]) > 1 and step["name"] == sequence["slowest"]
-        note = step["error"] or (f"skipped: {step['skipped']}" if step["skipped"] else "slowest" if slowest else "")
+    steps = sequence["steps"]
+    slowest = max(range(len(steps)), key=lambda at: float(steps[at]["duration_s"]), default=None)
+    for at, step in enumerate(steps):
+        notes = _notes(step, sequence, slowest=at == slowest and len(steps) > 1)
         shown.add_row(
             plain(step["name"]),
             str(step["status"] or "-"),
             f"{step['duration_s']:.2f} s",
             str(step["attempts"]),
-            plain(note, "red" if step["error"] else "dim"),
+            plain("; ".join(notes), "red" if step["error"] else "dim"),
         )
     return shown
+
+
+def _notes(step: dict[str, Any], sequence: dict[str, Any], *, slowest: bool) -> list[str]:
+    """An error that the headline has is not said again."""
+    error = str(step["error"] or "")
+    notes = ["failed" if error in (sequence["error"] or "") else error] if error else []
+    if step["skipped"]:
+        notes.append(f"skipped: {step['skipped']}")
+    if step.get("check"):
+        notes.append("verifies it")
+    return [*notes, "slowest"] if slowest else notes

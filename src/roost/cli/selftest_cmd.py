@@ -5,12 +5,13 @@ Talks to the port as any client does, so that it tests a roost elsewhere as well
 
 import json
 import threading
+from pathlib import Path
 from typing import Annotated
 
 import httpx
 import typer
 
-from roost.cli.client import fail
+from roost.cli.client import InstanceOpt, StateOpt, choose, fail
 from roost.cli.durations import some_seconds
 from roost.loadgen.plan import PlanError, server
 from roost.selftest.lines import Line, Report
@@ -21,13 +22,18 @@ _INTERRUPTED = 130
 
 
 def selftest(
-    url: Annotated[str, typer.Argument(envvar="ROOST_URL", help="Address of the router.", metavar="[URL]")] = (
-        _DEFAULT_URL
-    ),
+    url: Annotated[
+        str | None,
+        typer.Argument(
+            envvar="ROOST_URL", help=f"Address of the router; {_DEFAULT_URL} when left out.", metavar="[URL]"
+        ),
+    ] = None,
     api_key: Annotated[
         str | None, typer.Option(envvar="ROOST_API_KEY", help="An admin key tests everything, another one less.")
     ] = None,
     model: Annotated[list[str] | None, typer.Option(help="Only this model; repeat for several.")] = None,
+    instance: InstanceOpt = None,
+    state_dir: StateOpt = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON report instead of lines.")] = False,
     timeout: Annotated[
         float, typer.Option(parser=some_seconds, help="Longest wait for one answer, loading and waking included.")
@@ -38,7 +44,7 @@ def selftest(
     One line a check: ✓ as expected, ✗ not, - could not be made. Each model is put to sleep and woken twice, and left
     as it was found. Exit status: 0 all is well, 1 something is not, 2 nobody is there.
     """
-    client = _client(url, api_key)
+    client = _client(_place(url, instance, state_dir), api_key)
     with client:
         try:
             report = run(
@@ -53,6 +59,16 @@ def selftest(
         except KeyboardInterrupt:
             fail("Interrupted.", _INTERRUPTED)
     _end(report, as_json=as_json)
+
+
+def _place(url: str | None, instance: str | None, state_dir: Path | None) -> str:
+    """The address that is meant. A roost on this machine that is named goes before ROOST_URL."""
+    if instance is None and state_dir is None:
+        return url or _DEFAULT_URL
+    facts = choose(instance, state_dir)
+    if not facts["address"]:
+        fail("That roost serves no port (listen: false), so nothing can be asked of it; `roost serve` opens one.", 2)
+    return f"http://{facts['address']}"
 
 
 def _client(url: str, api_key: str | None) -> httpx.Client:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 
 from roost.config.addresses import address_of, is_loopback
-from roost.config.tree import Node, find, given
+from roost.config.tree import Node, find, given, has_broken
 from roost.core.problems import ConfigPath, Problem
 from roost.core.spec import EngineKind, ModelSpec, RoostSpec, further_names, servings
 from roost.core.step import NO_HEALTH_PATH
@@ -27,6 +27,8 @@ class Scene:
     spec: RoostSpec
     tree: Node
     env: Mapping[str, str]
+    faulty: frozenset[ConfigPath] = frozenset()
+    """What could not be read and is not in the spec, by its path in the tree."""
 
     @property
     def model_names(self) -> tuple[str, ...]:
@@ -37,6 +39,12 @@ class Scene:
     def given(self, path: ConfigPath) -> bool:
         """Whether something stands at the path, be it wrong or right."""
         return given(self.tree, path)
+
+    def is_whole(self, path: ConfigPath) -> bool:
+        """Whether all that stands at the path and below it could be read."""
+        node, reached = find(self.tree, path)
+        broken = reached == len(path) and has_broken(node)
+        return not broken and not any(one[: len(path)] == path for one in self.faulty)
 
     def has_unknown_key(self, model: str) -> bool:
         """Whether a key of the model is misspelt: then nothing is missing for sure."""

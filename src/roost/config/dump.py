@@ -20,7 +20,7 @@ from roost.config.masking import MASK, is_secret_path, mask_words
 from roost.config.yamltext import scalar
 from roost.core.problems import ConfigPath
 from roost.core.spec import RoostSpec
-from roost.core.units import Duration, MaybeDuration, PositiveDuration, Size, exact_duration, exact_size
+from roost.core.units import MaybeDuration, Size, exact_duration, exact_size
 
 COMMAND_LINES = frozenset({"args", "command", "stop_command"})
 """Keys of a model that hold the words of a command line."""
@@ -123,7 +123,7 @@ class Writer:
 def _scalar(value: Any, hint: kinds.Hint) -> Any:
     if value is not None and Size in kinds.members(hint):
         text = exact_size(value)
-    elif hint in (Duration, PositiveDuration, MaybeDuration):
+    elif hint == MaybeDuration or (value is not None and kinds.is_duration(hint)):
         text = exact_duration(value)
     else:
         return value

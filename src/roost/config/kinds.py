@@ -89,6 +89,11 @@ def takes_none(hint: Hint) -> bool:
     return hint == MaybeDuration or (origin(hint) in (Union, UnionType) and NoneType in get_args(hint))
 
 
+def is_duration(hint: Hint) -> bool:
+    """Whether its values are seconds, written as `5m`."""
+    return any(part in (Duration, PositiveDuration, MaybeDuration) for part in members(hint))
+
+
 def base(hint: Hint) -> Hint:
     """`int` of Port, `float` of Duration; any other type as it is."""
     if origin(hint) is not Annotated:

@@ -7,7 +7,7 @@ Called by `app` and `cli`.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from roost.config import replicas, step_checks, step_order, step_sense, yamltext
+from roost.config import replicas, step_checks, step_order, step_sense, step_vllm, yamltext
 from roost.config.budgets import budgets
 from roost.config.checks import CHECKS, Scene
 from roost.config.coexist_checks import coexistence
@@ -27,6 +27,7 @@ _CHECKS = (
     *step_checks.CHECKS,
     *step_order.CHECKS,
     *step_sense.CHECKS,
+    *step_vllm.CHECKS,
     budgets,
     coexistence,
 )
@@ -119,7 +120,7 @@ def _judge(tree: Node, problems: list[Problem], env: Mapping[str, str], folders:
     if validated.spec is None:
         return Loaded(None, _tidy(problems), lines(tree))
     finished = finish(validated.spec, folders)
-    scene = Scene(finished.spec, tree, env)
+    scene = Scene(finished.spec, tree, env, validated.faulty)
     found = [
         *finished.problems,
         *(problem for check in _CHECKS for problem in check(scene)),

@@ -11,7 +11,7 @@ from roost.config import kinds
 from roost.config.dialects.instances import ADDITIONS
 from roost.config.schema import json_schema
 from roost.core.problems import ConfigPath
-from roost.core.units import Duration, MaybeDuration, PositiveDuration, Size, exact_duration, exact_size
+from roost.core.units import MaybeDuration, Size, exact_duration, exact_size
 
 _HEAD = """\
 # Configuration
@@ -214,7 +214,7 @@ def _default(section: type, name: str, hint: kinds.Hint) -> str:
         return "see below"
     if hint == Size:
         return f"`{exact_size(default)}`"
-    if hint in (Duration, PositiveDuration, MaybeDuration):
+    if hint == MaybeDuration or (default is not None and kinds.is_duration(hint)):
         return f"`{exact_duration(default)}`"
     if default is None or default in ("", (), {}):
         return ""

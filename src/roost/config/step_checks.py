@@ -43,6 +43,10 @@ class Entry:
         """A problem with what stands under the step at `below`."""
         return Problem(path=(*self.path, *below), message=message, hint=hint, severity=severity)
 
+    def is_whole(self, below: ConfigPath) -> bool:
+        """Whether all that stands there could be read."""
+        return self.scene.is_whole((*self.path, *below))
+
     def shown(self, below: ConfigPath) -> str:
         """The value there as a message may print it."""
         path = (*self.path, *below)
@@ -70,6 +74,19 @@ def lists(scene: Scene) -> Iterator[Problem]:
             if (count := len(getattr(model, key))) > MAX_STEPS:
                 message = f"has {count} steps; at most {MAX_STEPS} are performed"
                 yield Problem(path=(*path, key), message=message, hint="Let one call of the engine do more.")
+
+
+def unused(scene: Scene) -> Iterator[Problem]:
+    """What counts for own steps only, where no model that it stands for has any."""
+    own = {name: all(scene.given(("models", name, key, 0)) for key in LISTS) for name in scene.spec.models}
+    for key in ("step_retries", "step_retry_delay"):
+        places = {name: ("models", name, key) for name in own if scene.given(("models", name, key))}
+        used = {find(scene.tree, path)[0].path for name, path in places.items() if own[name]}
+        for path in places.values():
+            if find(scene.tree, path)[0].path not in used:
+                message = "counts for sleep_steps and wake_steps, and the steps that are built in are not tried again"
+                hint = "Take it out, or write both lists; a failed wake ends in a fresh start in any case."
+                yield Problem(path=path, message=message, hint=hint, severity="warning")
 
 
 def each_step(scene: Scene) -> Iterator[Problem]:
@@ -173,7 +190,7 @@ def _too_many_retries(path: ConfigPath, count: int) -> Problem:
 
 
 def _expect(entry: Entry, expect: ExpectSpec | None, below: ConfigPath) -> Iterator[Problem]:
-    if expect is None:
+    if expect is None or not entry.is_whole(below):
         return
     if not expect.text and expect.at is None and expect.json is None and expect.equals is None:
         yield entry.problem(below, "says nothing", "Write text, at (with equals) or json, or take it out.")
@@ -196,4 +213,4 @@ def value_at(entry: Entry, said: ExpectSpec | ConditionSpec, below: ConfigPath) 
         yield entry.problem((*below, "equals"), "null is the same as nothing here", hint)
 
 
-CHECKS = (lists, each_step)
+CHECKS = (lists, unused, each_step)

@@ -18,13 +18,14 @@ def order(scene: Scene) -> Iterator[Problem]:
     for name, model in scene.spec.models.items():
         for key in LISTS:
             starts = group_starts(getattr(model, key))
+            whole = scene.is_whole(("models", name, key))
             for index, entry in enumerate(entries(scene, name, model, key)):
                 alone = starts.count(starts[index]) == 1
-                if entry.step.parallel is not False and alone:
+                if entry.step.parallel is not False and alone and whole:
                     hint = "Only steps that follow each other and have the same value run together."
                     message = f"{entry.shown(('parallel',))} stands at no neighbour, so this step runs alone"
                     yield entry.problem(("parallel",), message, hint, "warning")
-                if entry.step.condition is not None:
+                if entry.step.condition is not None and entry.is_whole(("if",)):
                     yield from _condition(entry, entry.step.condition, index, starts[index])
 
 

@@ -5,15 +5,17 @@ else shows at the first sleep. Called by `load`.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from urllib.parse import parse_qs
 
 from roost.config.checks import Scene
 from roost.config.step_checks import LISTS, Entry, body_json, entries
+from roost.config.tree import find
 from roost.core.problems import ConfigPath, Problem
-from roost.core.spec import EngineKind, ModelSpec
+from roost.core.spec import EngineKind, ModelSpec, StepSpec
 
-_NOT_VLLM = frozenset({EngineKind.SGLANG, EngineKind.LLAMACPP})
+NOT_VLLM = frozenset({EngineKind.SGLANG, EngineKind.LLAMACPP})
+"""Kinds whose steps are surely none of vLLM's; any other server may be one behind a command or an address."""
 _IN_QUERY = {"/sleep": ("level", "mode"), "/wake_up": ("tags",)}
 """What vLLM reads from the query of a call, and nowhere else."""
 _LOADS = re.compile(r"load|update_weights|weight_update|weight_transfer")
@@ -27,23 +29,35 @@ def steps(scene: Scene) -> Iterator[Problem]:
     for name, model in scene.spec.models.items():
         for key in LISTS:
             for entry in entries(scene, name, model, key):
-                if model.engine not in _NOT_VLLM:
+                if model.engine not in NOT_VLLM:
                     yield from _in_query(entry)
                     yield from _resumed(entry)
-        if model.sleep_steps and model.wake_steps:
+        whole = all(scene.is_whole(("models", name, key)) for key in LISTS)
+        yield from _no_levels(scene, name, model)
+        if model.sleep_steps and model.wake_steps and whole:
             yield from _level(scene, name, model)
             yield from _garbage(name, model)
             yield from _sleeps_by_itself(name, model)
 
 
-def _call(entry: Entry) -> tuple[str, dict[str, list[str]]]:
+def call_of(entry: Entry) -> tuple[str, dict[str, list[str]]]:
     """The last part of the endpoint's path, and its query."""
     path, _, query = entry.step.endpoint.partition("?")
     return path[path.rfind("/") :], parse_qs(query, keep_blank_values=True)
 
 
+def loads(step: StepSpec) -> bool:
+    """Whether the call may be the one that brings weights back."""
+    return _LOADS.search(f"{step.endpoint} {step.body}") is not None
+
+
+def drops(steps: Iterable[StepSpec]) -> bool:
+    """Whether one of these calls lets an engine give its memory back."""
+    return any(_DROPS.search(step.endpoint) for step in steps)
+
+
 def _in_query(entry: Entry) -> Iterator[Problem]:
-    call, query = _call(entry)
+    call, query = call_of(entry)
     body = body_json(entry.step)
     for word in _IN_QUERY.get(call, ()) if isinstance(body, dict) else ():
         if word not in body or word in query:
@@ -57,7 +71,7 @@ def _in_query(entry: Entry) -> Iterator[Problem]:
 
 
 def _resumed(entry: Entry) -> Iterator[Problem]:
-    if _call(entry)[0] == "/resume":
+    if call_of(entry)[0] == "/resume":
         message = "lets vLLM compute with memory that is gone if anything of it still sleeps"
         yield entry.problem(("endpoint",), message, "Write /wake_up, which lifts a pause too.", "warning")
 
@@ -65,10 +79,10 @@ def _resumed(entry: Entry) -> Iterator[Problem]:
 def _level(scene: Scene, name: str, model: ModelSpec) -> Iterator[Problem]:
     """`sleep_level` is what roost goes by: the canary, the conditions, what it says of the model."""
     for entry in entries(scene, name, model, "sleep_steps"):
-        call, query = _call(entry)
+        call, query = call_of(entry)
         body = body_json(entry.step)
         in_body = isinstance(body, dict) and "level" in body and "level" not in query
-        if call != "/sleep" or model.engine in _NOT_VLLM or in_body or entry.step.condition is not None:
+        if call != "/sleep" or model.engine in NOT_VLLM or in_body or entry.step.condition is not None:
             continue
         level = query.get("level", ["1"])[0]
         if level in ("1", "2") and int(level) != model.sleep_level:
@@ -79,9 +93,7 @@ def _level(scene: Scene, name: str, model: ModelSpec) -> Iterator[Problem]:
 
 
 def _garbage(name: str, model: ModelSpec) -> Iterator[Problem]:
-    if model.sleep_level != 2 or not any(_DROPS.search(step.endpoint) for step in model.sleep_steps):
-        return
-    if any(_LOADS.search(f"{step.endpoint} {step.body}") for step in model.wake_steps):
+    if model.sleep_level != 2 or not drops(model.sleep_steps) or any(loads(step) for step in model.wake_steps):
         return
     path: ConfigPath = ("models", name, "wake_steps")
     call = '{endpoint: /collective_rpc, body: {method: reload_weights}} after "/wake_up?tags=weights"'
@@ -89,6 +101,16 @@ def _garbage(name: str, model: ModelSpec) -> Iterator[Problem]:
         call = "{endpoint: /update_weights_from_disk, body: {model_path: ...}} after /resume_memory_occupation"
     message = "loads no weights, and sleep level 2 keeps none: the engine would answer garbage with status 200"
     yield Problem(path=path, message=message, hint=f"Add {call}, or write sleep_level: 1.", severity="warning")
+
+
+def _no_levels(scene: Scene, name: str, model: ModelSpec) -> Iterator[Problem]:
+    """Said of the model's own key; `defaults` may mean the others."""
+    path: ConfigPath = ("models", name, "sleep_level")
+    if model.engine is not EngineKind.LLAMACPP or model.sleep_level != 2 or model.sleep_steps:
+        return
+    if find(scene.tree, path)[0].path[:1] == ("models",):
+        message = "llama-server has one way to sleep and no levels, so 2 does nothing but turn the canary on"
+        yield Problem(path=path, message=message, hint="Take it out; canary: true asks for that.", severity="warning")
 
 
 def _sleeps_by_itself(name: str, model: ModelSpec) -> Iterator[Problem]:

@@ -62,6 +62,11 @@ def given(root: Node, path: ConfigPath) -> bool:
     return reached == len(path) and node.value is not None
 
 
+def has_broken(node: Node) -> bool:
+    """Whether it, or anything below it, is broken."""
+    return any(below.broken for _, below in _walk(node, ()))
+
+
 def lines(root: Node) -> dict[ConfigPath, int]:
     """The line of every value by its path in this tree (not the path it was written at)."""
     return {path: node.line for path, node in _walk(root, ())}

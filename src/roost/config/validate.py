@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from roost.config import kinds
 from roost.config.masking import shown
 from roost.config.tree import Node, find, given, placed
-from roost.core.problems import ConfigPath, Problem
+from roost.core.problems import STEP_LISTS, ConfigPath, Problem
 from roost.core.spec import RoostSpec
 
 _ROUNDS = 8
@@ -42,6 +42,7 @@ _SYNONYMS = {
     "backend": "engine",
 }
 _IN_A_STEP = {"path": "endpoint", "url": "endpoint", "expectedbody": "expect", "condition": "if"}
+_AS_STEP = (("timeouts", "sleep"), ("timeouts", "wake"))
 _LLAMA_SWAP = re.compile(r"(sleep|wake)(Endpoints?|Method|Body|Timeout)")
 
 
@@ -51,6 +52,8 @@ class Validated:
 
     spec: RoostSpec | None
     problems: tuple[Problem, ...]
+    faulty: frozenset[ConfigPath] = frozenset()
+    """What is left out of `spec`, by its path in the tree."""
 
 
 @cache
@@ -63,14 +66,16 @@ def validate(root: Node) -> Validated:
     """The spec of a native tree, and every fault in it."""
     data = to_data(root, RoostSpec)
     problems: list[Problem] = []
+    faulty: set[ConfigPath] = set()
     for _ in range(_ROUNDS):
         try:
-            return Validated(adapter().validate_python(data), tuple(problems))
+            return Validated(adapter().validate_python(data), tuple(problems), frozenset(faulty))
         except ValidationError as error:
             faults = _deepest({_path(root, fault): fault for fault in error.errors(include_url=False)})
         for path, fault in faults.items():
             if not (fault["type"] in _MISSING and given(root, path)):  # it is there, but broken: reported already
                 problems.append(placed(_said(root, path, fault), root))
+            faulty.add(path)
             _prune(data, path[:-1] if fault["type"] in _MISSING else path)
     return Validated(None, tuple(problems))
 
@@ -126,14 +131,36 @@ def _deepest(faults: dict[ConfigPath, Any]) -> dict[ConfigPath, Any]:
 
 
 def _prune(data: Any, path: ConfigPath) -> None:
-    """Leave the faulty value out; a list goes as a whole, so that no index shifts."""
+    """Leave the faulty value out; a list goes as a whole, so that no index shifts. A step stays in its list: one fault
+    must not hide those of the others."""
+    at = next((at for at, part in enumerate(path[:-1]) if part in STEP_LISTS and isinstance(path[at + 1], int)), None)
+    if at is not None:
+        _prune_step(_inner(data, path[: at + 1]), path[at + 1 :])
+        return
     cut = next((index for index, part in enumerate(path) if isinstance(part, int)), len(path))
     if cut == 0:
         return
-    for part in path[: cut - 1]:
+    around = _inner(data, path[: cut - 1])
+    if isinstance(around, dict):
+        around.pop(path[cut - 1], None)
+
+
+def _inner(data: Any, path: ConfigPath) -> Any:
+    for part in path:
         data = data.get(part) if isinstance(data, dict) else None
-    if isinstance(data, dict):
-        data.pop(path[cut - 1], None)
+    return data
+
+
+def _prune_step(steps: Any, path: ConfigPath) -> None:
+    """`path` begins with the step's index. What is no step, or lacks its endpoint, becomes one that says nothing."""
+    number, *below = path
+    if not isinstance(steps, list) or not isinstance(number, int):
+        return
+    if below:
+        _prune(steps[number], tuple(below))
+    else:
+        given_keys = steps[number] if isinstance(steps[number], dict) else {}
+        steps[number] = {**given_keys, "endpoint": "/"}
 
 
 def _said(root: Node, path: ConfigPath, fault: Any) -> Problem:
@@ -168,6 +195,9 @@ def _way_out(node: Node, path: ConfigPath, hint: kinds.Hint) -> str:
             return 'Write "NAME: value" lines instead of "- NAME=value".'
         case ("memory", "devices"), tuple():
             return 'Write "gpu0: 80GiB" lines.'
+    if kinds.is_duration(hint) and str(node.value).strip().lower() == "never":
+        otherwise = ", or leave it out: timeouts.step counts then" if path[-2:] in _AS_STEP else ""
+        return f"This wait is always bounded; write a long one, such as 24h{otherwise}."
     wants = [kinds.origin(part) for part in kinds.members(hint)]
     if tuple in wants and isinstance(node.value, str | int) and _is_quotable(path, node):
         return f"Write it as a list: [{shown(node, path)}]."
@@ -203,7 +233,8 @@ def _unknown_key(path: ConfigPath) -> Problem:
     wanted = (_IN_A_STEP if "endpoint" in known else _SYNONYMS).get(key.lower().replace("-", "_"))
     near = get_close_matches(key.lower().replace("-", "_"), known, n=1, cutoff=0.7)
     if near or wanted in known:
-        return Problem(path=path, message=f'{message}; did you mean "{near[0] if near else wanted}"?')
+        hint = "cmd is a key of llama-swap's form, and this file is in roost's own." if key == "cmd" else ""
+        return Problem(path=path, message=f'{message}; did you mean "{near[0] if near else wanted}"?', hint=hint)
     if homes := kinds.homes(key) or (kinds.homes(wanted) if wanted else ()):
         return Problem(path=path, message=message, hint=f"Write it as {_spelled(homes[0], path)}.")
     return Problem(path=path, message=message, hint=f"Known keys here: {', '.join(known)}.")

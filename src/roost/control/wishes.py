@@ -18,6 +18,12 @@ _DOWN = frozenset({State.COLD, State.FAILED})
 _CRASHED = frozenset({State.BACKOFF, State.FAILED})
 _NOTHING_RUNS = _DOWN | _CRASHED
 _NOT_AWAKE = _NOTHING_RUNS | {State.STUCK}
+_ENDED = {
+    State.COLD: "was stopped",
+    State.BACKOFF: "has failed, and is tried again after a pause",
+    State.STUCK: "is stuck, and its memory stays taken",
+}
+"""What an order in vain is told of a model."""
 _MOST_USEFUL = (
     State.READY,
     State.WAKING,
@@ -194,7 +200,9 @@ class Wishes:
 
     def _failure(self, change: Changed) -> str:
         error = next((o.last_error for o in self._owners[change.model] if o.id == change.replica and o.last_error), "")
-        return f'Model "{change.model}" is {change.after}: {error or change.reason or change.event}'
+        owner = next((one for one in self._owners[change.model] if one.id == change.replica), None)
+        what = "is being restarted" if owner is not None and owner.revive else _ENDED.get(change.after, "has failed")
+        return f'Model "{change.model}" {what}: {error or change.reason or change.event}'
 
     def _end(self, model: str, success: bool, status: int, message: str) -> None:
         standing = self._standing.pop(model, None)

@@ -5,7 +5,10 @@ Pure values. Made by `config` and `engines.validate`, merged by `app`, printed b
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
+STEP_LISTS = frozenset({"sleep_steps", "wake_steps"})
+"""Keys that hold the steps of a model."""
 ConfigPath = tuple[str | int, ...]
 """Where in the config: ("models", "a", "args", 0)."""
 
@@ -27,10 +30,15 @@ class Problem:
         """`roost.yaml:12: models.a.sleep_after: "5 parsecs" is not a duration; write 5m`."""
         file = self.file or file
         place = f"{file}:{self.line}" if self.line is not None else file
-        where = ".".join(str(part) for part in self.path)
+        where = ".".join(str(part) for part in self.path) + self._step()
         text = f"{place}: {'warning: ' if self.severity == 'warning' else ''}"
         text += f"{where}: {self.message}" if where else self.message
         return f"{text}. {self.hint}" if self.hint else text
+
+    def _step(self) -> str:
+        """Which step it is as `if.step` and the log count them; a path counts from 0."""
+        numbers = (part for above, part in pairwise(self.path) if above in STEP_LISTS and isinstance(part, int))
+        return "".join(f" (step {number + 1})" for number in numbers)
 
 
 def has_errors(problems: Iterable[Problem]) -> bool:

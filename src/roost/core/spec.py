@@ -127,7 +127,7 @@ class ServerSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeoutsSpec:
-    """How long roost waits for an engine. `never` means no limit."""
+    """How long roost waits for an engine. `never` means no limit, where the table allows it."""
 
     __pydantic_config__ = STRICT
 
@@ -140,11 +140,12 @@ class TimeoutsSpec:
     upstream_idle: Duration = 4.0
     """A pooled connection is not reused after this (vLLM and llama-server close theirs at 5 s)."""
     step: PositiveDuration = 60.0
-    """One step of a sleep or wake."""
-    sleep: MaybeDuration = None
-    """The calls that put the engine to sleep; as `step` when left out."""
-    wake: MaybeDuration = None
-    """The calls that wake the engine; as `step` when left out."""
+    """One call of a sleep or wake."""
+    sleep: PositiveDuration | None = None
+    """Each call that puts the engine to sleep; as `step` when left out. Always bounded: an engine that never answers
+    would keep its memory, and those who wait for it, for ever."""
+    wake: PositiveDuration | None = None
+    """Each call that wakes the engine; as `step` when left out, and as bounded."""
     drain: Duration = 60.0
     """How long an operator's order (sleep, unload, restart) lets running requests go on."""
     probe_lost: PositiveDuration = 30.0
@@ -374,9 +375,10 @@ class ModelSpec:
     wake_steps: tuple[StepSpec, ...] = ()
     """The calls that wake this engine, in order, in place of its usual ones; needs `sleep_steps`."""
     step_retries: Natural = 0
-    """Further tries for each of these calls that fails, where the step does not say."""
+    """Further tries for each call of `sleep_steps` and `wake_steps` that fails, where the step does not say. Built-in
+    steps are not tried again."""
     step_retry_delay: Duration = 1.0
-    """Before the first further try; doubled each time."""
+    """Before the first further try of such a call; doubled each time."""
     canary: bool | None = None
     """After each wake a fixed question must get the same answer as at the first start. Left out: at sleep level 2 only,
     where weights that were not loaded again answer garbage with status 200."""

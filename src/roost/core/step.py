@@ -109,7 +109,8 @@ class Step:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRecord:
     """What became of one step. `status` is None where no answer came; `error` is a sentence or empty; `skipped` says
-    why it was not done, or is empty; `attempts` counts the calls made."""
+    why it was not done, or is empty; `attempts` counts the calls made. `check`: no step that was ordered, but a request
+    that verifies the engine."""
 
     name: str
     started_at: float
@@ -118,6 +119,7 @@ class StepRecord:
     error: str = ""
     attempts: int = 1
     skipped: str = ""
+    check: bool = False
 
     @property
     def label(self) -> str:

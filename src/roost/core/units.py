@@ -51,7 +51,7 @@ def exact_size(count: int) -> str:
 
 
 def exact_duration(seconds: float | None) -> str:
-    """`5m`, `0.25`, `never`: reads back as exactly the same number of seconds."""
+    """`5m`, `250ms`, `never`: reads back as exactly the same number of seconds."""
     if seconds is None:
         return "never"
     if seconds == 0:
@@ -59,7 +59,18 @@ def exact_duration(seconds: float | None) -> str:
     for length, unit in ((86400, "d"), (3600, "h"), (60, "m"), (1, "s")):
         if seconds % length == 0 and seconds < 2**53:
             return f"{int(seconds // length)}{unit}"
+    for text in (f"{round(seconds * 1000)}ms", f"{seconds!r}s"):
+        if _is_written(text, seconds):
+            return text
     return repr(seconds)
+
+
+def _is_written(text: str, seconds: float) -> bool:
+    """Whether it reads back as the same; `1e-07s` is no duration."""
+    try:
+        return bool(parse_duration(text) == seconds)
+    except ValueError:
+        return False
 
 
 def format_size(count: int) -> str:

@@ -11,6 +11,8 @@ from roost.core.spec import EngineKind, ModelSpec, ReplicaSpec, RoostSpec, Task
 from roost.core.step import Probe, Step
 from roost.engines.base import Launch, Machine, Notice, Signs
 from roost.engines.common import own_args
+from roost.engines.own import has_own_steps
+from roost.engines.simulated_steps import BuiltIn, simulated_steps
 from roost.engines.vllm import SLEEP_GAUGE
 
 _OWN_IDLE = "llamacpp-idle"
@@ -135,16 +137,23 @@ class SimulatedAdapter:
 
 
 SIMULATED = SimulatedAdapter()
+_KNOWN = frozenset(SIMULATED.control_paths) - {"/models/load", "/models/unload", "/slots"}
+"""What it knows as the kind of engine that `simulate` starts."""
 
 
 def simulate(spec: RoostSpec) -> RoostSpec:
-    """The same configuration with every engine simulated: names, queues, times and footprints stay, all that says
-    where and how the real engine runs goes. Footprints are planned with, not allocated."""
+    """The same configuration with every engine simulated: names, queues, times, footprints and own steps stay, all that
+    says where and how the real engine runs goes. Footprints are planned with, not allocated."""
     return replace(spec, models={name: _simulated(model) for name, model in spec.models.items()})
 
 
 def _simulated(model: ModelSpec) -> ModelSpec:
-    bare = ModelSpec()
+    bare, args = ModelSpec(), tuple[str, ...]()
+    if has_own_steps(model):
+        level = model.sleep_level
+        known = BuiltIn(paths=_KNOWN, sleep=SIMULATED.sleep(model, level), wake=SIMULATED.wake(bare, level))
+        model, further = simulated_steps(model, known)
+        args = tuple(f"--also-answer={path}" for path in further)
     return replace(
         model,
         engine=EngineKind.SIMULATED,
@@ -154,7 +163,7 @@ def _simulated(model: ModelSpec) -> ModelSpec:
         replicas=tuple(ReplicaSpec(name=own.name) for own in model.replicas),
         host=bare.host,
         port=None,
-        args=(),
+        args=args,
         env={},
         venv=None,
         cwd=None,

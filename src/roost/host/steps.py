@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from collections.abc import Sequence as Many
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from random import Random
 
@@ -47,9 +47,13 @@ class Sequence:
     before_bytes: int | None = None
     after_bytes: int | None = None
     memory: str = ""
+    ordered: range = range(0)
+    """Which of the records are of steps; what comes before and after them verifies the engine."""
 
     def ended(self, replica: str, model: str, error: str = "") -> Performed:
         """What it came to."""
+        numbered = enumerate(self.records)
+        records = (one if at in self.ordered else replace(one, check=True) for at, one in numbered)
         return Performed(
             replica=replica,
             model=model,
@@ -57,7 +61,7 @@ class Sequence:
             level=self.level,
             started_at=self.started_at,
             duration_s=clock.now() - self.started_at,
-            steps=tuple(self.records),
+            steps=tuple(records),
             error=error,
             before_bytes=self.before_bytes,
             after_bytes=self.after_bytes,
@@ -90,8 +94,12 @@ class Executor:
         calls = f"{len(steps)} step{'' if len(steps) == 1 else 's'}"
         limit = format_duration(default_s)
         log.info("%s: %s: %s (default timeout %s)", self.who, sequence.operation, calls, limit)
+        begun = len(sequence.records)
         for group in _groups(run.steps):
-            await run.together(group)
+            try:
+                await run.together(group)
+            finally:
+                sequence.ordered = range(begun, len(sequence.records))
         log.info("%s: %s: %d of %s done", self.who, sequence.operation, len(steps), calls)
 
 

@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,8 @@ from roost.core.errors import StateDirInUse
 from roost.core.ids import slug
 from roost.logs import log
 
+_READABLE = 32
+"""Characters of an instance's name before its hash."""
 MAX_SOCKET_PATH = 100  # sun_path holds 108 bytes
 
 
@@ -29,8 +32,14 @@ def state_home(env: Mapping[str, str]) -> Path:
 
 
 def instance_name(name: str | None, config_path: str) -> str:
-    """The configured name, or the config file's own with a hash of its whole path."""
-    return name or slug(config_path.rsplit("/", 1)[-1].removesuffix(".yaml") + " " + config_path)[-40:]
+    """The configured name, or the end of the config's path in whole words, with a hash of all of it."""
+    if name:
+        return name
+    words = re.findall("[a-z0-9]+", config_path.removesuffix(".yaml").lower()) or ["x"]
+    short = slug(config_path).rpartition("-")[2]
+    while len(words) > 1 and len("-".join(words)) > _READABLE:
+        words.pop(0)
+    return f"{'-'.join(words)[-_READABLE:]}-{short}"
 
 
 class Records(Protocol):

@@ -98,7 +98,8 @@ def summary(performed: Performed) -> str:
     if slowest is not None and len(performed.steps) > 1:
         parts.append(f"slowest: {slowest.name}, {slowest.duration_s:.2f} s")
     if performed.freed_bytes is not None:
-        parts.append(f"freed {format_size(performed.freed_bytes)}")
+        freed = max(performed.freed_bytes, 0)
+        parts.append(f"freed {format_size(freed)}" if freed else "freed nothing")
     if performed.memory:
         parts.append(performed.memory)
     return "; ".join(parts)

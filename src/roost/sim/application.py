@@ -187,6 +187,8 @@ class Application:
             return found
         if exchange.path in self._paths and not hidden:
             raise Refused(405, "MethodNotAllowedError", "Method Not Allowed")
+        if exchange.path in self._sim.behaviour.also_answer and not hidden:
+            return own.ok, Kind.CONTROL
         raise Refused(404, "NotFoundError", "Not Found")
 
     def _authorise(self, exchange: Exchange) -> None:

@@ -14,6 +14,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|)")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMG]?)(i?)B?", re.IGNORECASE)
 _SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3}
+_ABOUT = "A real server that behaves like an LLM engine and can be told to be slow, to sleep and to misbehave."
 KINDS = ("vllm", "sglang", "llamacpp-idle", "llamacpp-router")
 HANGS = ("all", "inference")
 
@@ -145,6 +146,7 @@ class Behaviour:
     slow_endpoint: tuple[tuple[str, float], ...] = _flag((), "PATH=TIME: wait before it is done", at_path(duration))
     fail_first: tuple[tuple[str, int], ...] = _flag((), "PATH=COUNT: so many calls answer 503", at_path(count))
     missing: tuple[str, ...] = _flag((), "paths that answer 404, as in a version without them")
+    also_answer: tuple[str, ...] = _flag((), "further paths that answer 200 to any method, with {}")
     answer_body: tuple[tuple[str, str], ...] = _flag((), "PATH=TEXT: the body of its 200", at_path(str))
 
     @property
@@ -155,7 +157,7 @@ class Behaviour:
 
 def parser() -> argparse.ArgumentParser:
     """The flags of `python -m roost.sim`."""
-    result = argparse.ArgumentParser(prog="roost sim-engine", description=__doc__.splitlines()[0])
+    result = argparse.ArgumentParser(prog="roost sim-engine", description=_ABOUT)
     for item in fields(Behaviour):
         _add(result, item)
     return result
@@ -170,7 +172,7 @@ def _add(result: argparse.ArgumentParser, item: "Field[Any]") -> None:
         result.add_argument(name, action="extend", nargs="+", type=read, metavar="VALUE", help=text)
     else:
         bare = item.metadata["bare"]
-        shown = "" if item.default is None else f" (default {item.default})"
+        shown = "" if item.default in (None, "") else f" (default {item.default})"
         result.add_argument(
             name,
             type=_for_argparse(item.metadata["read"]),

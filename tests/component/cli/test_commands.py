@@ -121,6 +121,28 @@ def test_down_leaves_nothing(running: Shell) -> None:
     assert "No roost runs here" in nobody.stderr
 
 
+def test_after_a_kill_status_names_what_still_runs_and_the_whole_commands(roost: Shell) -> None:
+    state, config = str(roost.home / "my state"), roost.home / "roost.yaml"
+    config.write_text("server: {port: 0}\nmodels:\n  a: {engine: simulated, preload: true}\n")
+    down = f"roost down --state-dir '{state}'"
+    up = roost("up", "roost.yaml", "--detach", "--state-dir", state)
+    try:
+        assert up.stdout.rstrip().endswith(f"Stop it: {down}")
+        killed = psutil.Process(json.loads(roost("status", "--json", "--state-dir", state).stdout)["pid"])
+        killed.kill()
+        psutil.wait_procs([killed], 10)
+        left = roost("status", "--state-dir", state, ok=False)
+        assert left.returncode == 2
+        assert left.stderr == (
+            f"No roost runs on {state}, but engines of an earlier one do (a/0): "
+            f"`roost up {config} --state-dir '{state}'` takes them up, `{down}` stops them.\n"
+        )
+    finally:
+        ended = roost("down", "--state-dir", state, ok=False)
+    assert "Stopped." in ended.stdout
+    assert roost("status", "--state-dir", state, ok=False).stderr == f"No roost runs on {state}.\n"
+
+
 def test_broken_config_starts_nothing_and_names_every_line(roost: Shell) -> None:
     (roost.home / "bad.yaml").write_text("models:\n  a: {engin: vllm}\n  b: {engine: vllm, sleep_after: soon}\n")
     for command in (("up", "bad.yaml"), ("config", "check", "bad.yaml")):

@@ -40,6 +40,18 @@ def marked(ended: Ended, mark: str) -> list[str]:
 
 
 @live
+async def test_a_state_directory_names_the_router_and_goes_before_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROOST_URL", "http://127.0.0.1:1")
+    async with running_roost("models: {a: {engine: simulated}}", tmp_path):
+        ended = await beside("selftest", "--state-dir", str(tmp_path / "state"))
+        assert ended.code == 0, ended.out + ended.err
+    gone = await beside("selftest", "--state-dir", str(tmp_path / "state"))
+    assert (gone.code, "No roost runs on" in gone.err) == (2, True)
+
+
+@live
 async def test_it_passes_and_leaves_each_model_as_it_was(tmp_path: Path) -> None:
     more = "  r: {engine: simulated, task: rerank}\n  s: {engine: simulated}\n"
     async with running_roost(MODELS + more, tmp_path) as roost:

@@ -69,3 +69,27 @@ def test_requests_show_phase_or_outcome() -> None:
     assert lines[1].split() == ["r-1", "a", "streaming", "1.00", "s", "0.25", "s", "9"]
     assert lines[2].split() == ["r-2", "-", "502", "engine_failed", "1.00", "s", "-", "9"]
     assert any("r-1" in line for line in text(live_view(status({}), [row])))
+
+
+def test_a_mark_says_that_there_is_more_to_a_model() -> None:
+    marked = {"name": "b", "notices": ["It runs without --enable-sleep-mode."], "canary": "armed"}
+    given_up = {"name": "c", "canary": "armed; sleep level 2 given up: its answers were not the same after it"}
+    lines = text(status_table(status({"canary": "armed"}, marked, given_up)))
+    assert [line.split()[:3] for line in lines[2:5]] == [["a", "ready", "-"], ["b", "ready", "!"], ["c", "ready", "!"]]
+    assert lines[-1] == "! There is more to say of b, c: roost status MODEL"
+
+
+def test_a_failed_sleep_or_wake_says_what_followed_and_where_to_read_on() -> None:
+    broken = {
+        "state": "cold",
+        "idle_s": None,
+        "reason": "the wake failed: wake step 1 of 1: POST /wake_up answered 500",
+    }
+    lines = " ".join(" ".join(text(status_table(status(broken)))).split())
+    assert "answered 500; the engine was stopped; the next request starts it" in lines
+    assert "docs/sleep.md" in lines and "roost status MODEL" in lines
+    elsewhere = {**broken, "state": "backoff", "last_error": broken["reason"], "owned": False}
+    assert "it runs elsewhere, and gets no requests until" in " ".join(
+        " ".join(text(status_table(status(elsewhere)))).split()
+    )
+    assert "docs/sleep.md" not in " ".join(text(status_table(status({}))))

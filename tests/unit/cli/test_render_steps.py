@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from roost.cli.look_cmd import _event_line
 from roost.cli.render_steps import SHOWN, model_view
 from tests.unit.cli.test_render import MODEL
@@ -47,7 +49,83 @@ def test_failure_and_freed_memory_are_said() -> None:
     lines = view(slept, failed)
     assert "T  sleep took 1.50 s; freed 3.0 GiB; RSS of 1 process" in lines
     assert "T  wake failed after 1.50 s; wake step 1 of 1: no" in lines
-    assert lines[-1].endswith("[/bold] no")
+    assert any(line.endswith("[/bold] no") for line in lines)
+    assert lines[-1].startswith("What an error of a sleep or wake means: docs/sleep.md")
+
+
+def test_a_long_error_is_said_once_and_the_failed_step_may_be_the_slowest() -> None:
+    said = 'POST /x answered 500: {"error": {"message": "CUDA out of memory"}}'
+    wake = sequence(
+        "wake",
+        step("POST /x", 0.5),
+        step("POST /x", 1.4, status=500, error=said),
+        step("POST /v1/completions", 0.1, check=True),
+        error=f"wake step 2 of 2: {said}",
+    )
+    model = {**MODEL, "state": "cold", "reason": f"the wake failed: wake step 2 of 2: {said}", "sequences": [wake]}
+    lines = drawn(model_view({**model, "history": HISTORY[:2]}), 160)
+    assert (
+        lines[0] == "a  cold for 65 s: the wake failed (see below); the engine was stopped; the next request starts it"
+    )
+    assert sum("CUDA" in line for line in lines) == 1
+    assert lines[3:] == [
+        "step                  status    took  tries",
+        "POST /x                  200  0.50 s      1",
+        "POST /x                  500  1.40 s      1  failed; slowest",
+        "POST /v1/completions     200  0.10 s      1  verifies it",
+        "Then: the engine was stopped; the next request starts it.",
+        "",
+        'What an error of a sleep or wake means: docs/sleep.md, "Troubleshooting by failing step".',
+    ]
+
+
+def change(after: str, at: str = "T") -> dict[str, Any]:
+    return {"replica": "a/0", "after": after, "at": at}
+
+
+HISTORY = [change("stopping"), change("cold"), change("starting"), change("ready")]
+
+
+@pytest.mark.parametrize(
+    ("history", "owned", "said"),
+    [
+        (HISTORY[:1], True, "the engine is being stopped"),
+        (HISTORY[:3], True, "the engine was stopped, and is being started afresh"),
+        ([change("ready", "S"), *HISTORY, change("suspending"), change("asleep")], True, "stopped and started afresh"),
+        ([change("stopping"), change("backoff")], True, "the engine was stopped, and is started afresh after a pause"),
+        ([change("stopping"), change("backoff")], False, "it runs elsewhere, and gets no requests until"),
+        ([change("stopping"), change("stuck")], True, "the engine survived SIGKILL"),
+    ],
+)
+def test_what_followed_from_a_failure_is_said(history: list[dict[str, Any]], owned: bool, said: str) -> None:
+    slept = sequence("sleep", step("POST /sleep", 1.0), error="no")
+    model = {**MODEL, "state": "ready", "owned": owned, "sequences": [slept], "history": history}
+    (then,) = (line for line in drawn(model_view(model), 160) if line.startswith("Then: "))
+    assert said in then
+
+
+def test_a_load_says_that_its_start_was_verified_and_nothing_freed_is_no_negative_number() -> None:
+    lines = view(
+        sequence("load", step("POST /v1/completions", 0.02, check=True), took_s=0.02),
+        sequence(
+            "sleep", step("POST /sleep", 1.0), freed_bytes=-8192, memory="GPU memory 2.0 GiB before, 2.0 GiB after"
+        ),
+        sequence("sleep", freed_bytes=-1, memory="M before", error="its memory did not fall (M before)"),
+    )
+    assert "T  its start was verified in 0.02 s" in lines
+    assert "T  sleep took 1.50 s; freed nothing; GPU memory 2.0 GiB before, 2.0 GiB after" in lines
+    assert "T  sleep failed after 1.50 s; its memory did not fall (M before)" in lines
+
+
+def test_notices_and_given_up_levels_are_whole_sentences_below_the_head() -> None:
+    given_up = "armed; sleep level 2 given up: its answers were not the same after it"
+    model = {**MODEL, "sequences": [], "notices": ["It runs without --enable-sleep-mode."], "canary": given_up}
+    lines = drawn(model_view(model), 160)
+    assert lines[1:4] == [
+        "It runs without --enable-sleep-mode.",
+        "Sleep level 2 given up: its answers were not the same after it.",
+        f"canary {given_up}",
+    ]
 
 
 def test_only_the_last_sequences_are_shown_and_none_is_said() -> None:

@@ -1,5 +1,6 @@
 """How the config tests load a text: one folder, one home, one environment."""
 
+import re
 from collections.abc import Mapping
 from textwrap import dedent
 
@@ -27,7 +28,8 @@ def model_of(text: str, env: Mapping[str, str] | None = None) -> ModelSpec:
 
 
 def said(problems: tuple[Problem, ...]) -> list[str]:
-    return [problem.render("f") for problem in problems]
+    """Without the step numbers that stand beside a path: one test sees to them."""
+    return [re.sub(r" \(step \d+\)(?=: )", "", problem.render("f")) for problem in problems]
 
 
 def problems_of(text: str, env: Mapping[str, str] | None = None) -> list[str]:

@@ -357,3 +357,74 @@ def test_parallel_takes_truth_values_and_names() -> None:
 
 def test_a_faulty_list_raises_no_further_complaint() -> None:
     assert len(read(text("- 5")).problems) == 1
+
+
+def test_retries_without_own_steps_are_warned_of_once_and_where_they_stand() -> None:
+    said = problems_of("models:\n  a:\n    url: http://h:1\n    step_retries: 2\n    step_retry_delay: 1s\n")
+    assert [one.partition(" counts for ")[0] for one in said] == [
+        "f:4: warning: models.a.step_retries:",
+        "f:5: warning: models.a.step_retry_delay:",
+    ]
+    assert said[0].endswith(
+        "are not tried again. Take it out, or write both lists; a failed wake ends in a fresh start in any case."
+    )
+    steps = "sleep_steps: [{endpoint: /s}], wake_steps: [{endpoint: /w}]"
+    models = "a: {url: 'http://h:1'}, b: {url: 'http://h:2'}"
+    (said_once,) = problems_of(f"defaults: {{step_retries: 1}}\nmodels: {{{models}}}\n")
+    assert said_once.startswith("f:1: warning: defaults.step_retries: counts for sleep_steps")
+    one_has = f"defaults: {{step_retries: 1}}\nmodels: {{{models}, c: {{url: 'http://h:3', {steps}}}}}\n"
+    assert not problems_of(one_has)
+
+
+MANY = """
+- {endpoint: sleep, method: DELETE}
+- {endpoint: /a, if: {level: 3}}
+- {endpoint: /b, if: {step: 5, status: 200}}
+- {endpoint: /c, expect: {equals: 3, txt: x}}
+- {endpoint: /d, expect: {at: "a..b"}}
+- {endpoint: /e, retries: 99, retrys: 1}
+- /f
+- {method: GET, body: x}
+- {endpoint: "/${nothing}", timeout: soon}
+- {endpoint: /g, headers: {Host: x}, parallel: [1]}
+- {endpoint: /h, parallel: true}
+- {endpoint: /i, status: [200, x]}
+- {endpoint: /j, wait_until: {timeout: 1s}}
+- {endpoint: /k, wait_until: {endpoint: k}}
+"""
+
+
+def test_one_faulty_step_hides_no_fault_of_the_others_and_adds_none() -> None:
+    said = problems_of(text(MANY))
+    assert sorted(one.partition("models.a.sleep_steps.")[2].partition(": ")[0] for one in said) == sorted(PLACES)
+
+
+PLACES = [
+    "0.endpoint",
+    "0.method",
+    "1.if.level",
+    "2.if.step",
+    "3.expect.txt",
+    "4.expect.at",
+    "5.retrys",
+    "5.retries",
+    "6",
+    "7",
+    "7.body",
+    "7.body",
+    "8.endpoint",
+    "8.timeout",
+    "9.parallel",
+    "9.headers.Host",
+    "11.status.1",
+    "12.wait_until",
+    "13.wait_until.endpoint",
+]
+
+
+def test_beside_a_path_that_counts_from_0_stands_the_number_that_conditions_and_log_use() -> None:
+    problems = read(text("- endpoint: /a\n- {endpoint: /b, if: {step: 4, status: 200}}")).problems
+    assert [problem.render("f") for problem in problems] == [
+        "f:6: models.a.sleep_steps.1.if.step (step 2): step 4 does not come before this one, which is step 2. "
+        "Write step: 1."
+    ]

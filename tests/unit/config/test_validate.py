@@ -46,7 +46,15 @@ def test_five_mistakes_are_five_lines() -> None:
         ("concurrency: 0", "0 is not a whole number of 1 or more"),
         ("concurrency: 1.5", "1.5 is not a whole number of 1 or more"),
         ("sleep_after: 0", "0 is not a duration above zero. Write it like 30s, 5m or 1h30m, or never for no limit."),
-        ("start_timeout: never", '"never" is not a duration above zero'),
+        (
+            "start_timeout: never",
+            '"never" is not a duration above zero. This wait is always bounded; write a long one, such as 24h.',
+        ),
+        (
+            "timeouts: {sleep: never}",
+            "This wait is always bounded; write a long one, such as 24h, or leave it out: timeouts.step counts then.",
+        ),
+        ("timeouts: {wake: 0s}", '"0s" is not a duration above zero. Write it like 30s, 5m or 1h30m.'),
         ("stop_grace: -1", "-1 is not a duration"),
         ("stop_grace: .inf", '".inf" is not a duration'),
         ("sleep_after: .nan", '".nan" is not a duration'),

@@ -534,3 +534,19 @@ def test_a_swap_group_serves_all_its_members_in_turn() -> None:
             assert sorted(bench.states().values()) == ["asleep", "asleep", "ready"]
 
     run(main())
+
+
+@pytest.mark.parametrize(
+    ("revive", "said"),
+    [(False, 'Model "a" was stopped: sleep failed'), (True, 'Model "a" is being restarted: sleep failed')],
+)
+def test_an_order_to_sleep_in_vain_says_what_becomes_of_the_model(revive: bool, said: str) -> None:
+    async def main() -> None:
+        async with Bench(RoostSpec(models=fleet("a", sleep_after=None))) as bench:
+            await bench.ask("a").settled.wait()
+            bench.owners["a"].revive = revive
+            bench.owners["a"].fail_next = ["sleep"]
+            result = await bench.control.order("a", Goal.ASLEEP, by="cli", wait_s=60.0)
+            assert (result.status, result.message) == (503, said)
+
+    run(main())

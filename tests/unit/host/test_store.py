@@ -66,6 +66,9 @@ def test_long_directory_gets_a_short_socket_in_a_private_place(tmp_path: Path) -
 def test_instances_of_two_configs_never_meet() -> None:
     assert instance_name("lab", "/a/roost.yaml") == "lab"
     assert instance_name(None, "/a/roost.yaml") != instance_name(None, "/b/roost.yaml")
+    long = instance_name(None, "/home/user/projects/llm-serving/configuration/roost.yaml")
+    assert long.startswith("llm-serving-configuration-roost-")  # whole words
+    assert len(instance_name(None, "/" + "x" * 200)) <= 40
     assert state_home({"XDG_STATE_HOME": "/x"}) == Path("/x/roost")
 
 

@@ -79,6 +79,7 @@ def test_every_behaviour_has_a_flag_with_a_text(capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit):
         parse(["--help"])
     shown = capsys.readouterr().out
+    assert "flag" not in shown.split("options:")[0].split("\n\n", 1)[1] and "(default )" not in shown
     assert [f.name for f in dataclasses.fields(Behaviour) if "--" + f.name.replace("_", "-") not in shown] == []
 
 

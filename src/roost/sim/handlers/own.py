@@ -27,6 +27,11 @@ async def set_behaviour(sim: Simulation, exchange: Exchange) -> None:
     await exchange.answer(200, {"set": sorted(changed)})
 
 
+async def ok(sim: Simulation, exchange: Exchange) -> None:
+    """A path that it was told to answer."""
+    await exchange.answer(200, {})
+
+
 async def stats(sim: Simulation, exchange: Exchange) -> None:
     engine, seen = sim.engine, sim.stats
     answer = {

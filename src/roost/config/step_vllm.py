@@ -104,12 +104,11 @@ def _together(parts: list[_Part]) -> Iterator[Problem]:
 
 
 def _too_early(parts: list[_Part]) -> Iterator[Problem]:
-    """The first step that is out of order; those after it follow from it."""
+    """The first step that is out of order; those after it follow from it. Both at once before the weights are read is
+    fine as long as nobody asks, and roost sends nobody before the last step."""
     load = next(at for at, part in enumerate(parts) if "load" in part.brings)
     for at, part in enumerate(parts):
-        if at < load and {"weights", "kv_cache"} <= part.brings:
-            message = "wakes everything at once, before the weights are read: nothing but garbage comes until then"
-        elif at < load and "kv_cache" in part.brings:
+        if at < load and "kv_cache" in part.brings and "weights" not in part.brings:
             message = "brings the KV cache back before the weights are there"
         elif at > load and "weights" in part.brings and not any("weights" in one.brings for one in parts[:at]):
             message = "makes room for the weights after they were read, so they are lost"

@@ -47,6 +47,12 @@ class Entry:
         """Whether all that stands there could be read."""
         return self.scene.is_whole((*self.path, *below))
 
+    @property
+    def is_native(self) -> bool:
+        """Whether it stands in a list of roost's own form. Lists of another form are written for servers that let a
+        wake all at once do, as roost does, too: it holds all requests until the end."""
+        return any(key in find(self.scene.tree, self.path)[0].path for key in LISTS)
+
     def shown(self, below: ConfigPath) -> str:
         """The value there as a message may print it."""
         path = (*self.path, *below)

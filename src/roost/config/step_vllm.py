@@ -108,6 +108,8 @@ def _too_early(parts: list[_Part]) -> Iterator[Problem]:
     load = next(at for at, part in enumerate(parts) if "load" in part.brings)
     for at, part in enumerate(parts):
         if at < load and {"weights", "kv_cache"} <= part.brings:
+            if not part.entry.is_native:
+                return
             message = "wakes everything at once, before the weights are read: nothing but garbage comes until then"
         elif at < load and "kv_cache" in part.brings:
             message = "brings the KV cache back before the weights are there"

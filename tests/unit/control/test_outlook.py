@@ -56,7 +56,7 @@ def test_the_replica_that_has_come_furthest_speaks() -> None:
 
 def test_the_last_time_it_took_is_told() -> None:
     lane, (entry,) = waiting(State.WAKING)
-    lane.last_rise_s = 3.14159
+    lane.last_wake_s = 3.14159
     assert entry.outlook().sentence == "it is waking up (last time that took 3.1 s)."
 
 

@@ -155,7 +155,7 @@ def _to_stop(draft: Draft, model: ModelView, replica: ReplicaView, wish: Wish) -
         case State.ASLEEP if replica.stranded and not overdue:
             draft.at(wish.force_at)  # it wakes for them first
         case State.STARTING | State.ASLEEP | State.BACKOFF:
-            draft.do(Stop(replica=replica.id, reason=reason))
+            draft.do(Stop(replica=replica.id, reason=reason, forced=replica.stranded > 0))
         case State.DRAINING if replica.in_flight == 0:
             draft.do(Stop(replica=replica.id, reason=reason))
         case State.READY | State.DRAINING | State.WAKING | State.SUSPENDING:

@@ -11,7 +11,7 @@ from roost.core.plan import OverBudget
 from roost.core.units import format_duration, format_size
 from roost.core.view import ModelView, ReplicaView
 from roost.planner.draft import Draft
-from roost.planner.hold import firm, listed
+from roost.planner.hold import firm
 from roost.planner.room import PLACES, Amounts
 from roost.planner.victims import Victim, busy, can_yield, fewest, freed, last_used, options, send_down
 
@@ -53,11 +53,11 @@ def _reason(draft: Draft, victim: Victim, over: Amounts) -> OverBudget:
 def _note(draft: Draft, key: str) -> str:
     room = draft.room
     held = [
-        f'"{model.name}" ({_plight(draft, model, replica)})'
+        f'"{model.name if len(model.replicas) == 1 else replica.id}" ({_plight(draft, model, replica)})'
         for model, replica in room.holders
         if room.weight(model, replica, replica.state).get(key) and draft.destination(replica) is None
     ]
-    who = f"none of them can yield now: {listed(held)}"
+    who = f"none of them can yield now: {', '.join(held)}"
     if key == PLACES:
         return (
             f"memory.max_resident is {room.budget[key]}, but {room.held[key]} are awake, and {who}. Unpin or unload "

@@ -217,7 +217,8 @@ def _cannot_sleep(draft: Draft, model: ModelView, wish: Wish) -> tuple[str, str]
     running = [r for r in model.replicas if r.state not in _NOT_AWAKE or not draft.free(r)]
     why = next((replica.no_sleep for replica in running or model.replicas if replica.no_sleep), "")
     if why:
-        return "cannot_sleep", f'Model "{model.name}" cannot be put to sleep: {why} Until then unload it instead.'
+        instead = " Until then unload it instead." if any(replica.owned for replica in model.replicas) else ""
+        return "cannot_sleep", f'Model "{model.name}" cannot be put to sleep: {why}{instead}'
     if any(not replica.sleep_levels for replica in running or model.replicas):
         return "cannot_sleep", _no_calls(model)
     for replica in running or model.replicas:

@@ -8,10 +8,10 @@ left over is told in a note. Groups and matrix are no matter of it: they say who
 from collections.abc import Mapping
 
 from roost.core.plan import OverBudget
-from roost.core.units import format_duration, format_size
+from roost.core.units import format_size
 from roost.core.view import ModelView, ReplicaView
 from roost.planner.draft import Draft
-from roost.planner.hold import firm
+from roost.planner.hold import firm, plight
 from roost.planner.room import PLACES, Amounts
 from roost.planner.victims import Victim, busy, can_yield, fewest, freed, last_used, options, send_down
 
@@ -71,9 +71,6 @@ def _note(draft: Draft, key: str) -> str:
 
 def _plight(draft: Draft, model: ModelView, replica: ReplicaView) -> str:
     cause = firm(draft, model, replica, sibling=False)
-    stays = draft.stays_until(replica) - draft.now
-    if cause:
-        return cause
-    if model.wish is not None:
+    if not cause and model.wish is not None:
         return f"{model.wish.by} asked for {model.wish.goal}"
-    return f"stays for {format_duration(stays)} more" if stays > 0 else str(replica.state)
+    return cause or plight(draft, model, replica)

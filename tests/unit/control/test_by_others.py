@@ -9,7 +9,7 @@ from roost import clock
 from roost.control.lane import Entry
 from roost.core.lifecycle import Fact
 from roost.core.plan import Drain, Load, OverBudget, Stop, Stranded, Undrain, Wake
-from roost.core.spec import MemorySpec, ReplicaSpec, RoostSpec, TimeoutsSpec
+from roost.core.spec import MemorySpec, PolicySpec, ReplicaSpec, RoostSpec, TimeoutsSpec
 from roost.core.view import Goal
 from roost.tasks import spawn
 from tests.support.fleet import Bench, FakeOwner, fleet, pause, settle
@@ -40,7 +40,8 @@ def test_an_engine_put_to_sleep_with_a_request_wakes_for_it() -> None:
 
 def test_a_request_that_never_asked_wakes_nobody_and_holds_the_unload_up() -> None:
     async def main() -> None:
-        async with Bench(RoostSpec(models=fleet("a", unload_after=30.0))) as bench:
+        spec = RoostSpec(models=fleet("a", unload_after=30.0), policy=PolicySpec(check_interval=1e9))
+        async with Bench(spec) as bench:
             await bench.ask("a").settled.wait()
             lease = bench.control.gate.passed("a/0", clock.now())
             bench.owners["a"].see(Fact.FELL_ASLEEP)

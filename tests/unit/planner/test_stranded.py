@@ -47,6 +47,18 @@ def test_a_sleeper_with_requests_does_not_yield_and_comes_up_before_whoever_wait
     assert set(made.blocked) == {"b"}
 
 
+def test_a_sleeper_with_any_request_keeps_the_bytes_a_newcomer_needs() -> None:
+    made = planned(
+        model("b", spec=sized(39), waiting_since=900.0),
+        stranded(spec=sized(30, 2), stranded=0),
+        memory=GPU,
+    )
+    assert made.actions == ()
+    assert (
+        made.blocked["b"].sentence == 'Model "b" waits for 1.0 GiB more on gpu0, held by "a" (asleep with 2 requests).'
+    )
+
+
 def test_others_make_room_for_a_sleeper_with_requests() -> None:
     made = planned(stranded(), model("b", READY), memory=ONE)
     assert kinds(made) == [(Drain, "b")]

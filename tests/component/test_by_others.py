@@ -1,4 +1,4 @@
-"""Engines that someone else puts to sleep while roost has sent them a request, or is about to."""
+"""Engines that someone else puts to sleep while they have requests of ours, or that run already, too many of them."""
 
 import asyncio
 from pathlib import Path
@@ -10,6 +10,7 @@ from roost.core.lifecycle import State
 from roost.tasks import spawn
 from tests.support.live import live
 from tests.support.roost import RunningRoost, running_roost
+from tests.support.sim import sim_engine
 
 
 async def put_to_sleep_by_others(roost: RunningRoost) -> None:
@@ -71,3 +72,38 @@ async def test_an_unload_ordered_while_a_restart_stops_the_engine_wins(tmp_path:
             while roost.app.controller._loop.rounds <= rounds:
                 await asyncio.sleep(0)
         assert roost.state("a") is State.COLD
+
+
+@live
+async def test_of_more_engines_found_running_than_may_be_awake_one_sleeps_and_is_woken_in_its_turn(
+    tmp_path: Path,
+) -> None:
+    async with sim_engine(model="a") as one, sim_engine(model="b") as two:
+        models = f"models:\n  a: {{engine: vllm, url: '{one.url}'}}\n  b: {{engine: vllm, url: '{two.url}'}}\n"
+        async with running_roost(f"memory: {{max_resident: 1}}\n{models}", tmp_path) as roost:
+            await roost.until("a", State.ASLEEP)
+            await roost.until("b", State.READY)
+            assert (await one.stats())["level"] == 1
+            history = (await roost.client.get("/api/v1/models/a")).json()["history"]
+            assert history[-1]["reason_kind"] == "over_budget"
+            assert history[-1]["reason"].startswith("2 awake, max_resident 1; least recently used")
+            assert (await roost.chat("a")).status_code == 200
+            assert (roost.state("a"), roost.state("b")) == (State.READY, State.ASLEEP)
+
+
+@live
+async def test_where_none_of_them_can_yield_the_plan_says_why(tmp_path: Path) -> None:
+    async with sim_engine(model="a") as one, sim_engine(model="b") as two:
+        both = "".join(
+            f"  {name}: {{engine: vllm, url: '{sim.url}', sleep_after: never}}\n"
+            for name, sim in (("a", one), ("b", two))
+        )
+        text = f"memory: {{max_resident: 1}}\npolicy: {{residency: 1h}}\nmodels:\n{both}"
+        async with running_roost(text, tmp_path) as roost:
+            for name in "ab":
+                await roost.until(name, State.READY)
+            plan = (await roost.client.get("/api/v1/plan")).json()
+            assert (plan["actions"], plan["blocked"]) == ([], [])
+            (note,) = plan["notes"]
+            assert note.startswith("memory.max_resident is 1, but 2 are awake, and none of them can yield now: ")
+            assert '"a" (stays for ' in note

@@ -335,5 +335,6 @@ def plan_facts(plan: Plan, now: float) -> dict[str, Any]:
     return {
         "actions": [action_facts(action) for action in plan.actions],
         "blocked": [asdict(blocked) for blocked in plan.blocked.values()],
+        "notes": list(plan.notes),
         "next_check_in_s": None if due is None else round(max(0.0, due - now), 3),
     }

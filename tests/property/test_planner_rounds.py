@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from roost import clock
 from roost.core.lifecycle import Fact, State
-from roost.core.plan import Action, Demand, Drain, Evict, Idle, Load, Preload, Sleep, Stop, Wake
+from roost.core.plan import Action, Demand, Drain, Evict, Idle, Load, OverBudget, Preload, Sleep, Stop, Wake
 from roost.core.spec import (
     KeySpec,
     MemorySpec,
@@ -74,6 +74,8 @@ ROUGH = (
     "ready",
     "restart",
     "sleep now",
+    "doze",
+    "found",
 )
 
 
@@ -223,24 +225,29 @@ class Witness:
         up = (State.READY, State.STARTING, State.WAKING)
         if isinstance(action.reason, Evict):
             newcomer = action.reason.for_model
+            if any(self._is_stranded(o) for o in self.bench.owners.values() if o.model == newcomer):
+                return  # no other replica answers the requests that are with it
             if any(o.model == newcomer and o.state in up for o in self.bench.owners.values()):
                 self._say("its newcomer is up already", action)
+
+    def _is_stranded(self, owner: FakeOwner) -> bool:
+        return owner.state is State.ASLEEP and self.bench.control.gate.seat(owner.id).in_flight > 0
 
     def _no_leases(self, owner: FakeOwner, action: Action) -> None:
         wish = self.bench.control.wish(owner.model)
         forced = wish is not None and wish.force_at is not None and wish.force_at <= clock.now()
-        serves = owner.state in (State.READY, State.DRAINING)  # a crash or a forced sleep has cut them already
+        serves = owner.state in (State.READY, State.DRAINING, State.ASLEEP)  # a crash or a forced sleep has cut them
         if serves and self.bench.control.gate.seat(owner.id).in_flight and not forced:
             self._say("leases were out before the drain deadline", action)
 
     def _pinned(self, owner: FakeOwner, action: Action) -> None:
-        if self.bench.control.pinned(owner.model) and isinstance(action.reason, Idle | Evict):
+        if self.bench.control.pinned(owner.model) and isinstance(action.reason, Idle | Evict | OverBudget):
             self._say("it is pinned", action)
 
     def _residency(self, owner: FakeOwner, action: Action) -> None:
         stay = self.bench.spec.policy.residency
         fresh = owner.became_ready_at is not None and clock.now() < owner.became_ready_at + stay
-        if fresh and isinstance(action.reason, Evict):
+        if fresh and isinstance(action.reason, Evict | OverBudget):
             self._say("it is inside its residency", action)
 
 
@@ -281,6 +288,15 @@ def happen(bench: Bench, event: Happening) -> None:
         case "crash":
             if owner.state in (State.STARTING, State.READY, State.DRAINING, State.SUSPENDING, State.WAKING):
                 owner.see(Fact.GONE, "killed")
+        case "doze":
+            bench.ask(name, event.hold_s)  # so that it often has a request then
+            if owner.state in (State.READY, State.DRAINING):
+                owner.see(Fact.FELL_ASLEEP, "someone else put it to sleep")
+        case "found":
+            if owner.state is State.COLD:
+                owner.found()
+            elif owner.state is State.ASLEEP:
+                owner.woken_by_others()
         case "fail start" | "fail wake" | "fail sleep":
             owner.fail_next.append(event.what.removeprefix("fail "))
         case _:
@@ -436,4 +452,5 @@ def test_the_scripts_reach_what_they_are_about() -> None:
     look()
     assert seen["rule"] > 20
     wanted = {"Load", "Wake", "Sleep", "Stop", "Drain", "Undrain", "served", "refused", "gone"}
-    assert wanted | {"Demand", "Evict", "Idle", "Ordered", "Preload", "Spared"} <= set(seen), seen
+    by_others = {"Stranded", "OverBudget"}
+    assert wanted | by_others | {"Demand", "Evict", "Idle", "Ordered", "Preload", "Spared"} <= set(seen), seen

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roost.core.lifecycle import RESIDENT, Order, State, advance
-from roost.core.plan import Action, Drain, Evict, Load, Ordered, Preload, Sleep, Stop, Undrain, Wake
+from roost.core.plan import Action, Drain, Evict, Load, Ordered, OverBudget, Preload, Sleep, Stop, Undrain, Wake
 from roost.core.spec import MemorySpec, ModelSpec, PolicySpec
 from roost.core.view import FleetView, Goal, ModelView, Policy, ReplicaView, Wish
 from roost.planner.plan import plan
-from roost.planner.room import devices_of
+from roost.planner.room import Room, destination, devices_of
 
 NOW = 1000.0
 GIB = 2**30
@@ -30,7 +30,8 @@ ORDERS = {
 def replicas(draw: st.DrawFn, model: str, number: int) -> ReplicaView:
     state = draw(st.sampled_from([*State, *[State.READY] * 6, *[State.COLD] * 4, State.ASLEEP]))
     draining = state is State.DRAINING
-    busy = state in (State.READY, State.DRAINING)
+    busy = state in (State.READY, State.DRAINING, State.ASLEEP)
+    in_flight = draw(st.integers(0, 2)) if busy else 0
     goal = draw(st.sampled_from([Goal.ASLEEP, Goal.STOPPED])) if draining else None
     return ReplicaView(
         id=f"{model}/{number}",
@@ -40,7 +41,8 @@ def replicas(draw: st.DrawFn, model: str, number: int) -> ReplicaView:
         owned=draw(st.sampled_from([True, True, True, False])),
         sleep_levels=draw(st.sampled_from([(), (1,), (1, 2)])),
         level=1 if state is State.ASLEEP else None,
-        in_flight=draw(st.integers(0, 2)) if busy else 0,
+        in_flight=in_flight,
+        stranded=draw(st.integers(0, in_flight)) if state is State.ASLEEP else 0,
         became_ready_at=draw(times),
         idle_since=draw(times) if state is State.READY else None,
         last_used_at=draw(times),
@@ -192,7 +194,10 @@ def test_victims_are_allowed(given_view: tuple[FleetView, Policy]) -> None:
         assert not model.pinned
         newcomer = action.reason.for_model if isinstance(action.reason, Evict) else ""
         # Of the newcomer's own replicas only a sleeping one makes room, for the first that wakes.
-        assert replica.state is State.ASLEEP if newcomer == model.name else model.wish is None
+        if newcomer != model.name:
+            assert model.wish is None
+        else:
+            assert replica.state is State.ASLEEP or any(other.stranded for other in model.replicas)
         if replica.state is State.READY and replica.became_ready_at is not None:
             assert view.now >= replica.became_ready_at + policy.spec.residency
 
@@ -205,6 +210,8 @@ def test_nobody_yields_for_a_model_that_is_up_or_coming(given_view: tuple[FleetV
     for action in made.actions:
         if is_new_eviction(action, known) and isinstance(action.reason, Evict):
             newcomer = next(m for m in view.models if m.name == action.reason.for_model)
+            if any(replica.stranded for replica in newcomer.replicas):
+                continue  # no other replica answers the requests that are with it
             states = {replica.state for replica in newcomer.replicas}
             assert not states & {State.READY, State.STARTING, State.WAKING}
 
@@ -241,6 +248,54 @@ def test_first_starts_keep_their_distance(given_view: tuple[FleetView, Policy]) 
     started = [r.last_load_at for m, r in known.values() if m.spec.preload and r.last_load_at is not None]
     assert not first or not started or view.now >= max(started) + delay
     assert len(first) <= 1 or delay == 0
+
+
+@QUICK
+@given(views())
+def test_requests_with_a_sleeper_are_never_cut_and_bring_it_up(given_view: tuple[FleetView, Policy]) -> None:
+    """Only an order that is forced, or late enough, takes a sleeper down with its requests."""
+    view, policy = given_view
+    made = plan(view, policy)
+    acted = {action.replica: action for action in made.actions}
+    for model, replica in by_id(view).values():
+        if replica.state is not State.ASLEEP or not replica.in_flight:
+            continue
+        action = acted.get(replica.id)
+        if isinstance(action, Stop):
+            assert isinstance(action.reason, Ordered), action
+            late = model.wish is not None and model.wish.force_at is not None and model.wish.force_at <= view.now
+            assert late or not replica.stranded
+        elif replica.stranded and replica.id not in view.pending:
+            assert isinstance(action, Wake) or model.name in made.blocked
+
+
+@QUICK
+@given(views())
+def test_a_budget_that_is_exceeded_is_relieved_or_noted(given_view: tuple[FleetView, Policy]) -> None:
+    """Whoever goes for it may: not pinned, no order standing, outside residency, at rest. Nobody goes in vain."""
+    view, policy = given_view
+    made, room = plan(view, policy), Room(view)
+    known, goals = by_id(view), {action.replica: action for action in made.actions}
+    soon = dict.fromkeys(room.budget, 0)
+    for model, replica in room.holders:
+        after = destination(replica, goals.get(replica.id), view.pending.get(replica.id))
+        if after is not None:
+            for key, amount in room.frees(model, replica, after).items():
+                soon[key] += amount
+    assert bool(room.excess(soon)) is bool(made.notes)
+    for action in made.actions:
+        if not isinstance(action.reason, OverBudget) or isinstance(action, Undrain):
+            continue
+        model, replica = known[action.replica]
+        assert policy.auto
+        assert not model.pinned
+        assert model.wish is None
+        if replica.state is State.READY and replica.became_ready_at is not None:
+            assert view.now >= replica.became_ready_at + policy.spec.residency
+        after = destination(replica, action, None)
+        assert after is not None
+        given_back = room.frees(model, replica, after)
+        assert any(given_back.get(key, 0) > 0 for key in room.excess({}))
 
 
 def is_new_eviction(action: Action, known: dict[str, tuple[ModelView, ReplicaView]]) -> bool:

@@ -143,7 +143,7 @@ class FakeConsole:
         return {"success": True, "changed": True, "name": name, "pinned": pinned, "message": by}
 
     def plan(self) -> dict[str, Any]:
-        return {"actions": [], "blocked": {}, "next_check_in_s": None}
+        return {"actions": [], "blocked": {}, "notes": [], "next_check_in_s": None}
 
     def requests(self) -> list[dict[str, Any]]:
         return [{"id": "r1", "model": "a"}, {"id": "r2", "model": "team/b"}, {"id": "own/id", "model": None}]

@@ -20,6 +20,8 @@ from roost.core.spec import KeySpec, ModelSpec, RoostSpec, servings
 from roost.core.view import Goal, Policy
 from roost.tasks import spawn
 
+_CUTS = frozenset({State.SUSPENDING, State.STOPPING, State.BACKOFF, State.COLD})
+
 
 @dataclass(slots=True)
 class Times:
@@ -126,6 +128,16 @@ class FakeOwner:
             self._count_failure(why)
         self._move(fact, why, "fact")
         self._maybe_give_up()
+
+    def found(self) -> None:
+        """It is seen to run though nobody here started it."""
+        self._cancel()
+        self._ready()
+
+    def woken_by_others(self) -> None:
+        """It is seen to be awake, and looked at before it serves."""
+        self._move(Fact.FOUND_AWAKE, "someone else woke it", "fact")
+        self._later(0.1, self._woken)
 
     def _started(self) -> None:
         if self._fails("start"):
@@ -247,8 +259,10 @@ class Client:
         asyncio.get_running_loop().call_later(self.hold_s, self.finish)
 
     def finish(self) -> None:
-        """The last byte went out."""
+        """The last byte went out, or the engine broke off; once."""
         assert self.lease is not None
+        if self.done_at is not None:
+            return
         self.done_at = clock.now()
         self.settled.set()
         self.lease.release(clock.now())
@@ -277,6 +291,8 @@ class Bench:
         self.control = Controller(spec, list(self.owners.values()), policy)
         self.clients: list[Client] = []
         self.sweep_every_s = 0.25
+        for owner in self.owners.values():
+            owner.subscribe(self._cut)
 
     async def __aenter__(self) -> "Bench":
         self.control.start()
@@ -288,6 +304,15 @@ class Bench:
         self._sweeper.cancel()
         self.control.gate.close()
         self.control.stop()
+
+    def _cut(self, change: Changed) -> None:
+        """What is not answered when its engine is taken down, or dies, ends there."""
+        if change.after not in _CUTS:
+            return
+        for client in self.clients:
+            lease = client.lease
+            if lease is not None and lease.replica == change.replica and client.done_at is None:
+                client.finish()
 
     async def _sweep(self) -> None:
         while True:

@@ -114,6 +114,8 @@ class FakeEngine:
     refuse: dict[str, int] = field(default_factory=dict)
     """Path -> status that it answers instead."""
     hang: set[str] = field(default_factory=set)
+    takes: dict[str, float] = field(default_factory=dict)
+    """Path -> seconds before it answers."""
     body: dict[str, Any] = field(default_factory=dict)
     """Path -> JSON that it answers."""
     once: dict[str, list[Any]] = field(default_factory=dict)
@@ -127,6 +129,7 @@ class FakeEngine:
         self.calls.append(f"{request.method} {request.url.raw_path.decode()}")
         if path in self.hang:
             await asyncio.Event().wait()
+        await asyncio.sleep(self.takes.get(path, 0.0))
         if not self.up:
             raise httpx.ConnectError("All connection attempts failed")
         if path in self.refuse:

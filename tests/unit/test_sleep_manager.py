@@ -95,7 +95,7 @@ def test_defect_11_a_model_that_stays_busy_is_left_awake(caplog: pytest.LogCaptu
             assert await on.manager.handle_model_wakeup_on_request("a")
 
     run(main())
-    assert "still answers 1 request(s)" in caplog.text
+    assert "still answers 1 request after" in caplog.text
 
 
 def test_defect_11_requests_that_ran_before_the_manager_began_are_waited_for() -> None:

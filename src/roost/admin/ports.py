@@ -75,7 +75,7 @@ class Console(Protocol):
     def pin(self, name: str, pinned: bool, *, by: str) -> dict[str, Any]: ...
 
     def plan(self) -> dict[str, Any]:
-        """What the planner would do now: actions with reasons, blocked, next_check_in_s."""
+        """What the planner would do now: actions with reasons, blocked, notes, next_check_in_s."""
         ...
 
     def requests(self) -> list[dict[str, Any]]:

@@ -278,7 +278,7 @@ SCHEMAS: dict[str, Schema] = {
     "Order": _ORDER,
     "Orders": _object(success=_FLAG, message=_TEXT, models={"type": "object", "additionalProperties": ref("Order")}),
     "ModelOrder": _object(model_name=_TEXT, success=_FLAG, changed=_FLAG, state=_STATE, message=_TEXT, error=_ERROR),
-    "Plan": _object(actions=_list(_ANY), blocked=_ANY, next_check_in_s=_NUMBER_OR_NONE),
+    "Plan": _object(actions=_list(_ANY), blocked=_ANY, notes=_list(_TEXT), next_check_in_s=_NUMBER_OR_NONE),
     "Requests": _object(requests=_list(_REQUEST)),
     "Cancelled": _object(id=_TEXT, cancelled=_FLAG),
     "Error": _object(error=_ERROR) | {"required": ["error"]},

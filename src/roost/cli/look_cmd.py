@@ -93,7 +93,10 @@ def plan(
         typer.echo(f"{action['action']} {action['replica']}: {action['reason']}")
     for blocked in facts["blocked"]:
         typer.echo(f"blocked {blocked['model']}: {blocked['sentence']}")
-    if not facts["actions"] and not facts["blocked"]:
+    notes = facts.get("notes", [])
+    for note in notes:
+        typer.echo(note)
+    if not facts["actions"] and not facts["blocked"] and not notes:
         typer.echo("Nothing to do now.")
     if facts["next_check_in_s"] is not None:
         typer.echo(f"Next look in {facts['next_check_in_s']:.1f} s.")

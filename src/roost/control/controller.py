@@ -142,6 +142,7 @@ class Controller:
         made = plan(observe(self._sources, now, self._started_at), self._policy)
         if made.actions or made.denied or any(blocked.final for blocked in made.blocked.values()):
             self._publish(made)
+        self._tell_notes(made)
         self.last_plan = made
         self._executor.perform(made.actions, now)
         self.gate.note_blocked(dict(made.blocked))
@@ -153,6 +154,12 @@ class Controller:
             self._wishes.settle(made.settled)
             self._loop.nudge()  # without the order other rules hold
         return made
+
+    def _tell_notes(self, made: Plan) -> None:
+        """Once, though each plan says it again with other numbers."""
+        if self.last_plan is None or len(made.notes) > len(self.last_plan.notes):
+            for note in made.notes:
+                log.warning("%s", note)
 
     def _publish(self, made: Plan) -> None:
         for hear in self._hearers:

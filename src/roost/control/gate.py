@@ -12,15 +12,16 @@ from roost.control.lane import Entry, Lane, Lease, Seat
 from roost.control.ports import LeaseLike, Owner, Waiter
 from roost.control.routes import Routes
 from roost.core.events import Changed
-from roost.core.lifecycle import State
+from roost.core.lifecycle import Fact, State
 from roost.core.plan import Blocked
 from roost.core.request import Fault, Refusal, Request, Route
 from roost.core.spec import RoostSpec
-from roost.core.units import format_duration
+from roost.core.units import counted, format_duration
 from roost.logs import log
 from roost.planner.admission import ENQUEUE, admit, bounded_retry, coming, not_awake, pick
 
-_RISING = frozenset({State.STARTING, State.WAKING})
+_HELD_BY_LEASES = frozenset({State.DRAINING, State.ASLEEP})
+"""What becomes of a replica in these may wait for its last lease."""
 
 
 class Gate:
@@ -81,15 +82,16 @@ class Gate:
     def passed(self, replica: str, now: float) -> Lease:
         """A lease for a request that went to its replica without asking here, whatever the replica's state: it
         counts as traffic, and a drain waits for it."""
-        return Lease(self._seats[replica], True, now)
+        return Lease(self._seats[replica], True, now, passing=True)
 
     def replica_changed(self, change: Changed) -> None:
         """Hear of an owner's change: serve the queue when ready; tell those who may not wake it when it went down."""
         seat = self._seats[change.replica]
         lane = seat.lane
-        if change.after is State.READY:
-            if change.before in _RISING and change.took_s is not None:
-                lane.last_rise_s = change.took_s
+        if change.after is State.WAKING:
+            seat.found_awake = change.event is Fact.FOUND_AWAKE
+        elif change.after is State.READY:
+            _note_rise(seat, change)
             lane.blocked = None
             self._serve(lane, change.at)
         elif lane.queue and not coming(lane):
@@ -151,7 +153,7 @@ class Gate:
         if state is State.READY:
             if seat.lane.queue:
                 self._serve(seat.lane, now)
-        elif state is State.DRAINING and seat.in_flight == 0:
+        elif state in _HELD_BY_LEASES and seat.in_flight == 0:
             self._nudge()
 
     def _serve(self, lane: Lane, now: float) -> None:
@@ -201,6 +203,14 @@ class Gate:
         return refusal
 
 
+def _note_rise(seat: Seat, change: Changed) -> None:
+    """Remember how long a load or a wake took, each for itself."""
+    if change.before is State.STARTING and change.took_s is not None:
+        seat.lane.last_load_s = change.took_s
+    elif change.before is State.WAKING and change.took_s is not None and not seat.found_awake:
+        seat.lane.last_wake_s = change.took_s
+
+
 def refusal_for(blocked: Blocked) -> Refusal:
     """The answer to those who wait for what cannot come."""
     return Refusal(
@@ -227,4 +237,4 @@ def _too_late(entry: Entry, now: float) -> Refusal:
 
 def _plight(lane: Lane) -> str:
     states = ", ".join(f"{seat.owner.id} is {seat.state} with {seat.in_flight} in flight" for seat in lane.seats)
-    return f'Model "{lane.name}": {states or "no replica"}; {lane.depth} wait.'
+    return f'Model "{lane.name}": {states or "no replica"}; {counted(lane.depth, "request", "waits", "wait")}.'

@@ -20,13 +20,14 @@ _SMOOTH = 0.1
 _RISE_GUESS_S = 10.0
 """Retry-After while nothing is known of how long this model takes to come up."""
 
+_WILL_WAKE = frozenset({State.DRAINING, State.SUSPENDING, State.ASLEEP})
 _DOWN = frozenset({State.SUSPENDING, State.ASLEEP, State.STOPPING, State.COLD})
 
 
 class Seat:
     """One replica: who owns it and how many requests it has."""
 
-    __slots__ = ("counting", "in_flight", "lane", "last_done", "last_granted", "owner")
+    __slots__ = ("counting", "found_awake", "in_flight", "lane", "last_done", "last_granted", "owner", "passing")
 
     def __init__(self, lane: "Lane", owner: Owner) -> None:
         self.lane = lane
@@ -34,6 +35,10 @@ class Seat:
         self.in_flight = 0
         self.counting = 0
         """Those of them that count as traffic."""
+        self.passing = 0
+        """Those of them that went there without being let in."""
+        self.found_awake = False
+        """It wakes only in name: someone else woke it, and it is looked at before it serves."""
         self.last_granted: float | None = None
         self.last_done: float | None = None
 
@@ -43,17 +48,19 @@ class Seat:
 
 
 class Lease:
-    """Leave for one request to use one replica; given back exactly once."""
+    """Leave for one request to use one replica; given back exactly once. `passing`: it never asked for it."""
 
-    __slots__ = ("_counts", "_given_back", "_seat", "_taken_at", "replica")
+    __slots__ = ("_counts", "_given_back", "_passing", "_seat", "_taken_at", "replica")
 
-    def __init__(self, seat: Seat, counts: bool, now: float) -> None:
+    def __init__(self, seat: Seat, counts: bool, now: float, *, passing: bool = False) -> None:
         self.replica = seat.owner.id
         self._seat = seat
         self._counts = counts
         self._taken_at = now
         self._given_back = False
+        self._passing = passing
         seat.in_flight += 1
+        seat.passing += passing
         if counts:
             seat.counting += 1
             seat.last_granted = now
@@ -96,6 +103,7 @@ class Lease:
         seat = self._seat
         lane = seat.lane
         seat.in_flight -= 1
+        seat.passing -= self._passing
         if self._counts:
             seat.counting -= 1
             seat.last_done = now
@@ -151,7 +159,8 @@ class Lane:
 
     __slots__ = (
         "blocked",
-        "last_rise_s",
+        "last_load_s",
+        "last_wake_s",
         "mean_hold_s",
         "name",
         "on_emptied",
@@ -174,8 +183,10 @@ class Lane:
         """Grants are being handed out further up the stack."""
         self.blocked: Blocked | None = None
         self.mean_hold_s = 1.0
-        self.last_rise_s: float | None = None
-        """How long it last took to become ready."""
+        self.last_load_s: float | None = None
+        """How long it last took from cold to ready."""
+        self.last_wake_s: float | None = None
+        """How long it last took from asleep to ready."""
         self.on_release: Callable[[Seat, float], None] = _unset
         self.on_emptied: Callable[[], None] = _unset
 
@@ -197,11 +208,23 @@ class Lane:
 
     @property
     def expected_wait_s(self) -> float:
-        """One turn of the queue while it is served, else the last time to become ready; a guess for Retry-After."""
+        """One turn of the queue while it is served, else as long as the load or wake before it took last time; a guess
+        for Retry-After."""
         ready = sum(seat.state is State.READY for seat in self.seats)
         if not ready:
-            return _RISE_GUESS_S if self.last_rise_s is None else self.last_rise_s
+            last = self.last_s(self._rise())
+            return _RISE_GUESS_S if last is None else last
         return self.mean_hold_s / (ready * (self.spec.concurrency or 1))
+
+    def last_s(self, rise: State) -> float | None:
+        """How long that way up (STARTING or WAKING) last took; None if that is not known."""
+        return self.last_wake_s if rise is State.WAKING else self.last_load_s
+
+    def _rise(self) -> State:
+        """The way up that its nearest replica is on, or will be."""
+        states = {seat.state for seat in self.seats}
+        wakes = State.WAKING in states or (State.STARTING not in states and not _WILL_WAKE.isdisjoint(states))
+        return State.WAKING if wakes else State.STARTING
 
     def add(self, entry: Entry) -> None:
         """At the end of the queue."""

@@ -37,7 +37,7 @@ def outlook(entry: "Entry") -> Outlook:
 def _way(lane: "Lane", states: set[State]) -> str:
     for state, words in _RISING.items():
         if state in states:
-            last = lane.last_rise_s
+            last = lane.last_s(state)
             return words if last is None else f"{words} (last time that took {format_duration(round(last, 1))})"
     if lane.blocked is not None:
         return f"it cannot start yet: {lane.blocked.sentence}"

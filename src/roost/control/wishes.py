@@ -15,6 +15,7 @@ from roost.core.plan import Blocked
 from roost.core.view import Goal, Wish
 
 _DOWN = frozenset({State.COLD, State.FAILED})
+_NOT_UP = frozenset({State.STOPPING, State.COLD, State.BACKOFF, State.STUCK})
 _CRASHED = frozenset({State.BACKOFF, State.FAILED})
 _NOTHING_RUNS = _DOWN | _CRASHED
 _NOT_AWAKE = _NOTHING_RUNS | {State.STUCK}
@@ -75,6 +76,8 @@ class Wishes:
         self._standing: dict[str, _Standing] = {}
         self._pins = dict(pinned)
         self._woken_at: dict[str, float] = {}
+        self._laid_down: set[str] = set()
+        """Replicas that were stopped to be started afresh, until an operator said that the model shall be stopped."""
 
     def wish(self, model: str) -> Wish | None:
         """The model's standing order."""
@@ -95,6 +98,10 @@ class Wishes:
         """When an operator last asked for it to be awake: its idle time starts anew then."""
         return self._woken_at.get(model)
 
+    def may_revive(self, replica: str) -> bool:
+        """False from an operator's order to stop it until it runs again for another cause."""
+        return replica not in self._laid_down
+
     def place(self, model: str, wish: Wish) -> asyncio.Future[OrderResult]:
         """Let an order stand; the future is resolved when it is met or refused, at once if it is met already. Who
         asks for what is under way joins it."""
@@ -107,6 +114,8 @@ class Wishes:
             self._woken_at[model] = wish.asked_at
         done: asyncio.Future[OrderResult] = asyncio.get_running_loop().create_future()
         owners = self._owners[model]
+        if wish.goal is Goal.STOPPED:
+            self._lay_down(model)
         if wish.goal is Goal.RESTARTED:
             down = (owner.id for owner in owners if not owner.owned or owner.state in _NOTHING_RUNS)
             wish = replace(wish, gone_down=frozenset(down))
@@ -143,10 +152,14 @@ class Wishes:
 
     def replica_changed(self, change: Changed) -> None:
         """Hear of an owner's change: an order may be met by it, have begun, or have failed."""
+        if change.after not in _NOT_UP:
+            self._laid_down.discard(change.replica)
         standing = self._standing.get(change.model)
         if standing is None:
             return
         wish, model = standing.wish, change.model
+        if wish.goal is Goal.STOPPED:
+            self._lay_down(model)
         if wish.goal is Goal.RESTARTED and change.after in _NOTHING_RUNS and change.replica not in wish.gone_down:
             standing.wish = replace(wish, gone_down=wish.gone_down | {change.replica})
         elif self._met(model, wish):
@@ -155,6 +168,10 @@ class Wishes:
             self._answer(standing, model, True, 200, self._arrived(model))
         elif self._failed(change, wish.goal):
             self._end(model, False, 503, self._failure(change))
+
+    def _lay_down(self, model: str) -> None:
+        """What a restart would start afresh stays down: the order to stop it came later, or still stands."""
+        self._laid_down.update(owner.id for owner in self._owners[model] if owner.revive)
 
     def close(self) -> None:
         """roost ends: nobody waits on."""

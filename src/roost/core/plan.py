@@ -6,7 +6,7 @@ Pure values. Made by `planner.plan`, performed by `control/execute`, shown by lo
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from roost.core.units import format_duration, format_size
+from roost.core.units import counted, format_duration, format_size
 from roost.core.view import Goal
 
 
@@ -19,8 +19,21 @@ class Demand:
     kind: str = "demand"
 
     def __str__(self) -> str:
-        noun = "request waits" if self.waiting == 1 else "requests wait"
-        return f"{self.waiting} {noun}, the first for {format_duration(self.waited_s)}"
+        waiting = counted(self.waiting, "request", "waits", "wait")
+        return f"{waiting}, the first for {format_duration(self.waited_s)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stranded:
+    """Someone else put it to sleep, or paused it, while it had requests: it cannot answer them before it is awake."""
+
+    requests: int
+    asleep_s: float
+    kind: str = "stranded"
+
+    def __str__(self) -> str:
+        still = counted(self.requests, "request", "is", "are")
+        return f"{still} still with it, though someone put it to sleep {format_duration(self.asleep_s)} ago"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +81,26 @@ class Evict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OverBudget:
+    """More is held than a budget allows, though nobody new comes: engines that ran already were found."""
+
+    idle_s: float
+    held: int
+    """Bytes, or replicas that are awake where there is no device."""
+    budget: int
+    device: str = ""
+    """Empty: `memory.max_resident`."""
+    kind: str = "over_budget"
+
+    def __str__(self) -> str:
+        if self.device:
+            what = f"{format_size(self.held)} held on {self.device}, its budget is {format_size(self.budget)}"
+        else:
+            what = f"{self.held} awake, max_resident {self.budget}"
+        return f"{what}; least recently used ({format_duration(self.idle_s)} ago)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ordered:
     """An operator asked."""
 
@@ -87,18 +120,20 @@ class Wanted:
     kind: str = "wanted"
 
     def __str__(self) -> str:
-        return f"{self.waiting} new request{'s' if self.waiting != 1 else ''} came while it drained"
+        return f"{counted(self.waiting, 'new request')} came while it drained"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spared:
     """A drain begun to make room is taken back: the newcomer left, and nobody else waits for room."""
 
-    for_model: str
-    """Who the room would have been for."""
+    for_model: str = ""
+    """Who the room would have been for; empty where a budget was exceeded and is no longer."""
     kind: str = "spared"
 
     def __str__(self) -> str:
+        if not self.for_model:
+            return "the budget is kept without it"
         return f"{self.for_model!r} needs its room no longer"
 
 
@@ -126,7 +161,7 @@ class Stalled:
         return self.sentence
 
 
-Reason = Demand | Preload | Idle | Evict | Ordered | Wanted | Spared | Revived | Stalled
+Reason = Demand | Stranded | Preload | Idle | Evict | OverBudget | Ordered | Wanted | Spared | Revived | Stalled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +227,7 @@ class Blocked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to do now. Empty actions, blocked and denied: nothing to do until `next_check_at`."""
+    """What to do now. Empty actions, blocked, denied and notes: nothing to do until `next_check_at`."""
 
     actions: tuple[Action, ...] = ()
     blocked: Mapping[str, Blocked] = field(default_factory=dict)
@@ -201,4 +236,6 @@ class Plan:
     settled: tuple[str, ...] = ()
     """Models whose order to be up (READY, RESTARTED) has nothing left to bring up: one replica at least is ready, and
     each other one is up as well, has failed, or finds no room. The order ends."""
+    notes: tuple[str, ...] = ()
+    """Sentences on what is not as the configuration wants it and cannot be mended now, whoever waits or not."""
     next_check_at: float | None = None

@@ -95,6 +95,12 @@ def format_duration(seconds: float) -> str:
     return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
 
 
+def counted(number: int, noun: str, *verb: str) -> str:
+    """`1 request`, `2 requests`; with a verb's two forms `1 request waits`, `2 requests wait`."""
+    one = number == 1
+    return f"{number} {noun}{'' if one else 's'}" + (f" {verb[0 if one else 1]}" if verb else "")
+
+
 def _schema(description: str, example: str) -> WithJsonSchema:
     pattern = {"anyOf": [{"type": "string"}, {"type": "number", "minimum": 0}]}
     return WithJsonSchema({**pattern, "description": description, "examples": [example]})

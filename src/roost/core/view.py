@@ -61,6 +61,9 @@ class ReplicaView:
     level: int | None = None
     """The level it sleeps at; None also for the engine's own sleep, 0 where it is only paused (by someone else)."""
     in_flight: int = 0
+    stranded: int = 0
+    """In ASLEEP: those of them that were let in while it was ready. Someone else put it to sleep meanwhile, or paused
+    it, and they are not answered before it wakes."""
     became_ready_at: float | None = None
     idle_since: float | None = None
     """max(became ready, last completion, last manual wake); None while requests run or it is not ready."""

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from roost.core.lifecycle import State
 from roost.core.request import Fault, Refusal
 from roost.core.spec import ModelSpec
+from roost.core.units import counted
 
 RETRY_AFTER_MAX_S = 120.0
 """The OpenAI client ignores a Retry-After above it."""
@@ -111,9 +112,9 @@ def coming(lane: Lane[Seat]) -> bool:
 
 def queue_full(lane: Lane[Seat]) -> Refusal:
     """429 with a computed Retry-After."""
-    retry = bounded_retry(lane.expected_wait_s)
+    retry, waiting = bounded_retry(lane.expected_wait_s), counted(lane.depth, "request", "waits", "wait")
     message = (
-        f'The queue of model "{lane.name}" is full: {lane.depth} requests wait (queue.size {lane.spec.queue.size}). '
+        f'The queue of model "{lane.name}" is full: {waiting} (queue.size {lane.spec.queue.size}). '
         f"Try again in {retry:.0f} s."
     )
     return Refusal(status=429, code="queue_full", message=message, fault=Fault.GATEWAY, retry_after_s=retry)
@@ -121,10 +122,10 @@ def queue_full(lane: Lane[Seat]) -> Refusal:
 
 def too_many(lane: Lane[Seat], limit: int) -> Refusal:
     """429 with a computed Retry-After: those who run and those who wait are as many as may be."""
-    retry = bounded_retry(lane.expected_wait_s)
+    retry, running = bounded_retry(lane.expected_wait_s), sum(seat.in_flight for seat in lane.seats)
     message = (
-        f'Model "{lane.name}" has all the requests it may: {sum(seat.in_flight for seat in lane.seats)} run and '
-        f"{lane.depth} wait (max_requests {limit}). Try again in {retry:.0f} s."
+        f'Model "{lane.name}" has all the requests it may: {running} {"runs" if running == 1 else "run"} and '
+        f"{lane.depth} {'waits' if lane.depth == 1 else 'wait'} (max_requests {limit}). Try again in {retry:.0f} s."
     )
     return Refusal(status=429, code="too_many_requests", message=message, fault=Fault.GATEWAY, retry_after_s=retry)
 

@@ -25,6 +25,7 @@ class Draft:
         self.blocked: dict[str, Blocked] = {}
         self.denied: dict[str, Blocked] = {}
         self.settled: list[str] = []
+        self.notes: list[str] = []
         self.due: float | None = None
         self.starts = sum(
             replica.state in _STARTS or view.pending.get(replica.id) in ("load", "wake")
@@ -99,5 +100,6 @@ class Draft:
             blocked=self.blocked,
             denied={name: blocked for name, blocked in self.denied.items() if name in wished},
             settled=tuple(self.settled),
+            notes=tuple(self.notes),
             next_check_at=self.due,
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from roost.core.lifecycle import State
 from roost.core.plan import Blocked
-from roost.core.units import format_duration, format_size
+from roost.core.units import counted, format_duration, format_size
 from roost.core.view import ModelView, ReplicaView
 from roost.planner.company import Verdict
 from roost.planner.draft import Draft
@@ -88,7 +88,7 @@ def firm(draft: Draft, model: ModelView, replica: ReplicaView, *, sibling: bool)
 def waits_for_others(draft: Draft, model: ModelView, replica: ReplicaView, missing: Amounts) -> str:
     """Bytes or places are missing, and nobody who holds them may yield yet."""
     held = [
-        f'"{other.name}" ({_plight(draft, other, holding)})'
+        f'"{other.name}" ({plight(draft, other, holding)})'
         for other, holding in draft.room.holders
         if holding.id != replica.id
         and any(draft.room.weight(other, holding, holding.state).get(key) for key in missing)
@@ -131,10 +131,12 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(names))
 
 
-def _plight(draft: Draft, model: ModelView, replica: ReplicaView) -> str:
+def plight(draft: Draft, model: ModelView, replica: ReplicaView) -> str:
+    """What keeps it from yielding now, or how it is, in a few words."""
     if model.pinned:
         return "pinned"
     stays = draft.stays_until(replica) - draft.now
     if stays > 0:
         return f"stays for {format_duration(stays)} more"
-    return str(replica.state)
+    requests = replica.in_flight if replica.state is State.ASLEEP else 0
+    return f"asleep with {counted(requests, 'request')}" if requests else str(replica.state)

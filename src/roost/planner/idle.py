@@ -1,8 +1,8 @@
 """The ladder of idleness: awake, then asleep after `sleep_after`, then stopped after `unload_after`.
 
-Each replica has clocks of its own; both start when it became idle. Never with `policy.auto_sleep: false`, for a pinned
-model, one that requests wait for, or one an operator has given an order for; an engine that runs elsewhere never goes
-past sleep. Pure; called by `plan`.
+Each replica has clocks of its own; both start when it became idle, and neither runs while requests are with it. Never
+with `policy.auto_sleep: false`, for a pinned model, one that requests wait for, or one an operator has given an order
+for; an engine that runs elsewhere never goes past sleep. Pure; called by `plan`.
 """
 
 from roost.core.lifecycle import State
@@ -27,7 +27,7 @@ def ladder(draft: Draft, model: ModelView) -> None:
             continue
         if replica.state is State.READY:
             _awake(draft, model.spec, replica)
-        elif replica.state is State.ASLEEP:
+        elif replica.state is State.ASLEEP and not replica.in_flight:
             _asleep(draft, model.spec, replica)
 
 

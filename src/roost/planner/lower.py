@@ -5,9 +5,22 @@ called by `plan` before anything rises.
 """
 
 from roost.core.lifecycle import State
-from roost.core.plan import Blocked, Drain, Evict, Ordered, Reason, Sleep, Spared, Stalled, Stop, Undrain, Wanted
-from roost.core.spec import ModelSpec
-from roost.core.units import format_duration
+from roost.core.plan import (
+    Blocked,
+    Drain,
+    Evict,
+    Ordered,
+    OverBudget,
+    Reason,
+    Sleep,
+    Spared,
+    Stalled,
+    Stop,
+    Undrain,
+    Wanted,
+)
+from roost.core.spec import EngineKind, ModelSpec
+from roost.core.units import counted, format_duration
 from roost.core.view import Goal, ModelView, ReplicaView, Wish
 from roost.planner.draft import Draft
 
@@ -90,6 +103,8 @@ def _take_back(draft: Draft, model: ModelView, replica: ReplicaView) -> Reason |
         return Ordered(goal=Goal.READY, by="pin")
     if isinstance(cause, Evict) and not _room_is_wanted(draft, model):
         return Spared(for_model=cause.for_model)
+    if isinstance(cause, OverBudget) and not _is_over(draft, model, replica):
+        return Spared()
     if not replica.drain_idle:
         return None
     if wish is not None:
@@ -101,6 +116,13 @@ def _room_is_wanted(draft: Draft, model: ModelView) -> bool:
     """Whether anybody could still need what a drain of this model frees. Whoever it was begun for may have left; but
     while others wait or an order stands it goes on, for they may count on it."""
     return any(o.name != model.name and (o.waiting > 0 or o.wish is not None) for o in draft.view.models)
+
+
+def _is_over(draft: Draft, model: ModelView, replica: ReplicaView) -> bool:
+    """With the replica, whose drain would free something of it, a budget is still exceeded."""
+    room, after = draft.room, State.ASLEEP if replica.drain_goal is Goal.ASLEEP else State.COLD
+    freed = room.frees(model, replica, after)
+    return any(freed.get(key, 0) > 0 for key in room.excess({}))
 
 
 def _end_drain(draft: Draft, model: ModelView, replica: ReplicaView, reason: Reason) -> None:
@@ -130,8 +152,10 @@ def _to_stop(draft: Draft, model: ModelView, replica: ReplicaView, wish: Wish) -
     match replica.state:
         case State.READY if not overdue:
             draft.do(Drain(replica=replica.id, goal=wish.goal, reason=reason))
+        case State.ASLEEP if replica.stranded and not overdue:
+            draft.at(wish.force_at)  # it wakes for them first
         case State.STARTING | State.ASLEEP | State.BACKOFF:
-            draft.do(Stop(replica=replica.id, reason=reason))
+            draft.do(Stop(replica=replica.id, reason=reason, forced=replica.stranded > 0))
         case State.DRAINING if replica.in_flight == 0:
             draft.do(Stop(replica=replica.id, reason=reason))
         case State.READY | State.DRAINING | State.WAKING | State.SUSPENDING:
@@ -171,10 +195,10 @@ def _sleep_when_idle(draft: Draft, model: ModelView, replica: ReplicaView, wish:
         level = sleep_level(model.spec, replica.sleep_levels, wish.level)
         draft.do(Sleep(replica=replica.id, level=level, reason=reason))
     elif overdue:
-        waited = format_duration(draft.now - wish.asked_at)
+        waited, requests = format_duration(draft.now - wish.asked_at), counted(replica.in_flight, "request")
         sentence = (
-            f'Model "{model.name}" still answers {replica.in_flight} request(s) after {waited}, so it was not put '
-            "to sleep. Try again later, or order it with force to cut them."
+            f'Model "{model.name}" still answers {requests} after {waited}, so it was not put to sleep. '
+            "Try again later, or order it with force to cut what runs."
         )
         draft.deny(Blocked(model=model.name, sentence=sentence, final=True, code="still_busy"))
         if not isinstance(replica.drain_reason, Ordered):
@@ -193,11 +217,10 @@ def _cannot_sleep(draft: Draft, model: ModelView, wish: Wish) -> tuple[str, str]
     running = [r for r in model.replicas if r.state not in _NOT_AWAKE or not draft.free(r)]
     why = next((replica.no_sleep for replica in running or model.replicas if replica.no_sleep), "")
     if why:
-        return "cannot_sleep", f'Model "{model.name}" cannot be put to sleep: {why} Until then unload it instead.'
+        instead = " Until then unload it instead." if any(replica.owned for replica in model.replicas) else ""
+        return "cannot_sleep", f'Model "{model.name}" cannot be put to sleep: {why}{instead}'
     if any(not replica.sleep_levels for replica in running or model.replicas):
-        return "cannot_sleep", (
-            f'Model "{model.name}" cannot be put to sleep by an order: its engine has none. Unload it instead.'
-        )
+        return "cannot_sleep", _no_calls(model)
     for replica in running or model.replicas:
         if wish.level is not None and wish.level not in replica.sleep_levels:
             known = ", ".join(map(str, replica.sleep_levels))
@@ -211,3 +234,18 @@ def _cannot_sleep(draft: Draft, model: ModelView, wish: Wish) -> tuple[str, str]
         return None
     state = model.replicas[0].state
     return "not_awake", f'Model "{model.name}" is {state}: there is nothing to put to sleep.'
+
+
+def _no_calls(model: ModelView) -> str:
+    """Its kind has no sleep calls: what can be done instead."""
+    spec = model.spec
+    if spec.engine in (None, EngineKind.COMMAND):
+        cause = "roost does not know the sleep calls of its engine"
+        remedy = ["write them as sleep_steps and wake_steps"]
+    else:
+        cause, remedy = f"engine kind {spec.engine} has no sleep calls", []
+    if any(replica.owned for replica in model.replicas):
+        remedy.append("unload it instead")
+    advice = ", or ".join(remedy)
+    end = f" {advice[0].upper()}{advice[1:]}." if advice else ""
+    return f'Model "{model.name}" cannot be put to sleep: {cause}.{end}'

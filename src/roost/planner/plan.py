@@ -11,6 +11,7 @@ from roost.planner.draft import Draft
 from roost.planner.idle import ladder
 from roost.planner.lower import lower
 from roost.planner.preload import preload, revive
+from roost.planner.relieve import relieve
 from roost.planner.rise import rise_first, rise_others, wants
 
 
@@ -25,6 +26,7 @@ def plan(view: FleetView, policy: Policy) -> Plan:
         rise_first(draft, want)
     for want in wanted:
         rise_others(draft, want)
+    relieve(draft)
     revive(draft)
     preload(draft)
     for model in view.models:

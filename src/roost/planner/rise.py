@@ -6,11 +6,12 @@ several replicas the easiest one comes first; the others follow as long as the w
 anyway. Pure; called by `plan`.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from roost.core.lifecycle import State
-from roost.core.plan import Blocked, Demand, Load, Ordered, Wake
-from roost.core.units import format_duration
+from roost.core.plan import Blocked, Demand, Load, Ordered, Stranded, Wake
+from roost.core.units import counted, format_duration
 from roost.core.view import Goal, ModelView, ReplicaView
 from roost.planner.beside import judge, may_come
 from roost.planner.draft import Draft
@@ -42,13 +43,27 @@ class Want:
 
     model: ModelView
     since: float
-    reason: Demand | Ordered
+    reason: Demand | Ordered | Stranded
+    replica: ReplicaView | None = None
+    """The one that must come up, whatever its siblings do; None: the easiest."""
 
 
 def wants(draft: Draft) -> list[Want]:
-    """All of them, the oldest first."""
-    found = [want for model in draft.view.models if (want := _want(draft, model)) is not None]
-    return sorted(found, key=lambda want: want.since)
+    """All of them, the oldest first; before them those for requests that were let in already."""
+    found = [want for model in draft.view.models for want in _wants(draft, model)]
+    return sorted(found, key=lambda want: (want.replica is None, want.since))
+
+
+def _wants(draft: Draft, model: ModelView) -> Iterator[Want]:
+    """Stranded requests are nobody's choice any more: neither `wake_on_request` nor an order that leads down, which
+    lets them end first, keeps them where they are."""
+    for replica in model.replicas:
+        if replica.stranded:
+            reason = Stranded(requests=replica.stranded, asleep_s=draft.now - replica.since)
+            yield Want(model=model, since=replica.since, reason=reason, replica=replica)
+    want = _want(draft, model)
+    if want is not None:
+        yield want
 
 
 def _want(draft: Draft, model: ModelView) -> Want | None:
@@ -67,11 +82,10 @@ def _want(draft: Draft, model: ModelView) -> Want | None:
 
 def rise_first(draft: Draft, want: Want) -> None:
     """While no replica of the model is up or coming: bring the easiest one up, begin to make room for it, or say what
-    it waits for."""
-    replicas = want.model.replicas
-    if not replicas or any(r.state in _UNDER_WAY or not draft.free(r) for r in replicas):
+    it waits for. The same for a certain replica that is wanted."""
+    replica = want.replica or _easiest(draft, want.model)
+    if replica is None or not draft.free(replica):
         return
-    replica = min(replicas, key=_effort)
     match replica.state:
         case State.ASLEEP:
             _start(draft, want, replica, Wake(replica=replica.id, reason=want.reason))
@@ -87,9 +101,18 @@ def rise_first(draft: Draft, want: Want) -> None:
             pass  # on its way down; it comes up from there
 
 
+def _easiest(draft: Draft, model: ModelView) -> ReplicaView | None:
+    """The first to come up; None if there is none, or if one is up or coming or wanted for itself."""
+    if any(r.state in _UNDER_WAY or r.stranded or not draft.free(r) for r in model.replicas):
+        return None
+    return min(model.replicas, key=_effort, default=None)
+
+
 def rise_others(draft: Draft, want: Want) -> None:
     """The model's other replicas, where they fit beside everything that is up and promised. An order to be up that
     finds nothing more to do is settled."""
+    if want.replica is not None:
+        return
     model, to_come = want.model, False
     for replica in sorted(model.replicas, key=_effort):
         if draft.free(replica) and (model.wish is None or not goes_down(model.wish, replica)):
@@ -170,6 +193,6 @@ def _start(draft: Draft, want: Want, replica: ReplicaView, action: Load | Wake) 
     else:
         room.promise(need)
         draft.company.promise(model.name, verdict)
-        limit = draft.policy.spec.max_starts
-        sentence = f'Model "{model.name}" waits for its turn: {draft.starts} engines are starting (max_starts {limit}).'
+        limit, starting = draft.policy.spec.max_starts, counted(draft.starts, "engine", "is starting", "are starting")
+        sentence = f'Model "{model.name}" waits for its turn: {starting} (max_starts {limit}).'
         draft.block(Blocked(model=model.name, sentence=sentence))

@@ -127,6 +127,11 @@ class Room:
         """There is room now, with all older promises kept."""
         return not self.lack(need, {})
 
+    def excess(self, freed: Amounts) -> dict[str, int]:
+        """How far each budget would be exceeded if `freed` were free; only keys that would."""
+        over = {key: self.held[key] - freed.get(key, 0) - limit for key, limit in self.budget.items()}
+        return {key: amount for key, amount in over.items() if amount > 0}
+
     def take(self, need: Amounts) -> None:
         """Used from this round on."""
         _add(self.held, need)

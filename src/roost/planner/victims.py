@@ -1,16 +1,17 @@
 """Who yields: whom groups or matrix take down for the newcomer, then the least recently used first, only as many as
 needed, only who frees what is lacking.
 
-Never a pinned model, one inside `policy.residency`, one with an order standing, or one whose turn it is; of the
-newcomer's own replicas only one that sleeps. Each replica yields by itself, with its own last use.
-Sleep where the engine can and that frees enough, else stop. Pure; called by `rise`.
+Never a pinned model, one inside `policy.residency`, one with an order standing, one whose turn it is, or one that
+sleeps with requests; of the newcomer's own replicas one that is ready only where nobody else will do, for requests that
+are with the newcomer already. Each replica yields by itself, with its own last use.
+Sleep where the engine can and that frees enough, else stop. Pure; called by `rise` and `relieve`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from roost.core.lifecycle import State
-from roost.core.plan import Blocked, Drain, Evict, Stop
+from roost.core.plan import Blocked, Drain, Evict, OverBudget, Stop
 from roost.core.view import Goal, ModelView, ReplicaView
 from roost.planner.company import Verdict
 from roost.planner.draft import Draft
@@ -43,7 +44,7 @@ class Victim:
     @property
     def last_used(self) -> float:
         """When it was last of use; the LRU order."""
-        return _last_used(self.replica)
+        return last_used(self.replica)
 
 
 def make_room(draft: Draft, newcomer: Newcomer) -> Blocked:
@@ -52,9 +53,9 @@ def make_room(draft: Draft, newcomer: Newcomer) -> Blocked:
     hopeless = never(draft, model, replica) or held_fast(draft, model, replica) or kept_apart(draft, model, verdict)
     if hopeless is not None:
         return hopeless
-    found = sorted(_candidates(draft, newcomer), key=lambda c: (_busy(*c), _last_used(c[1])))
+    found = sorted(_candidates(draft, newcomer), key=lambda c: _order(c[0], c[1], newcomer))
     forced = _forced(draft, newcomer, found)
-    chosen = None if forced is None else choose(draft, newcomer, found, forced)
+    chosen = None if forced is None else _choose(draft, newcomer, found, forced)
     for victim in chosen or ():
         _evict(draft, newcomer, victim)
     blocked = Blocked(model=model.name, sentence=_sentence(draft, newcomer, forced, chosen))
@@ -66,7 +67,7 @@ def make_room(draft: Draft, newcomer: Newcomer) -> Blocked:
 def _sentence(draft: Draft, newcomer: Newcomer, forced: list[Victim] | None, chosen: list[Victim] | None) -> str:
     model, replica, room = newcomer.model, newcomer.replica, draft.room
     if forced is not None and chosen is None:
-        missing = room.lack(newcomer.need, _freed(room.soon, forced))
+        missing = room.lack(newcomer.need, freed(room.soon, forced))
         return waits_for_others(draft, model, replica, missing)
     if not newcomer.verdict.clear:
         return waits_for_company(draft, model, newcomer.verdict)
@@ -74,30 +75,34 @@ def _sentence(draft: Draft, newcomer: Newcomer, forced: list[Victim] | None, cho
     return f'Model "{model.name}" waits until {names or "an older request"} made room.'
 
 
-def choose(
+def _choose(
     draft: Draft, newcomer: Newcomer, found: list[tuple[ModelView, ReplicaView]], forced: list[Victim]
 ) -> list[Victim] | None:
-    """Those that must yield anyway, and a smallest sufficient set of others in LRU order; None if all of them
-    together would not do."""
-    room, need = draft.room, newcomer.need
-    basis = {victim.replica.id: victim for victim in forced}
+    """Those that must yield anyway, and as few others as will do; None if all of them together would not."""
+    room, basis = draft.room, {victim.replica.id: victim for victim in forced}
+
+    def lacking(some: Mapping[str, Victim]) -> Amounts:
+        return room.lack(newcomer.need, freed(room.soon, {**basis, **some}.values()))
+
+    chosen = fewest(options(draft, found, lacking({})), lacking)
+    return None if lacking(chosen) else list((basis | chosen).values())
+
+
+def fewest(some: Iterator[Victim], lacking: Callable[[Mapping[str, Victim]], Amounts]) -> dict[str, Victim]:
+    """By replica, a smallest set of them after which nothing lacks, the first ones of equals; or all that help, where
+    that is not enough."""
     chosen: dict[str, Victim] = {}
-
-    def lacking(some: dict[str, Victim]) -> Amounts:
-        return room.lack(need, _freed(room.soon, (basis | some).values()))
-
-    short = lacking({})
-    options = _options(draft, found, short)
-    while lacking(chosen):
-        option = next(options, None)
+    while short := lacking(chosen):
+        option = next(some, None)
         if option is None:
-            return None
-        chosen[option.replica.id] = option
-    for victim in sorted(chosen.values(), key=lambda v: (_busy(v.model, v.replica), v.last_used), reverse=True):
+            break
+        tried = chosen | {option.replica.id: option}
+        chosen = chosen if lacking(tried) == short else tried
+    for victim in sorted(chosen.values(), key=lambda v: (busy(v.model, v.replica), v.last_used), reverse=True):
         rest = {key: other for key, other in chosen.items() if key != victim.replica.id}
-        if not lacking(rest):
+        if lacking(rest) == lacking(chosen):
             chosen = rest
-    return list((basis | chosen).values())
+    return chosen
 
 
 def _forced(draft: Draft, newcomer: Newcomer, found: list[tuple[ModelView, ReplicaView]]) -> list[Victim] | None:
@@ -123,28 +128,36 @@ def _sleeps(draft: Draft, replica: ReplicaView) -> bool:
     return bool(replica.sleep_levels) and (draft.policy.spec.evict_by == "sleep" or not replica.owned)
 
 
-def _freed(soon: Amounts, victims: Iterable[Victim]) -> dict[str, int]:
-    freed = dict(soon)
+def freed(soon: Amounts, victims: Iterable[Victim]) -> dict[str, int]:
+    """What comes free soon anyway, with what these give back."""
+    total = dict(soon)
     for victim in victims:
         for key, amount in victim.frees.items():
-            freed[key] += amount
-    return freed
+            total[key] += amount
+    return total
 
 
 def _candidates(draft: Draft, newcomer: Newcomer) -> Iterator[tuple[ModelView, ReplicaView]]:
     for other, replica in draft.room.holders:
         if replica.id == newcomer.replica.id or other.pinned:
             continue
-        # Of the newcomer's own replicas none is awake, yet one that sleeps may keep what the first to wake needs.
+        # One of the newcomer's own that sleeps may keep what the first to wake needs. One that is ready yields only to
+        # requests that are with the newcomer already, and last of all.
         sibling = other.name == newcomer.model.name
         if not sibling and (other.wish is not None or _has_its_turn(other, newcomer.since)):
             continue
-        if draft.free(replica) and replica.state in (State.READY, State.ASLEEP):
-            stays_until = draft.stays_until(replica)
-            if stays_until <= draft.now:
-                yield other, replica
-            else:
-                draft.at(stays_until)
+        if can_yield(draft, replica):
+            yield other, replica
+
+
+def can_yield(draft: Draft, replica: ReplicaView) -> bool:
+    """It could go down now as far as it is concerned; if that is only a matter of time, the plan looks again then."""
+    asleep = replica.state is State.ASLEEP and not replica.in_flight
+    if not draft.free(replica) or not (asleep or replica.state is State.READY):
+        return False
+    stays_until = draft.stays_until(replica)
+    draft.at(stays_until)
+    return stays_until <= draft.now
 
 
 def _has_its_turn(model: ModelView, since: float) -> bool:
@@ -157,7 +170,7 @@ def _has_its_turn(model: ModelView, since: float) -> bool:
     return min(came) <= max([since, *(moment for moment in ready if moment is not None)])
 
 
-def _options(draft: Draft, found: list[tuple[ModelView, ReplicaView]], short: Amounts) -> Iterator[Victim]:
+def options(draft: Draft, found: list[tuple[ModelView, ReplicaView]], short: Amounts) -> Iterator[Victim]:
     """First what is gentle (sleep; stop for those that cannot), then stops, for those whom sleep frees too little."""
     by_sleep = draft.policy.spec.evict_by == "sleep"
     gentle: list[tuple[ModelView, ReplicaView, State]] = []
@@ -175,7 +188,7 @@ def _options(draft: Draft, found: list[tuple[ModelView, ReplicaView]], short: Am
 
 
 def _evict(draft: Draft, newcomer: Newcomer, victim: Victim) -> None:
-    room, replica, need = draft.room, victim.replica, newcomer.need
+    room, need = draft.room, newcomer.need
     short = room.lack(need, {})
     reason = Evict(
         for_model=newcomer.model.name,
@@ -184,7 +197,13 @@ def _evict(draft: Draft, newcomer: Newcomer, victim: Victim) -> None:
         max_resident=room.budget[PLACES] if PLACES in short else None,
         rule=newcomer.verdict.victims.get(victim.model.name, ""),
     )
-    room.expect(victim.frees)
+    send_down(draft, victim, reason)
+
+
+def send_down(draft: Draft, victim: Victim, reason: Evict | OverBudget) -> None:
+    """Order it, and count on what it gives back."""
+    replica = victim.replica
+    draft.room.expect(victim.frees)
     if replica.state is State.ASLEEP:
         draft.do(Stop(replica=replica.id, reason=reason))
     else:
@@ -192,10 +211,17 @@ def _evict(draft: Draft, newcomer: Newcomer, victim: Victim) -> None:
         draft.do(Drain(replica=replica.id, goal=goal, reason=reason))
 
 
-def _busy(model: ModelView, replica: ReplicaView) -> bool:
+def _order(model: ModelView, replica: ReplicaView, newcomer: Newcomer) -> tuple[bool, bool, float]:
+    sibling = model.name == newcomer.model.name and replica.state is State.READY
+    return sibling, busy(model, replica), last_used(replica)
+
+
+def busy(model: ModelView, replica: ReplicaView) -> bool:
+    """Requests are with it, or wait for its model."""
     return replica.in_flight > 0 or model.waiting > 0 or model.onlookers > 0
 
 
-def _last_used(replica: ReplicaView) -> float:
+def last_used(replica: ReplicaView) -> float:
+    """When it was last of use, or at least came to be what it is."""
     known = [moment for moment in (replica.last_used_at, replica.became_ready_at) if moment is not None]
     return max(known, default=replica.since)

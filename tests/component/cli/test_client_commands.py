@@ -117,6 +117,15 @@ def test_an_unknown_model_is_said_in_the_server_s_words(home: Path) -> None:
         assert ended.out == ""
 
 
+def test_a_plan_without_actions_tells_its_notes(home: Path) -> None:
+    class Noted(FullConsole):
+        def plan(self) -> dict[str, Any]:
+            return super().plan() | {"notes": ["2 are awake, and none can yield."]}
+
+    (plan,) = run(home / "one", Noted(entries=[model("a")]), ("plan",))
+    assert plan.out == "2 are awake, and none can yield.\n"
+
+
 def test_logs_plan_requests_pin_and_cancel(home: Path) -> None:
     over = console()
     logs, plan, pin, cancel, gone = run(

@@ -90,7 +90,7 @@ def test_more_than_may_run_and_wait_together_get_429() -> None:
             await pause(6.0)  # two run, one waits
             running = bench.ask("a")
             assert running.refusal is not None
-            assert "2 run and 1 wait (max_requests 3)" in running.refusal.message
+            assert "2 run and 1 waits (max_requests 3)" in running.refusal.message
             await first[1].settled.wait()
             assert bench.ask("a").outcome == "open"
 

@@ -56,8 +56,11 @@ def test_the_replica_that_has_come_furthest_speaks() -> None:
 
 def test_the_last_time_it_took_is_told() -> None:
     lane, (entry,) = waiting(State.WAKING)
-    lane.last_rise_s = 3.14159
+    lane.last_wake_s = 3.14159
+    lane.last_load_s = 64.0
     assert entry.outlook().sentence == "it is waking up (last time that took 3.1 s)."
+    lane.seats[0].owner.state = State.STARTING
+    assert entry.outlook().sentence == "it is being loaded (last time that took 64 s)."
 
 
 def test_what_is_in_the_way_is_told_in_the_planners_words() -> None:

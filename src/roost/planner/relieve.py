@@ -1,0 +1,76 @@
+"""Budgets that are exceeded though nobody new comes: engines that ran already were found, or someone else woke one.
+
+Who may yield does, as if a newcomer needed the room: the least recently used first, only as many as needed. What is
+left over is told in a note. Groups and matrix are no matter of it: they say who makes way for whom. Pure; called by
+`plan` once all wants are looked at, so that what makes way for them counts.
+"""
+
+from collections.abc import Mapping
+
+from roost.core.plan import OverBudget
+from roost.core.units import format_size
+from roost.core.view import ModelView, ReplicaView
+from roost.planner.draft import Draft
+from roost.planner.hold import firm, plight
+from roost.planner.room import PLACES, Amounts
+from roost.planner.victims import Victim, busy, can_yield, fewest, freed, last_used, options, send_down
+
+
+def relieve(draft: Draft) -> None:
+    """Order down what is too much, and note what cannot go."""
+    room = draft.room
+    over = room.excess(room.soon)
+    if not over:
+        return
+    if draft.policy.auto:
+        for victim in _victims(draft, over):
+            send_down(draft, victim, _reason(draft, victim, over))
+    for key in room.excess(room.soon):
+        draft.notes.append(_note(draft, key))
+
+
+def _victims(draft: Draft, over: Amounts) -> list[Victim]:
+    room = draft.room
+    found = [
+        (model, replica)
+        for model, replica in room.holders
+        if not model.pinned and model.wish is None and can_yield(draft, replica)
+    ]
+    found.sort(key=lambda pair: (busy(*pair), last_used(pair[1])))
+
+    def lacking(some: Mapping[str, Victim]) -> Amounts:
+        return room.excess(freed(room.soon, some.values()))
+
+    return list(fewest(options(draft, found, over), lacking).values())
+
+
+def _reason(draft: Draft, victim: Victim, over: Amounts) -> OverBudget:
+    key = next(key for key in over if victim.frees.get(key, 0) > 0)
+    idle_s, budget = max(0.0, draft.now - victim.last_used), draft.room.budget[key]
+    return OverBudget(idle_s=idle_s, held=budget + over[key], budget=budget, device=key)
+
+
+def _note(draft: Draft, key: str) -> str:
+    room = draft.room
+    held = [
+        f'"{model.name if len(model.replicas) == 1 else replica.id}" ({_plight(draft, model, replica)})'
+        for model, replica in room.holders
+        if room.weight(model, replica, replica.state).get(key) and draft.destination(replica) is None
+    ]
+    who = f"none of them can yield now: {', '.join(held)}"
+    if key == PLACES:
+        return (
+            f"memory.max_resident is {room.budget[key]}, but {room.held[key]} are awake, and {who}. Unpin or unload "
+            "one, or raise it."
+        )
+    return (
+        f"The budget of {key} is {format_size(room.budget[key])}, but {format_size(room.held[key])} are held on it, "
+        f"and {who}. Unpin or unload one, or raise memory.devices.{key}."
+    )
+
+
+def _plight(draft: Draft, model: ModelView, replica: ReplicaView) -> str:
+    cause = firm(draft, model, replica, sibling=False)
+    if not cause and model.wish is not None:
+        return f"{model.wish.by} asked for {model.wish.goal}"
+    return cause or plight(draft, model, replica)

@@ -9,8 +9,9 @@ import pytest
 from roost.core.events import Performed
 from roost.core.lifecycle import IllegalMove, State
 from roost.core.plan import Drain, Idle, Sleep
-from roost.core.spec import ConditionSpec, EngineKind, ModelSpec, RestartSpec, StepSpec
+from roost.core.spec import EngineKind, ModelSpec, RestartSpec
 from roost.core.step import Operation
+from roost.core.step_spec import ConditionSpec, StepSpec
 from roost.core.view import Goal
 from roost.host.replica import SEQUENCES
 from tests.playbook.test_replica import DRAIN, LOAD, STOP, WAKE, asleep, play, ready, sleep

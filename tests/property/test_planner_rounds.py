@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from roost import clock
 from roost.core.lifecycle import Fact, State
 from roost.core.plan import Action, Demand, Drain, Evict, Idle, Load, OverBudget, Preload, Sleep, Stop, Wake
+from roost.core.server_spec import KeySpec
 from roost.core.spec import (
-    KeySpec,
     MemorySpec,
     ModelSpec,
     PolicySpec,

@@ -16,7 +16,8 @@ from roost.core.ids import replica_id
 from roost.core.lifecycle import Event, Fact, Order, State, advance
 from roost.core.plan import Action, Drain, Evict, Idle, Load, Ordered, Sleep, Stop, Undrain, Wake
 from roost.core.request import Address, Refusal, Request
-from roost.core.spec import KeySpec, ModelSpec, RoostSpec, servings
+from roost.core.server_spec import KeySpec
+from roost.core.spec import ModelSpec, RoostSpec, servings
 from roost.core.view import Goal, Policy
 from roost.tasks import spawn
 

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from roost.core.request import Address, Outlook, Refusal, Request, Route
-from roost.core.spec import EngineKind, ModelSpec, ServerSpec
+from roost.core.server_spec import ServerSpec
+from roost.core.spec import EngineKind, ModelSpec
 from roost.proxy.listener import Listener, bind
 from roost.proxy.plane import Outside, Plane
 from roost.proxy.ports import Lease, Ticket, Waiter

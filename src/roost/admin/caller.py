@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from starlette.datastructures import Headers
 
 from roost.admin.errors import refuse
-from roost.core.spec import Scope
+from roost.core.server_spec import Scope
 
 
 class Need(StrEnum):

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from roost.cli.config_cmd import check_file
-from roost.core.spec import RoostSpec, Scope, Task
+from roost.core.server_spec import Scope
+from roost.core.spec import RoostSpec, Task
 from roost.core.units import format_duration
 from roost.loadgen import prompts, traces
 from roost.loadgen.arrivals import Arrivals, Closed, Even, Poisson, Ramp, ends

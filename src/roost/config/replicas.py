@@ -9,7 +9,8 @@ from roost.config.addresses import address_of, is_loopback, may_clash
 from roost.config.checks import Scene, address
 from roost.config.tree import find
 from roost.core.problems import ConfigPath, Problem
-from roost.core.spec import EngineKind, ModelSpec, ReplicaSpec, RoostSpec, ServerSpec, servings
+from roost.core.server_spec import ServerSpec
+from roost.core.spec import EngineKind, ModelSpec, ReplicaSpec, RoostSpec, servings
 
 ROUTER_SESSION = "frontend"
 

@@ -16,7 +16,8 @@ from roost.config.masking import shown
 from roost.config.tree import find
 from roost.core.places import parse
 from roost.core.problems import ConfigPath, Problem
-from roost.core.spec import ConditionSpec, ExpectSpec, ModelSpec, StepSpec
+from roost.core.spec import ModelSpec
+from roost.core.step_spec import ConditionSpec, ExpectSpec, StepSpec
 
 LISTS = ("sleep_steps", "wake_steps")
 MAX_STEPS = 32

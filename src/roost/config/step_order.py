@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from roost.config.checks import Scene
 from roost.config.step_checks import LISTS, Entry, entries, value_at
 from roost.core.problems import Problem
-from roost.core.spec import ConditionSpec, StepSpec
+from roost.core.step_spec import ConditionSpec, StepSpec
 
 
 def order(scene: Scene) -> Iterator[Problem]:

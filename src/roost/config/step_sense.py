@@ -12,7 +12,8 @@ from roost.config.checks import Scene
 from roost.config.step_checks import LISTS, Entry, body_json, entries
 from roost.config.tree import find
 from roost.core.problems import ConfigPath, Problem
-from roost.core.spec import EngineKind, ModelSpec, StepSpec
+from roost.core.spec import EngineKind, ModelSpec
+from roost.core.step_spec import StepSpec
 
 NOT_VLLM = frozenset({EngineKind.SGLANG, EngineKind.LLAMACPP})
 """Kinds whose steps are surely none of vLLM's; any other server may be one behind a command or an address."""

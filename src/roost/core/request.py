@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from roost.core.spec import KeySpec, ModelSpec
+from roost.core.server_spec import KeySpec
+from roost.core.spec import ModelSpec
 
 
 class Phase(StrEnum):

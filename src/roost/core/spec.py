@@ -6,13 +6,12 @@ The docstring under a field is its text in the JSON Schema and in docs/configura
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BeforeValidator, Field
+from roost.core.server_spec import ServerSpec
+from roost.core.step_spec import StepSpec
+from roost.core.units import STRICT, Count, Duration, MaybeDuration, Natural, Port, PositiveDuration, Size
 
-from roost.core.units import BindPort, Count, Duration, MaybeDuration, Natural, Port, PositiveDuration, Size
-
-STRICT = {"extra": "forbid", "use_attribute_docstrings": True}
 MIB = 1024 * 1024
 
 
@@ -33,96 +32,6 @@ class Task(StrEnum):
     EMBED = "embed"
     RERANK = "rerank"
     OTHER = "other"
-
-
-class Scope(StrEnum):
-    """What a key may do; admin includes read and infer, read is for status and metrics."""
-
-    INFER = "infer"
-    READ = "read"
-    ADMIN = "admin"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeySpec:
-    """One API key."""
-
-    __pydantic_config__ = STRICT
-
-    name: str
-    """What logs and metrics call the key; never the key itself."""
-    key: str = field(repr=False)
-    """The secret; usually `${env:NAME}`."""
-    scopes: tuple[Scope, ...] = (Scope.INFER,)
-    """infer, read, admin."""
-    models: tuple[str, ...] | None = None
-    """Names or globs (`team-a/*`) this key may use; all when left out."""
-    may_wake: bool = True
-    """False: requests with this key never load or wake a model (probes of a gateway in front)."""
-    counts: bool = True
-    """False: requests with this key do not count as traffic and keep no model awake."""
-    requests_per_minute: Count | None = None
-    """Over it: 429 with Retry-After."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LimitsSpec:
-    """Bounds on what a client may send. At the bound the answer is 408, 413 or 431, never silence."""
-
-    __pydantic_config__ = STRICT
-
-    head_size: Size = 32 * 1024
-    """Request line and headers together."""
-    head_fields: Count = 100
-    """Number of header fields."""
-    head_timeout: PositiveDuration = 10.0
-    """From the first byte of a head to its last."""
-    body_size: Size = 64 * MIB
-    """One request's body (base64 images and audio are large)."""
-    body_idle_timeout: PositiveDuration = 30.0
-    """Between two pieces of a body."""
-    held_bodies: Size = 512 * MIB
-    """Bodies held for all requests together that wait, or whose body still comes in; over it 503 with Retry-After."""
-    send_timeout: MaybeDuration = 600.0
-    """A client that takes no byte of its answer for this long, though more is there for it, is cut."""
-    keep_alive: Duration = 75.0
-    """An idle client connection is closed after this."""
-    connections: Count = 16384
-    """Open client connections; over it new ones are closed at once."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerSpec:
-    """The port roost serves on."""
-
-    __pydantic_config__ = STRICT
-
-    name: str | None = None
-    """The instance's name: its state directory and tmux prefix; a hash of the config's path when left out."""
-    host: str = "127.0.0.1"
-    """Address to bind. Anything but loopback needs `keys`, or `open: true`."""
-    port: BindPort = 8080
-    """Port to bind; 0 picks a free one."""
-    open: bool = False
-    """Allow serving without keys on an address that is not loopback."""
-    keys: tuple[KeySpec, ...] = ()
-    """API keys; without any, loopback clients may do everything."""
-    hosts: tuple[str, ...] = ()
-    """Names that a request's Host header may carry, besides loopback names and `host`."""
-    cors_origins: tuple[str, ...] = ()
-    """Web origins whose pages may call this port."""
-    limits: LimitsSpec = field(default_factory=LimitsSpec)
-    """Bounds on client input."""
-    shutdown_timeout: Duration = 30.0
-    """How long answers may run on after Ctrl-C or SIGTERM."""
-    listen: bool = True
-    """False: engines run and are supervised, but no inference port opens; `roost serve` opens it later."""
-    detach: bool = False
-    """True: `roost up` goes to the background by itself and returns once the engines are started."""
-    session_prefix: str = "roost-"
-    """Begin of the names of tmux sessions, where `launcher` is tmux."""
-    request_log: bool = True
-    """One line per request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,104 +108,6 @@ class ReplicaSpec:
     """Base address of one that runs already."""
     env: dict[str, str] = field(default_factory=dict)
     """Variables added to the model's `env`, such as `CUDA_VISIBLE_DEVICES`."""
-
-
-def _upper(value: Any) -> Any:
-    return value.upper() if isinstance(value, str) else value
-
-
-Method = Annotated[Literal["GET", "POST", "PUT", "PATCH"], BeforeValidator(_upper)]
-"""Any case is taken."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExpectSpec:
-    """What the body of an answer must hold. All that is given must be true."""
-
-    __pydantic_config__ = STRICT
-
-    text: str | None = None
-    """A text that must stand in the body."""
-    at: str | None = None
-    """A place in the JSON body: `status`, `results[0].ok`, `data[id=llama].status.value` (the entry whose id it is)."""
-    equals: Any = None
-    """The value at that place; left out: the place only has to be there."""
-    json: Any = None
-    """JSON that the body must hold: keys that it has beyond these do not matter."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConditionSpec:
-    """When a step is done; otherwise it is skipped. All that is given must be true."""
-
-    __pydantic_config__ = STRICT
-
-    step: Count | Literal["previous"] = "previous"
-    """The earlier step that `status`, `at` and `equals` speak of: its number from 1 on, or the one just before. A step
-    that was skipped or got no answer has neither."""
-    status: int | None = None
-    """That step's status."""
-    at: str | None = None
-    """A place in that step's JSON body, written as in `expect`."""
-    equals: Any = None
-    """The value at that place; left out: the place only has to be there."""
-    level: Literal[1, 2] | None = None
-    """The level the model sleeps at, or is put to sleep at."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WaitSpec:
-    """A GET that is asked again and again, until its answer is as it should be or the time is up."""
-
-    __pydantic_config__ = STRICT
-
-    endpoint: str
-    """As in a step."""
-    status: int | None = None
-    """The status it must have; any 2xx when left out."""
-    expect: ExpectSpec | None = None
-    """What its body must hold."""
-    timeout: PositiveDuration = 60.0
-    """Over it the step has failed."""
-    interval: PositiveDuration = 0.5
-    """Between two askings."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepSpec:
-    """One call of a sleep or a wake."""
-
-    __pydantic_config__ = STRICT
-
-    endpoint: str
-    """Path and query on the engine's address (`/wake_up?tags=weights`), or a whole URL elsewhere."""
-    method: Method = "POST"
-    """GET, POST, PUT or PATCH."""
-    body: str | dict[str, Any] | None = None
-    """A text is sent as it stands, a mapping as JSON; with either goes `Content-Type: application/json`."""
-    headers: dict[str, str] = field(default_factory=dict)
-    """Headers added to the call."""
-    timeout: Duration = 0.0
-    """For each try of this call; 0: `timeouts.sleep` or `timeouts.wake`, else `timeouts.step`."""
-    status: tuple[int, ...] = ()
-    """Statuses that mean success; any 2xx when left out."""
-    expect: ExpectSpec | None = None
-    """What the answer's body must hold besides."""
-    retries: Natural | None = None
-    """Further tries after a failed one; the model's `step_retries` when left out."""
-    retry_delay: Duration | None = None
-    """Before the first further try, doubled each time; the model's `step_retry_delay` when left out."""
-    condition: Annotated[ConditionSpec | None, Field(alias="if")] = None
-    """Do this step only if; a step that is skipped counts as done."""
-    parallel: bool | str = False
-    """Neighbouring steps with the same value here run together; `true` is a value, and so is any name."""
-    health_check_after: bool = False
-    """Ask the engine's health before the next step, until it is well or the step's time is up."""
-    wait_until: WaitSpec | None = None
-    """Wait for this after the call, where the engine only begins the work with its answer."""
-    on_failure: Literal["fail", "continue", "restart"] = "fail"
-    """fail: the sequence ends, the engine is stopped, and started afresh when a request needs it. continue: go on as if
-    it had succeeded. restart: the engine is stopped and started afresh at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

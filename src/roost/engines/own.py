@@ -12,8 +12,9 @@ from typing import Any, TypeVar, assert_never
 from urllib.parse import urlsplit
 
 from roost.core.problems import Problem
-from roost.core.spec import ConditionSpec, EngineKind, ExpectSpec, ModelSpec, StepSpec, WaitSpec
+from roost.core.spec import EngineKind, ModelSpec
 from roost.core.step import Condition, Expect, Operation, Probe, Step, WaitUntil
+from roost.core.step_spec import ConditionSpec, ExpectSpec, StepSpec, WaitSpec
 from roost.engines.base import Adapter, Launch, Machine, Notice, Signs
 from roost.engines.common import fill
 

@@ -9,8 +9,9 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import unquote, urlsplit
 
-from roost.core.spec import ModelSpec, StepSpec, WaitSpec
+from roost.core.spec import ModelSpec
 from roost.core.step import Step
+from roost.core.step_spec import StepSpec, WaitSpec
 
 ELSEWHERE = "/elsewhere"
 """Begin of the path that stands for a call to another host."""

@@ -8,7 +8,7 @@ import hmac
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from roost.core.spec import KeySpec, Scope
+from roost.core.server_spec import KeySpec, Scope
 
 
 class Allowance:

@@ -15,7 +15,7 @@ from typing_extensions import TypeIs
 
 from roost import clock
 from roost.core.request import Fault, HiddenFailure, Outcome, Phase, Refusal, Request, Route
-from roost.core.spec import KeySpec, Scope
+from roost.core.server_spec import KeySpec, Scope
 from roost.protocol.failure import Failure
 from roost.protocol.forms import BadForm
 from roost.protocol.head import RequestHead

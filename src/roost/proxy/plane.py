@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from roost import clock
 from roost.core.request import Address, Request
-from roost.core.spec import LimitsSpec, ServerSpec
+from roost.core.server_spec import LimitsSpec, ServerSpec
 from roost.proxy import loading, phases
 from roost.proxy.keys import KeyRing
 from roost.proxy.origin import HostRule, OriginRule

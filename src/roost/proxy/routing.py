@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, unquote_to_bytes, urlencode
 
 from roost.core.request import Refusal, Route
-from roost.core.spec import Scope
+from roost.core.server_spec import Scope
 from roost.protocol.forms import form_field
 from roost.protocol.openai import BadBody, change, peek
 from roost.proxy import access

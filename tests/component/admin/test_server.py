@@ -16,7 +16,7 @@ from roost.admin import api, streams
 from roost.admin.events import Hub
 from roost.admin.server import AdminServer
 from roost.core.request import Address
-from roost.core.spec import KeySpec, Scope, ServerSpec
+from roost.core.server_spec import KeySpec, Scope, ServerSpec
 from tests.support.console import FakeConsole
 from tests.support.plane import FixedFleet, running_plane
 

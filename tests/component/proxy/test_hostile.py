@@ -10,7 +10,8 @@ import pytest
 
 from roost import clock
 from roost.core.request import Address, Outcome, Refusal, Request, Route
-from roost.core.spec import EngineKind, KeySpec, LimitsSpec, ModelSpec, Scope, ServerSpec, TimeoutsSpec
+from roost.core.server_spec import KeySpec, LimitsSpec, Scope, ServerSpec
+from roost.core.spec import EngineKind, ModelSpec, TimeoutsSpec
 from roost.proxy.ports import Lease, Ticket, Waiter
 from tests.component.proxy.test_relay import BODY, OK, Reader, Writer, answer_ok, post, read_answer
 from tests.support.live import live

@@ -6,7 +6,8 @@ import json
 import pytest
 
 from roost.core.request import Address
-from roost.core.spec import EngineKind, KeySpec, LimitsSpec, ModelSpec, Scope, ServerSpec
+from roost.core.server_spec import KeySpec, LimitsSpec, Scope, ServerSpec
+from roost.core.spec import EngineKind, ModelSpec
 from tests.support.plane import FixedFleet, running_plane
 
 H = b"Host: localhost\r\n"

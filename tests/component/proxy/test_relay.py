@@ -7,7 +7,8 @@ from typing import Any, TypeAlias
 import pytest
 
 from roost.core.request import Address, Outcome, Refusal
-from roost.core.spec import EngineKind, LimitsSpec, ModelSpec, ServerSpec, TimeoutsSpec
+from roost.core.server_spec import LimitsSpec, ServerSpec
+from roost.core.spec import EngineKind, ModelSpec, TimeoutsSpec
 from roost.protocol.head import ResponseHead, parse_response_head
 from roost.proxy import answering
 from tests.support.plane import FixedFleet, engine, read_request, running_plane

@@ -5,7 +5,8 @@ from textwrap import dedent
 import pytest
 
 from roost.config.dump import config_hash
-from roost.core.spec import EngineKind, ModelSpec, Scope, Task
+from roost.core.server_spec import Scope
+from roost.core.spec import EngineKind, ModelSpec, Task
 from roost.engines.base import Machine
 from roost.engines.registry import adapter_for, validate
 from tests.unit.config.reading import errors_of, model_of, problems_of, read, spec_of

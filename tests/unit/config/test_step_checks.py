@@ -6,7 +6,8 @@ import pytest
 
 from roost.config.dump import Style, effective_yaml
 from roost.config.load import load
-from roost.core.spec import ModelSpec, StepSpec
+from roost.core.spec import ModelSpec
+from roost.core.step_spec import StepSpec
 from tests.unit.config.reading import errors_of, model_of, problems_of, read, spec_of
 
 WEIGHTS = "{endpoint: /collective_rpc, body: {method: reload_weights}}"

@@ -4,8 +4,9 @@ import pytest
 
 from roost.core.errors import StartError
 from roost.core.problems import Problem, has_errors
-from roost.core.spec import ModelSpec, StepSpec, Task
+from roost.core.spec import ModelSpec, Task
 from roost.core.step import Step
+from roost.core.step_spec import StepSpec
 from roost.engines.base import Adapter, Machine
 from roost.engines.llamacpp import LLAMACPP
 

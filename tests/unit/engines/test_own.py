@@ -5,17 +5,9 @@ from typing import Any
 
 import pytest
 
-from roost.core.spec import (
-    ConditionSpec,
-    EngineKind,
-    ExpectSpec,
-    ModelSpec,
-    StepSpec,
-    Task,
-    TimeoutsSpec,
-    WaitSpec,
-)
+from roost.core.spec import EngineKind, ModelSpec, Task, TimeoutsSpec
 from roost.core.step import Condition, Expect, Operation, Step, WaitUntil
+from roost.core.step_spec import ConditionSpec, ExpectSpec, StepSpec, WaitSpec
 from roost.engines.common import health_step
 from roost.engines.own import filled, split_endpoint, step_of
 from roost.engines.registry import adapter_for

@@ -8,7 +8,7 @@ import yaml
 
 from roost.config import kinds
 from roost.config.load import load
-from roost.core.spec import ConditionSpec, ExpectSpec, StepSpec, WaitSpec
+from roost.core.step_spec import ConditionSpec, ExpectSpec, StepSpec, WaitSpec
 from roost.engines.page import MARKS, builtin_steps_markdown
 
 ROOT = Path(__file__).parents[3]

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from roost.core.request import Address
-from roost.core.spec import ServerSpec
+from roost.core.server_spec import ServerSpec
 from roost.proxy.plane import Outside, Plane
 from roost.proxy.session import Session
 from tests.support.plane import AnyPath, FixedFleet, Memory

@@ -6,7 +6,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from roost.core.events import Changed
 from roost.core.lifecycle import Event, Fact, Order, State
 from roost.core.request import HiddenFailure, Outcome, Request, Route
-from roost.core.spec import EngineKind, KeySpec, ModelSpec
+from roost.core.server_spec import KeySpec
+from roost.core.spec import EngineKind, ModelSpec
 from roost.telemetry.counts import ModelGauges
 from roost.telemetry.recorder import Recorder
 

@@ -29,7 +29,8 @@ from roost.engines.registry import adapter_for
 from roost.host import confirming, watching, work
 from roost.host.keepers.foreign import ForeignKeeper
 from roost.host.output import Output
-from roost.host.replica import Replica, Setup
+from roost.host.replica import Replica
+from roost.host.setup import Setup
 from roost.host.store import NoRecords
 from roost.logs import log
 from roost.sleep_config import Rules

@@ -15,7 +15,7 @@ from unittest import mock
 import httpx
 
 from roost.host.calling import Caller
-from roost.host.replica import Setup
+from roost.host.setup import Setup
 from tests.support.stage import FakeEngine, FakeGauge
 
 _ports = itertools.count(20000)

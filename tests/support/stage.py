@@ -22,7 +22,8 @@ from roost.engines.registry import adapter_for
 from roost.host.keepers.base import Start
 from roost.host.measure import Reading
 from roost.host.output import Output
-from roost.host.replica import Replica, Setup
+from roost.host.replica import Replica
+from roost.host.setup import Setup
 from roost.host.store import Store
 
 MACHINE = Machine(python="python", programs={"vllm": "/opt/vllm"}, modules=frozenset({"sglang"}), has_gpu=True)

@@ -7,31 +7,24 @@ replica should become. The work itself is in `host/work.py`, the looking in `hos
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
-from random import Random
 from typing import Any, assert_never
-
-import httpx
 
 from roost import clock
 from roost.core.events import Changed, Performed
 from roost.core.lifecycle import Event, Fact, IllegalMove, Order, State, advance
 from roost.core.plan import Action, Drain, Idle, Load, Ordered, Sleep, Stop, Undrain, Wake
-from roost.core.request import Address
-from roost.core.spec import ModelSpec
 from roost.core.step import StepRecord
 from roost.core.view import Goal
-from roost.engines.base import Adapter, Machine, Notice
+from roost.engines.base import Notice
 from roost.host import adoption, watching, work
 from roost.host.calling import Caller
 from roost.host.canary import Canary
-from roost.host.keepers.base import Keeper, Start
-from roost.host.measure import Gauge, MachineGauge, Measured
-from roost.host.output import Output
+from roost.host.keepers.base import Start
+from roost.host.measure import Measured
+from roost.host.setup import Setup
 from roost.host.showing import Shower
 from roost.host.stall import Standstill
 from roost.host.steps import Executor
-from roost.host.store import Records
 from roost.logs import log
 from roost.tasks import spawn
 
@@ -40,32 +33,6 @@ SEQUENCES = 20
 """Sleeps, wakes and loads that are remembered with all their steps."""
 STABLE_S = 60.0
 """A replica that was ready this long has recovered: earlier failures are forgotten."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setup:
-    """What a replica is made of."""
-
-    id: str
-    model: str
-    spec: ModelSpec
-    adapter: Adapter
-    keeper: Keeper
-    address: Address
-    machine: Machine
-    store: Records
-    output: Output
-    cwd: str
-    last_byte_at: Callable[[], float | None] = field(default=lambda: None)
-    """When an answer's byte last came from this engine: a busy engine may be slow to answer probes."""
-    answering: Callable[[], Mapping[str, int]] = field(default=dict)
-    """Its running answers of which something has come -> a figure that grows with each further piece."""
-    transport: httpx.AsyncBaseTransport | None = None
-    """How its address is reached; None: by TCP."""
-    rng: Random = field(default_factory=Random)
-    """What spreads the pauses between tries."""
-    gauge: Gauge = field(default_factory=MachineGauge)
-    """What reads its memory."""
 
 
 class Replica:

@@ -21,7 +21,8 @@ from roost.host.keepers.foreign import ForeignKeeper
 from roost.host.keepers.process import ProcessKeeper
 from roost.host.output import Output
 from roost.host.ports import PortPicker
-from roost.host.replica import Replica, Setup
+from roost.host.replica import Replica
+from roost.host.setup import Setup
 from roost.host.store import Store
 from tests.support.live import live
 from tests.support.sim import sim_engine

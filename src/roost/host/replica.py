@@ -22,7 +22,7 @@ from roost.host.canary import Canary
 from roost.host.keepers.base import Start
 from roost.host.measure import Measured
 from roost.host.setup import Setup
-from roost.host.showing import Shower
+from roost.host.showing import shower_of
 from roost.host.stall import Standstill
 from roost.host.steps import Executor
 from roost.logs import log
@@ -76,6 +76,10 @@ class Replica:
         """It was found ready elsewhere, and nobody saw it answer a request."""
         self.doubt = ""
         """Why one that runs elsewhere must not be touched: it may have given its memory away, and cannot tell."""
+        self.unsure = ""
+        """Why one that runs elsewhere may be half asleep, and cannot tell: only a whole wake makes it fit to serve."""
+        self.listening: list[float] | None = None
+        """Which process of this machine listened there when it was put to sleep; None where that cannot be seen."""
         self.context_length: int | None = None
         """Learned from the engine."""
         self.lost_since: float | None = None
@@ -261,6 +265,10 @@ class Replica:
         """It runs elsewhere and failed on its way, and cannot tell how far it came."""
         adoption.doubt(self, why)
 
+    def replaced(self) -> bool:
+        """It runs elsewhere, and another process than the one that was put to sleep has taken its place."""
+        return adoption.replaced(self)
+
     def forget_failures_if_stable(self) -> None:
         """A replica that was ready for STABLE_S has recovered."""
         if self.became_ready_at is not None and clock.now() - self.became_ready_at >= STABLE_S:
@@ -291,19 +299,25 @@ class Replica:
     def failed(self, event: Fact, why: str, *, permanent: bool = False) -> None:
         """A failure that ends in BACKOFF: count it, set the time of the next try, or give up. What runs elsewhere
         is never given up: it is awaited."""
-        self.forget_failures_if_stable()
-        self.failures += 1
-        self.last_error = why
+        self.back_off(why)
         rule = self.spec.restart
-        self.retry_at = clock.now() + min(rule.backoff * 2 ** min(self.failures - 1, 30), rule.backoff_max)
         self.fact(event, why)
         if self.owned and (permanent or self.failures >= rule.tries):
             after = rule.retry_failed_after
             self.retry_at = None if after is None else clock.now() + after
             self.fact(Fact.TRIES_USED_UP, why)
 
-    def _keeper_gone(self, note: str) -> None:
-        """The engine ended; while we are stopping it, that is what was wanted."""
+    def back_off(self, why: str) -> None:
+        """Count a failure, and set the time of the next try."""
+        self.forget_failures_if_stable()
+        self.failures += 1
+        self.last_error = why
+        rule = self.spec.restart
+        self.retry_at = clock.now() + min(rule.backoff * 2 ** min(self.failures - 1, 30), rule.backoff_max)
+
+    def _keeper_gone(self, said: str) -> None:
+        """The engine ended; while we are stopping it, that is what was wanted. Its last lines may hold its key."""
+        note = self.executor.shower.text(said)
         self.setup.store.forget(self.id)
         if self._closing or self.state is State.STOPPING:
             return
@@ -348,7 +362,7 @@ def _executor(setup: Setup, caller: Caller) -> Executor:
         who=setup.id,
         caller=caller,
         probe=setup.adapter.probe(spec),
-        shower=Shower(spec.api_key),
+        shower=shower_of(spec),
         rng=setup.rng,
         likely_level=spec.sleep_level,
     )

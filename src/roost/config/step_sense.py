@@ -14,6 +14,7 @@ from roost.core.problems import ConfigPath, Problem
 from roost.core.spec import EngineKind, ModelSpec
 
 _NOT_VLLM = frozenset({EngineKind.SGLANG, EngineKind.LLAMACPP})
+_SHOWS_LEVEL = frozenset({EngineKind.VLLM, EngineKind.SIMULATED})
 _IN_QUERY = {"/sleep": ("level", "mode"), "/wake_up": ("tags",)}
 """What vLLM reads from the query of a call, and nowhere else."""
 _LOADS = re.compile(r"load|update_weights|weight_update|weight_transfer")
@@ -63,7 +64,8 @@ def _resumed(entry: Entry) -> Iterator[Problem]:
 
 
 def _level(scene: Scene, name: str, model: ModelSpec) -> Iterator[Problem]:
-    """`sleep_level` is what roost goes by: the canary, the conditions, what it says of the model."""
+    """`sleep_level` is what roost goes by: the canary, the conditions, what it says of the model. vLLM's metrics show
+    how deep it sleeps, so there every sleep at another level would fail and end the engine."""
     for entry in entries(scene, name, model, "sleep_steps"):
         call, query = _call(entry)
         body = body_json(entry.step)
@@ -73,9 +75,10 @@ def _level(scene: Scene, name: str, model: ModelSpec) -> Iterator[Problem]:
         level = query.get("level", ["1"])[0]
         if level in ("1", "2") and int(level) != model.sleep_level:
             said = "says level" if "level" in query else "means level"
-            message = f"{said} {level}, and the model's sleep_level is {model.sleep_level}"
+            left_out = "" if scene.given(("models", name, "sleep_level")) else " (left out)"
+            message = f"{said} {level}, and the model's sleep_level is {model.sleep_level}{left_out}"
             hint = f"Write sleep_level: {level} in the model, or /sleep?level={model.sleep_level} here."
-            yield entry.problem(("endpoint",), message, hint, "warning")
+            yield entry.problem(("endpoint",), message, hint, "error" if model.engine in _SHOWS_LEVEL else "warning")
 
 
 def _garbage(name: str, model: ModelSpec) -> Iterator[Problem]:

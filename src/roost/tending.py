@@ -25,6 +25,7 @@ from roost.core.request import Fault, Refusal, Request
 from roost.core.spec import ModelSpec, RoostSpec
 from roost.core.view import Goal, Policy
 from roost.engines.base import Machine
+from roost.engines.own import fitting_request
 from roost.engines.registry import adapter_for
 from roost.host import confirming, watching, work
 from roost.host.keepers.foreign import ForeignKeeper
@@ -266,6 +267,6 @@ def _patience_s(replica: Replica) -> float:
     steps = (
         *adapter.sleep(spec, spec.sleep_level),
         *adapter.wake(spec, None),
-        adapter.verify(spec, replica.served_name),
+        fitting_request(spec, replica.served_name) or adapter.verify(spec, replica.served_name),
     )
     return spec.timeouts.drain + 2 * confirming.CONFIRM_S + BACKOFF_WAIT_S + sum(step.longest_s for step in steps)

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from roost.core.lifecycle import State
-from roost.core.spec import EngineKind, ModelSpec, StepSpec
-from tests.playbook.test_replica import DRAIN, LOAD, play, ready, sleep
+from roost.core.spec import EngineKind, ModelSpec, StepSpec, TimeoutsSpec
+from tests.playbook.test_replica import DRAIN, LOAD, WAKE, play, ready, sleep
 from tests.support.stage import VLLM, Stage
 
 KEY = "sk-verysecret"
@@ -82,6 +82,21 @@ def test_an_engine_without_the_endpoint_cannot_tell_and_is_believed(tmp_path: Pa
 
     steps = {"sleep_steps": (StepSpec(endpoint="/sleep"),), "wake_steps": (StepSpec(endpoint="/wake_up"),)}
     play(tmp_path, story, replace(VLLM, **steps))  # type: ignore[arg-type]
+
+
+def test_a_wake_of_llama_server_that_hangs_ends_at_the_limit_of_a_wake(tmp_path: Path) -> None:
+    async def story(stage: Stage) -> None:
+        await ready(stage)
+        stage.engine.body["/props"] = {"is_sleeping": True}
+        await stage.until(State.ASLEEP)
+        stage.engine.hang.add("/v1/chat/completions")
+        stage.replica.obey(WAKE)
+        woken_at = stage.replica.since
+        await stage.until(State.STOPPING)
+        assert stage.replica.since - woken_at == 20
+
+    spec = ModelSpec(engine=EngineKind.LLAMACPP, command="serve", timeouts=TimeoutsSpec(wake=20.0))
+    assert "got no answer within 20 s" in play(tmp_path, story, spec).replica.last_error
 
 
 # what nobody must read

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from roost import clock
 from roost.core.request import Request
+from roost.logs import log
 
 RECENT = 200
 BATCH = 512
@@ -32,6 +33,8 @@ class Watch:
         self._settled = recorder.settled
         self._write = write
         self._lines: list[str] = []
+        self._lost = False
+        """The last write failed, and that was said."""
         self.recent: deque[Request] = deque(maxlen=RECENT)
         self.last_byte_at: dict[str, float] = {}
         """Replica -> when one of its answers last ended."""
@@ -47,11 +50,20 @@ class Watch:
                 self.flush()
 
     def flush(self) -> None:
-        """Write what has gathered; `app` calls it a few times a second."""
-        if self._lines and self._write is not None:
-            text = "\n".join(self._lines)
-            self._lines.clear()
+        """Write what has gathered; `app` calls it a few times a second. Never raises: a full disk or a reader that went
+        away costs these lines, and neither the request that settles nor the sweep that comes with it."""
+        if not self._lines or self._write is None:
+            return
+        text = "\n".join(self._lines)
+        self._lines.clear()
+        try:
             self._write(f"{text}\n")
+        except (OSError, ValueError) as error:  # ValueError: the file is closed
+            if not self._lost:
+                log.error("the request log cannot be written, its lines are lost until it can: %s", error)
+            self._lost = True
+        else:
+            self._lost = False
 
 
 def line(request: Request) -> str:

@@ -204,9 +204,16 @@ class App:
         return gauges
 
     async def _tick(self) -> None:
+        """Whatever goes wrong in one round, the next one comes: the sweep is what lets waiters go in time."""
+        said = False
         while True:
             await asyncio.sleep(TICK_S)
-            self.controller.gate.sweep(clock.now())
+            try:
+                self.controller.gate.sweep(clock.now())
+            except Exception:
+                if not said:
+                    log.exception("a sweep of the waiting requests went wrong; it goes on, and this is said once")
+                said = True
             self.watch.flush()
 
     # ending

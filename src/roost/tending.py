@@ -25,11 +25,13 @@ from roost.core.request import Fault, Refusal, Request
 from roost.core.spec import ModelSpec, RoostSpec
 from roost.core.view import Goal, Policy
 from roost.engines.base import Machine
+from roost.engines.own import fitting_request
 from roost.engines.registry import adapter_for
 from roost.host import confirming, watching, work
 from roost.host.keepers.foreign import ForeignKeeper
 from roost.host.output import Output
-from roost.host.replica import Replica, Setup
+from roost.host.replica import Replica
+from roost.host.setup import Setup
 from roost.host.store import NoRecords
 from roost.logs import log
 from roost.sleep_config import Rules
@@ -265,6 +267,6 @@ def _patience_s(replica: Replica) -> float:
     steps = (
         *adapter.sleep(spec, spec.sleep_level),
         *adapter.wake(spec, None),
-        adapter.verify(spec, replica.served_name),
+        fitting_request(spec, replica.served_name) or adapter.verify(spec, replica.served_name),
     )
     return spec.timeouts.drain + 2 * confirming.CONFIRM_S + BACKOFF_WAIT_S + sum(step.longest_s for step in steps)

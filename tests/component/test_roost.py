@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import httpx
+import pytest
 
 from roost.core.lifecycle import State
 from tests.support.live import live
@@ -258,3 +259,31 @@ async def test_engine_that_streams_is_not_lost_though_its_probe_fails(tmp_path: 
             lines = [line async for line in answer.aiter_lines()]
         assert "data: [DONE]" in lines
         assert replica.state is State.READY
+
+
+@live
+async def test_a_log_that_cannot_be_written_and_a_sweep_that_fails_hold_nobody_up(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "models:\n  a: {engine: simulated, args: [--start-delay 1h], queue: {max_wait: 300ms}}\n"
+
+    def broken(_: str) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    async with running_roost(text, tmp_path, write_access_log=broken) as roost:
+        assert (await roost.client.get("/v1/models")).status_code == 200
+        for _ in range(2):
+            assert (await roost.chat("a")).status_code == 503  # refused by the sweep, at its time
+        sweep, faulty = roost.app.controller.gate.sweep, 2
+
+        def sometimes(now: float) -> None:
+            nonlocal faulty
+            faulty -= 1
+            if faulty >= 0:
+                raise RuntimeError("on paper")
+            sweep(now)
+
+        monkeypatch.setattr(roost.app.controller.gate, "sweep", sometimes)
+        assert (await roost.chat("a")).status_code == 503
+    assert sum("request log cannot be written" in line for line in caplog.messages) == 1
+    assert sum("a sweep of the waiting requests went wrong" in line for line in caplog.messages) == 1

@@ -11,7 +11,7 @@ import pytest
 from roost.core.errors import StartError
 from roost.core.lifecycle import IllegalMove, State
 from roost.core.plan import Demand, Drain, Idle, Load, Ordered, Sleep, Stop, Undrain, Wake, Wanted
-from roost.core.spec import EngineKind, ModelSpec, RestartSpec
+from roost.core.spec import ModelSpec, RestartSpec
 from roost.core.view import Goal
 from roost.host.keepers.base import PortTaken
 from tests.support.stage import VLLM, Stage
@@ -75,6 +75,7 @@ def test_level_2_wakes_in_stages_and_is_verified(tmp_path: Path) -> None:
         "POST /reset_prefix_cache",
         "GET /is_sleeping",
         "POST /v1/completions",
+        "GET /metrics",
     ]
     assert stage.replica.manual_wake_at is None
 
@@ -464,31 +465,6 @@ def test_foreign_engine_is_neither_started_nor_stopped(tmp_path: Path) -> None:
     play(tmp_path, story, FOREIGN)
 
 
-def test_released_sglang_elsewhere_is_asked_nothing_but_whether_its_port_accepts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def story(stage: Stage) -> None:
-        async def connects() -> bool:
-            return there
-
-        monkeypatch.setattr(stage.replica.caller, "connects", connects)
-        there = True
-        await stage.replica.recover()
-        stage.replica.obey(DRAIN)
-        stage.replica.obey(sleep(1))
-        await stage.until(State.ASLEEP)
-        stage.engine.calls.clear()
-        await stage.seconds(300)
-        assert stage.engine.calls == []
-        there = False
-        stage.engine.up = False
-        await stage.seconds(20)
-        assert stage.replica.state is State.ASLEEP
-        await stage.until(State.COLD)
-
-    play(tmp_path, story, replace(FOREIGN, engine=EngineKind.SGLANG))
-
-
 # one roost after another
 
 
@@ -597,22 +573,6 @@ def test_engine_of_a_roost_killed_right_after_its_wake_is_verified_once_more(tmp
         assert stage.engine.calls[-3:].count("POST /v1/completions") == 1
 
     after_kill(tmp_path, woken, again)
-
-
-def test_a_gauge_that_denies_a_wake_is_told_once_it_serves(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async def story(stage: Stage) -> None:
-        await asleep(stage, 1)
-        stage.engine.text["/metrics"] = (
-            'vllm:engine_sleep_state{sleep_state="awake"} 0.0\n'
-            'vllm:engine_sleep_state{sleep_state="weights_offloaded"} 1.0\n'
-        )
-        stage.replica.obey(WAKE)
-        await stage.until(State.READY)
-        await stage.seconds(2)
-
-    play(tmp_path, story)
-    said = "a/0: its metric vllm:engine_sleep_state shows level 1 after its wake, yet it answers"
-    assert said in [record.getMessage() for record in caplog.records]
 
 
 def test_engine_half_way_that_cannot_tell_is_stopped(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ def test_own_steps_are_called_in_place_of_the_engines(tmp_path: Path) -> None:
         "POST /wake_up",
         "GET /is_sleeping",
         "POST /v1/completions",
+        "GET /metrics",
     ]
 
 
@@ -273,7 +274,7 @@ def test_e9_wake_of_an_engine_that_died_unseen_ends_in_a_stop(tmp_path: Path) ->
         stage.replica.obey(WAKE)
         await stage.until(State.COLD)
 
-    assert "wake step 1 of 3: POST /wake_up?tags=weights got no answer" in (
+    assert "wake step 1 of 3: POST /wake_up?tags=weights could not connect to 127.0.0.1:9" in (
         play(tmp_path, story, OWN).replica.last_error
     )
 

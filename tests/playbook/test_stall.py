@@ -3,12 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from roost.core.lifecycle import Fact, State
 from roost.core.plan import Stalled, Stop
 from roost.core.spec import EngineKind, ModelSpec, TimeoutsSpec
 from roost.core.view import Goal
 from roost.host.watching import WATCH_S
-from tests.playbook.test_replica import DRAIN, FOREIGN, play, ready
+from tests.playbook.test_replica import DRAIN, FOREIGN, LOAD, play, ready
 from tests.support.stage import VLLM, Stage
 
 LIMIT = 120.0
@@ -102,20 +104,45 @@ def test_no_answer_begun_is_no_stall_however_long_it_takes(tmp_path: Path) -> No
     assert stage.engine.calls.count("GET /metrics") < LIMIT / 2 / WATCH_S + 1  # asked only while nothing comes
 
 
-def test_never_switches_it_off_and_a_command_is_judged_by_its_bytes_alone(tmp_path: Path) -> None:
+def test_never_switches_it_off(tmp_path: Path) -> None:
     async def story(stage: Stage) -> None:
         await ready(stage)
         stage.answers = {"r1": 1}
         await stage.seconds(SEES_WITHIN)
+        assert stage.replica.state is State.READY
 
-    for name in ("never", "command"):
-        (tmp_path / name).mkdir()
-    never = replace(VLLM, timeouts=TimeoutsSpec(stall_after=None))
-    assert play(tmp_path / "never", story, never).replica.state is State.READY
-    command = ModelSpec(engine=EngineKind.COMMAND, command="serve", timeouts=TimeoutsSpec(stall_after=30.0))
-    stage = play(tmp_path / "command", story, command)
-    assert stage.replica.state is State.DRAINING
-    assert "GET /metrics" not in stage.engine.calls
+    play(tmp_path, story, replace(VLLM, timeouts=TimeoutsSpec(stall_after=None)))
+
+
+COMMAND = ModelSpec(engine=EngineKind.COMMAND, command="serve", timeouts=TimeoutsSpec(stall_after=30.0))
+
+
+@pytest.mark.parametrize("spec", [COMMAND, FOREIGN])
+def test_silence_of_one_whose_counters_cannot_be_read_is_told_once_and_takes_nothing_down(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, spec: ModelSpec
+) -> None:
+    """A tool call that computes for minutes, or a server that batches its answers, is silent as well."""
+
+    async def story(stage: Stage) -> None:
+        await stage.replica.recover()
+        if stage.replica.owned:
+            stage.replica.obey(LOAD)
+        await stage.until(State.READY)
+        stage.answers = {"r1": 1}
+        await stage.seconds(3 * SEES_WITHIN)
+        assert stage.replica.state is State.READY
+        assert len(told()) == 1
+        stage.answers = {"r1": 2}
+        await stage.seconds(SEES_WITHIN)
+        assert len(told()) == 2
+
+    def told() -> list[str]:
+        return [line for line in caplog.messages if "it stands still: 1 running answer sent nothing" in line]
+
+    with caplog.at_level("WARNING", "roost"):
+        stage = play(tmp_path, story, spec)
+    assert ("GET /metrics" in stage.engine.calls) is (spec is FOREIGN)
+    assert told()[0].endswith("though it answers its probe; that alone is no reason to take it down")
 
 
 def test_a_drain_that_stands_still_is_told_too_and_no_longer_ends_in_sleep(tmp_path: Path) -> None:
@@ -134,8 +161,9 @@ def test_one_that_runs_elsewhere_gets_nothing_until_it_answers_a_request_again(t
     async def story(stage: Stage) -> None:
         await stage.replica.recover()
         await stage.until(State.READY)
+        stage.engine.text = counters(77)
         stage.answers = {"r1": 1}
-        stage.engine.refuse = {"/v1/chat/completions": 500}
+        stage.engine.refuse = {"/v1/completions": 500}
         await stage.until(State.BACKOFF)
         await stage.seconds(60.0)
         assert stage.replica.state is State.BACKOFF

@@ -14,8 +14,8 @@ from unittest import mock
 
 import httpx
 
-from roost.host.calling import Caller
-from roost.host.replica import Setup
+from roost.host.calling import Caller, Reach
+from roost.host.setup import Setup
 from tests.support.stage import FakeEngine, FakeGauge
 
 _ports = itertools.count(20000)
@@ -63,11 +63,11 @@ def serving(*engines: Engine) -> Iterator[list[str]]:
     async def answer(request: httpx.Request) -> httpx.Response:
         return await at[request.url.port or 0].answer(request)
 
-    async def connects(caller: Caller) -> bool:
-        return at[caller._address.port].up
+    async def reach(caller: Caller) -> Reach:
+        return Reach.ACCEPTS if at[caller._address.port].up else Reach.REFUSES
 
     def setup(**parts: Any) -> Setup:
         return Setup(**parts, transport=httpx.MockTransport(answer), gauge=FakeGauge())
 
-    with mock.patch("roost.tending.Setup", setup), mock.patch.object(Caller, "connects", connects):
+    with mock.patch("roost.tending.Setup", setup), mock.patch.object(Caller, "reach", reach):
         yield [str(port) for port in at]

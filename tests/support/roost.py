@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -61,10 +61,21 @@ class RunningRoost:
 
 @contextlib.asynccontextmanager
 async def running_roost(
-    text: str, folder: Path, *, keep_engines: bool = False, simulated: bool = False
+    text: str,
+    folder: Path,
+    *,
+    keep_engines: bool = False,
+    simulated: bool = False,
+    write_access_log: Callable[[str], None] | None = None,
 ) -> AsyncIterator[RunningRoost]:
     spec = spec_of(text, folder, simulated=simulated)
-    options = Options(state_dir=folder / "state", instance="test", base_dir=str(folder), machine=find_machine())
+    options = Options(
+        state_dir=folder / "state",
+        instance="test",
+        base_dir=str(folder),
+        machine=find_machine(),
+        write_access_log=write_access_log,
+    )
     app = App(spec, options)
     await app.start()
     headers = {}

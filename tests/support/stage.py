@@ -19,10 +19,12 @@ from roost.core.request import Address
 from roost.core.spec import EngineKind, ModelSpec
 from roost.engines.base import Machine
 from roost.engines.registry import adapter_for
+from roost.host.calling import Reach
 from roost.host.keepers.base import Start
 from roost.host.measure import Reading
 from roost.host.output import Output
-from roost.host.replica import Replica, Setup
+from roost.host.replica import Replica
+from roost.host.setup import Setup
 from roost.host.store import Store
 
 MACHINE = Machine(python="python", programs={"vllm": "/opt/vllm"}, modules=frozenset({"sglang"}), has_gpu=True)
@@ -165,6 +167,7 @@ class Stage:
         self._moved = asyncio.Event()
         self.changes: list[Changed] = []
         self.replica = Replica(self._setup(spec))
+        self.replica.caller.reach = self._reach  # type: ignore[method-assign]
         self.replica.subscribe(self._hear)
         self.began = clock.now()
 
@@ -189,6 +192,9 @@ class Stage:
             transport=httpx.MockTransport(self.engine.answer),
             gauge=self.gauge,
         )
+
+    async def _reach(self) -> Reach:
+        return Reach.ACCEPTS if self.engine.up else Reach.REFUSES
 
     def _hear(self, change: Changed) -> None:
         self.changes.append(change)

@@ -17,6 +17,7 @@ from roost.core.step_spec import StepSpec
 
 NOT_VLLM = frozenset({EngineKind.SGLANG, EngineKind.LLAMACPP})
 """Kinds whose steps are surely none of vLLM's; any other server may be one behind a command or an address."""
+_SHOWS_LEVEL = frozenset({EngineKind.VLLM, EngineKind.SIMULATED})
 _IN_QUERY = {"/sleep": ("level", "mode"), "/wake_up": ("tags",)}
 """What vLLM reads from the query of a call, and nowhere else."""
 _LOADS = re.compile(r"load|update_weights|weight_update|weight_transfer")
@@ -78,7 +79,8 @@ def _resumed(entry: Entry) -> Iterator[Problem]:
 
 
 def _level(scene: Scene, name: str, model: ModelSpec) -> Iterator[Problem]:
-    """`sleep_level` is what roost goes by: the canary, the conditions, what it says of the model."""
+    """`sleep_level` is what roost goes by: the canary, the conditions, what it says of the model. vLLM's metrics show
+    how deep it sleeps, so there every sleep at another level would fail and end the engine."""
     for entry in entries(scene, name, model, "sleep_steps"):
         call, query = call_of(entry)
         body = body_json(entry.step)
@@ -88,9 +90,10 @@ def _level(scene: Scene, name: str, model: ModelSpec) -> Iterator[Problem]:
         level = query.get("level", ["1"])[0]
         if level in ("1", "2") and int(level) != model.sleep_level:
             said = "says level" if "level" in query else "means level"
-            message = f"{said} {level}, and the model's sleep_level is {model.sleep_level}"
+            left_out = "" if scene.given(("models", name, "sleep_level")) else " (left out)"
+            message = f"{said} {level}, and the model's sleep_level is {model.sleep_level}{left_out}"
             hint = f"Write sleep_level: {level} in the model, or /sleep?level={model.sleep_level} here."
-            yield entry.problem(("endpoint",), message, hint, "warning")
+            yield entry.problem(("endpoint",), message, hint, "error" if model.engine in _SHOWS_LEVEL else "warning")
 
 
 def _garbage(name: str, model: ModelSpec) -> Iterator[Problem]:

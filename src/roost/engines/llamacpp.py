@@ -17,6 +17,8 @@ from roost.engines.common import health_step, own_args, own_command
 
 EMBEDDED = "roost.host.embedded_llamacpp"
 _WEIGHTS_FLAGS = frozenset({"-m", "--model", "-hf", "-hfr", "--hf-repo", "-mu", "--model-url", "-dr", "--docker-repo"})
+_LEAST_S = 1.0
+"""Of the verifying request: `max_wait: 0s` lets nobody wait, and is no limit to a start."""
 _TASK_FLAGS = {Task.EMBED: ("--embeddings", "--pooling", "mean"), Task.RERANK: ("--reranking",)}
 
 
@@ -104,7 +106,8 @@ class Llamacpp:
         return ()
 
     def verify(self, spec: ModelSpec, served_name: str) -> Step:
-        """Its time limit is that of a start: on a sleeping server this request loads the weights from disk."""
+        """On a sleeping server this request is the wake, which loads the weights from disk: its limit is a wake's, or
+        it ends while those who wait for it can still be served by a fresh start."""
         match spec.task:
             case Task.GENERATE:
                 body = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1, "temperature": 0}
@@ -118,7 +121,8 @@ class Llamacpp:
 
 
 def _post(path: str, spec: ModelSpec, served_name: str, body: dict[str, object]) -> Step:
-    return Step(path=path, json={"model": served_name, **body}, timeout_s=spec.start_timeout)
+    limit = spec.timeouts.wake or min(spec.start_timeout, spec.queue.max_wait / 2)
+    return Step(path=path, json={"model": served_name, **body}, timeout_s=max(limit, _LEAST_S))
 
 
 def _slots(spec: ModelSpec) -> tuple[str, ...]:

@@ -12,11 +12,11 @@ from typing import Any, TypeVar, assert_never
 from urllib.parse import urlsplit
 
 from roost.core.problems import Problem
-from roost.core.spec import EngineKind, ModelSpec
+from roost.core.spec import EngineKind, ModelSpec, Task
 from roost.core.step import Condition, Expect, Operation, Probe, Step, WaitUntil
 from roost.core.step_spec import ConditionSpec, ExpectSpec, StepSpec, WaitSpec
 from roost.engines.base import Adapter, Launch, Machine, Notice, Signs
-from roost.engines.common import fill
+from roost.engines.common import fill, openai_verify
 
 T = TypeVar("T")
 _UNSENDABLE = re.compile(r"[\x00-\x20\x7f]")
@@ -25,6 +25,14 @@ _UNSENDABLE = re.compile(r"[\x00-\x20\x7f]")
 def has_own_steps(spec: ModelSpec) -> bool:
     """Whether the model says itself how it is put to sleep and woken."""
     return bool(spec.sleep_steps and spec.wake_steps)
+
+
+def fitting_request(spec: ModelSpec, served_name: str) -> Step | None:
+    """What a program that nobody described may well answer: the request that fits its task. None where it never sleeps,
+    where its health path is all that fits, and where its engine is known and has a request of its own."""
+    if spec.engine not in (None, EngineKind.COMMAND) or not has_own_steps(spec) or spec.task is Task.OTHER:
+        return None
+    return openai_verify(spec, served_name)
 
 
 def filled(spec: ModelSpec, name: str, port: int) -> ModelSpec:

@@ -10,8 +10,9 @@ from roost.config.addresses import is_loopback
 from roost.core.errors import StartError
 from roost.core.lifecycle import Fact, Order, State
 from roost.host import confirming, measure, work
+from roost.host.calling import Reach
 from roost.host.keepers.base import Start
-from roost.host.keepers.identity import listener
+from roost.host.keepers.identity import listener, start_time
 from roost.host.launching import fingerprint, start_of
 from roost.logs import log
 
@@ -53,30 +54,67 @@ def _remember_sleep(replica: "Replica") -> None:
     if replica.setup.adapter.sleep_query(replica.spec) is not None:
         return
     if replica.state is State.READY:
+        replica.listening = None
         replica.setup.store.forget(replica.id)
         return
+    if replica.state is State.SUSPENDING or replica.listening is None:
+        replica.listening = _listener(replica)
+    record = {
+        "elsewhere": str(replica.address),
+        "listener": replica.listening,
+        "state": str(replica.state),
+        "level": replica.level,
+        "canary": replica.canary.record(),
+    }
+    _write(replica, record)
+
+
+def _listener(replica: "Replica") -> list[float] | None:
+    """None on another machine too, and where the process is another user's or a container's."""
     address = replica.address
-    who = listener(address.port) if is_loopback(address.host) else None
-    _write(
-        replica,
-        {"elsewhere": str(address), "listener": who, "state": str(replica.state), "level": replica.level},
-    )
+    return listener(address.port) if is_loopback(address.host) else None
+
+
+def ended(replica: "Replica") -> bool:
+    """The process that was put to sleep is no more, as far as it can be seen. Cheap enough to be asked every second."""
+    known = replica.listening
+    return known is not None and start_time(int(known[0])) != known[1]
+
+
+def replaced(replica: "Replica") -> bool:
+    """It is no more, or another listens in its place. False also where that cannot be seen."""
+    known = replica.listening
+    if known is None or ended(replica):
+        return known is not None
+    now = _listener(replica)
+    return now is not None and now != known
 
 
 def recall_sleep(replica: "Replica") -> None:
     """An engine elsewhere that an earlier roost put to sleep, sleeps, unless another process has taken its place. One
-    that was on its way when that roost ended may be anything: it is left alone."""
+    that was on its way when that roost ended may be anything, and so may be a fragile one that nobody can tell from
+    another process."""
     record = replica.setup.store.read(replica.id)
     if record is None or record.get("elsewhere") != str(replica.address):
         return
-    if is_loopback(replica.address.host) and listener(replica.address.port) != record.get("listener"):
+    before, level, known = record.get("state"), record.get("level"), record.get("listener")
+    replica.listening = known if isinstance(known, list) else None
+    if replaced(replica):
+        replica.listening = None
         replica.setup.store.forget(replica.id)
         return
-    before, level = record.get("state"), record.get("level")
-    if before == State.ASLEEP:
+    fragile = replica.setup.adapter.signs(replica.spec).fragile
+    if before in _HALF_WAY:
+        why = f"it was {before} when the earlier roost ended"
+        if fragile:
+            doubt(replica, why)
+        else:
+            replica.unsure = why
+    elif before == State.ASLEEP and fragile and (replica.listening is None or _listener(replica) is None):
+        doubt(replica, "the earlier roost put it to sleep, and it cannot be seen whether it is still that process")
+    elif before == State.ASLEEP:
         replica.fell_asleep(level if isinstance(level, int) else None, "put to sleep by the earlier roost")
-    elif before in _HALF_WAY and replica.setup.adapter.signs(replica.spec).fragile:
-        doubt(replica, f"it was {before} when the earlier roost ended")
+    replica.canary.recall_form(record.get("canary"))
 
 
 def doubt(replica: "Replica", why: str) -> None:
@@ -89,16 +127,20 @@ def doubt(replica: "Replica", why: str) -> None:
 
 
 async def still_doubted(replica: "Replica") -> bool:
-    """False as soon as it was seen to be gone, or another process listens in its place."""
+    """False as soon as it was seen to be gone, or another process in its place."""
     if not replica.doubt:
         return False
-    record, address = replica.setup.store.read(replica.id) or {}, replica.address
-    same = not is_loopback(address.host) or listener(address.port) == record.get("listener")
-    if same and await replica.caller.connects():
+    if not await gone(replica):
         return True
     replica.doubt = replica.last_error = ""
+    replica.listening = None
     replica.setup.store.forget(replica.id)
     return False
+
+
+async def gone(replica: "Replica") -> bool:
+    """One refused connection is enough: whatever comes up there later is another process. Silence says nothing."""
+    return ended(replica) or await replica.caller.reach() is Reach.REFUSES
 
 
 async def recover(replica: "Replica") -> None:

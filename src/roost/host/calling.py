@@ -5,8 +5,10 @@ Never decides what to call; never follows redirects or proxy variables, and send
 """
 
 import asyncio
+import errno
 import json
 import ssl
+from enum import StrEnum
 from typing import Any
 from urllib.parse import urlencode
 
@@ -18,6 +20,16 @@ from roost.core.step import NO_HEALTH_PATH, Probe, Step
 
 CONNECT_S = 2.0
 MAX_BODY = 1 << 20
+
+
+class Reach(StrEnum):
+    """What becomes of a connection to an engine's port."""
+
+    ACCEPTS = "accepts"
+    REFUSES = "refuses"
+    """Nobody listens there."""
+    SILENT = "silent"
+    """No answer at all: a network that is down, a machine that is off or overloaded."""
 
 
 class Caller:
@@ -44,11 +56,17 @@ class Caller:
                 return await self._call(step)
         except httpx.ConnectTimeout:
             limit = min(CONNECT_S, step.timeout_s)
-            raise StepError(f"{step.name} could not connect within {limit:g} s") from None
+            raise StepError(f"{step.name} could not connect to {self._place(step)} within {limit:g} s") from None
+        except httpx.ConnectError as error:
+            why = "" if str(error) in _SAYS_NOTHING else f": {error}"
+            raise StepError(f"{step.name} could not connect to {self._place(step)}{why}") from None
         except (httpx.TimeoutException, TimeoutError):
             raise StepError(f"{step.name} got no answer within {step.timeout_s:g} s") from None
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise StepError(f"{step.name} got no answer: {error or type(error).__name__}") from None
+
+    def _place(self, step: Step) -> str:
+        return (step.base or self._address.url).partition("://")[2].partition("/")[0]
 
     async def _call(self, step: Step) -> tuple[int, bytes]:
         base = step.base or self._address.url
@@ -59,9 +77,11 @@ class Caller:
             try:
                 return await _sent(way, request)
             except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
-                # An engine may end a connection that it kept, without a word and just as a step goes out on it. It has
-                # not read that step: send it again.
-                if connection.is_new or connection.answered or self._transport is not None:
+                # An engine may end a connection that it kept, without a word and just as a step goes out on it. Whether
+                # it has read that step cannot be told, so only a question is asked again: an order given twice can end
+                # an engine (SGLang takes back no memory that it did not release).
+                again = step.method == "GET" and not (connection.is_new or connection.answered)
+                if not again or self._transport is not None:
                     raise
         return await _sent(way, self._request(step, base))
 
@@ -100,14 +120,18 @@ class Caller:
         return status in probe.ok
 
     async def connects(self) -> bool:
-        """True if the port accepts: all that may be asked of an engine whose memory is released."""
+        """True if the port accepts."""
+        return await self.reach() is Reach.ACCEPTS
+
+    async def reach(self) -> Reach:
+        """Whether the port accepts: all that may be asked of an engine whose memory is released."""
         try:
             async with asyncio.timeout(CONNECT_S):
                 _, writer = await asyncio.open_connection(self._address.host, self._address.port)
-        except (OSError, TimeoutError):
-            return False
+        except OSError as error:  # of a name with several addresses, all their errors in one text
+            return Reach.REFUSES if f"[Errno {errno.ECONNREFUSED}]" in str(error) else Reach.SILENT
         writer.close()
-        return True
+        return Reach.ACCEPTS
 
     async def ask(self, step: Step) -> tuple[int, Any] | None:
         """(status, decoded JSON or None); None where no answer came."""
@@ -162,5 +186,6 @@ class _Connection:
         self.answered |= name == "http11.receive_response_headers.complete"
 
 
+_SAYS_NOTHING = frozenset({"", "All connection attempts failed"})
 _LIMITS = httpx.Limits(max_keepalive_connections=4, keepalive_expiry=1.0)
 """The steps of one sequence follow each other on one connection; between sequences none is held."""

@@ -7,7 +7,7 @@ go to the engine itself, so that no client's count, limit or log knows of them.
 
 import json
 from collections.abc import MutableSequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from roost import clock
@@ -16,13 +16,16 @@ from roost.core.lifecycle import State
 from roost.core.spec import ModelSpec
 from roost.core.step import NO_HEALTH_PATH, Step, StepRecord
 from roost.engines.common import openai_verify
+from roost.engines.own import fitting_request
 from roost.engines.questions import Answer, differ, form_of, question, read, recorded
+from roost.host.showing import Shower
 from roost.logs import log
 
 if TYPE_CHECKING:
     from roost.host.replica import Replica
 
-BODY_SHOWN = 300
+TRY_S = 10.0
+POLL_S = 0.1
 MISSES = 2
 """Wakes in a row with another answer than before, from one level: the fresh start between them did not help."""
 
@@ -35,6 +38,10 @@ class Canary:
     slept: bool = False
     """Its engine has slept, or may have: what it says now cannot become the baseline."""
     tried: bool = False
+    asks: bool | None = None
+    """Of a program that nobody described: whether the request that fits its task verifies it; None: not tried yet."""
+    unasked: str = ""
+    """Why that request does not, for people."""
     note: str = ""
     """For people: armed, or why not; empty where none is wanted."""
     misses: dict[int, int] = field(default_factory=dict)
@@ -50,11 +57,12 @@ class Canary:
     @property
     def known(self) -> bool:
         """Something is known of the present engine."""
-        return self.tried or self.slept
+        return self.tried or self.slept or self.asks is not None
 
     def begin(self) -> None:
         """Another engine process: nothing is known of its answers."""
         self.baseline, self.slept, self.tried, self.note = None, False, False, ""
+        self.asks, self.unasked = None, ""
 
     def pardon(self) -> None:
         """Whoever loads by hand has mended something: every level may be tried again."""
@@ -66,7 +74,13 @@ class Canary:
 
     def record(self) -> dict[str, Any]:
         """For the roost after this one."""
-        return {"baseline": self.baseline.record() if self.baseline else None, "tried": self.tried, "note": self.note}
+        return {
+            "baseline": self.baseline.record() if self.baseline else None,
+            "tried": self.tried,
+            "note": self.note,
+            "asks": self.asks,
+            "unasked": self.unasked,
+        }
 
     def recall(self, value: object, state: object) -> None:
         """What the earlier roost wrote down, and the state it left the engine in. An engine that was past its start
@@ -75,6 +89,13 @@ class Canary:
         self.baseline = recorded(known.get("baseline"))
         self.tried, self.note = bool(known.get("tried")), str(known.get("note") or "")
         self.slept = state != State.STARTING
+        self.recall_form(value)
+
+    def recall_form(self, value: object) -> None:
+        """Of that, only what verifies it."""
+        known = value if isinstance(value, dict) else {}
+        self.asks = known["asks"] if isinstance(known.get("asks"), bool) else None
+        self.unasked = str(known.get("unasked") or "")
 
 
 def wanted(spec: ModelSpec, level: int) -> bool:
@@ -91,15 +112,53 @@ async def verify(replica: "Replica", records: MutableSequence[StepRecord]) -> No
     if canary.baseline is not None and asked is not None:
         await _compare(replica, asked, canary.baseline, records)
         return
-    first = replica.setup.adapter.verify(replica.spec, replica.served_name)
-    if first.path == NO_HEALTH_PATH:
-        return  # its probe has said all that can be known
-    try:
-        await _ask(replica, first, records)
-    except StepError as error:
-        raise StepError(f"the verifying request failed: {error}") from None
+    if not (untried(replica) and await _fits(replica, records)):
+        first = _verifying(replica)
+        try:
+            if first.path != NO_HEALTH_PATH:  # else its probe has said all that can be known
+                await _ask(replica, first, records)
+        except StepError as error:
+            raise StepError(f"the verifying request failed: {error}") from None
     if wanted(replica.spec, replica.spec.sleep_level):
         await take(replica, records)
+
+
+def untried(replica: "Replica") -> bool:
+    """Whether the engine is a program that nobody described, and awake, and was never asked what fits its task."""
+    canary = replica.canary
+    return canary.asks is None and not canary.slept and fitting_request(replica.spec, replica.served_name) is not None
+
+
+async def _fits(replica: "Replica", records: MutableSequence[StepRecord]) -> bool:
+    """Ask it once, and remember whether a sane answer came. Never raises: a start does not fail for that alone."""
+    canary = replica.canary
+    asked = fitting_request(replica.spec, replica.served_name)
+    assert asked is not None
+    try:
+        await _ask(replica, replace(asked, timeout_s=min(asked.timeout_s, _time_to_try(replica))), records)
+    except StepError as error:
+        canary.asks = False
+        canary.unasked = (
+            f"the request that fits its task got no sane answer ({error}), so its health path alone verifies it after "
+            "a wake, and garbage would be served. Write `served_name` if it knows the model by another name, or "
+            "`task: other`."
+        )
+    else:
+        canary.asks = True
+    return canary.asks
+
+
+def _time_to_try(replica: "Replica") -> float:
+    """Half of what is left of a start; of one that runs elsewhere little, for whoever starts roost waits for it."""
+    if replica.state is not State.STARTING:
+        return TRY_S
+    return max((replica.since + replica.spec.start_timeout - clock.now()) / 2, POLL_S)
+
+
+def _verifying(replica: "Replica") -> Step:
+    spec, name = replica.spec, replica.served_name
+    fitting = fitting_request(spec, name) if replica.canary.asks else None
+    return fitting or replica.setup.adapter.verify(spec, name)
 
 
 async def before_sleep(replica: "Replica", level: int, records: MutableSequence[StepRecord]) -> None:
@@ -150,7 +209,7 @@ def _kind(replica: "Replica") -> str:
 def _question(replica: "Replica") -> Step | None:
     """An engine that nobody described is asked as OpenAI's API has it, once someone has written `canary: true`."""
     spec, name = replica.spec, replica.served_name
-    asked = question(replica.setup.adapter.verify(spec, name))
+    asked = question(_verifying(replica))
     return question(openai_verify(spec, name)) if asked is None and spec.canary else asked
 
 
@@ -166,7 +225,8 @@ async def _compare(replica: "Replica", asked: Step, baseline: Answer, records: M
             if level is not None:
                 replica.canary.misses.pop(level, None)
             return
-    raise StepError(f"its answers are not what they were before its sleep: {said}{_missed(replica, level)}")
+    shown = replica.executor.shower.text(said)
+    raise StepError(f"its answers are not what they were before its sleep: {shown}{_missed(replica, level)}")
 
 
 def _missed(replica: "Replica", level: int | None) -> str:
@@ -189,27 +249,29 @@ def _missed(replica: "Replica", level: int | None) -> str:
 
 
 async def _ask(replica: "Replica", step: Step, records: MutableSequence[StepRecord]) -> Answer | None:
-    """The answer, None where the step asks for no known form (a health path). Raises StepError unless it is sane."""
-    started = clock.now()
+    """The answer, None where the step asks for no known form (a health path). Raises StepError unless it is sane; what
+    the engine said is in it, and may repeat the key that it was sent."""
+    shower, started = replica.executor.shower, clock.now()
     status, answer, error = None, None, ""
     try:
         status, body = await replica.caller.call(step)
-        answer = _sane(step, status, body)
+        answer = _sane(step, status, body, shower)
     except StepError as problem:
-        error = str(problem)
+        error = shower.text(str(problem))
     took = clock.now() - started
-    records.append(StepRecord(name=step.name, started_at=started, duration_s=took, status=status, error=error))
+    name = shower.text(step.name)
+    records.append(StepRecord(name=name, started_at=started, duration_s=took, status=status, error=error))
     if error:
         raise StepError(error)
     return answer
 
 
-def _sane(step: Step, status: int, body: bytes) -> Answer | None:
+def _sane(step: Step, status: int, body: bytes, shower: Shower) -> Answer | None:
     """Raises StepError."""
     form = form_of(step)
     fine = status in step.expect_status if step.expect_status else 200 <= status < 300
-    text = " ".join(body[:BODY_SHOWN].decode("utf-8", "replace").split())
     if not fine:
+        text = shower.answer(body)
         raise StepError(f"{step.name} answered {status}{f': {text}' if text else ''}")
     if form is None:
         return None
@@ -217,4 +279,4 @@ def _sane(step: Step, status: int, body: bytes) -> Answer | None:
         return read(form, json.loads(body))
     except ValueError as error:
         why = "the body is not JSON" if isinstance(error, json.JSONDecodeError | UnicodeDecodeError) else str(error)
-        raise StepError(f"{step.name} answered {status}, yet not with {form}: {why} ({text})") from None
+        raise StepError(f"{step.name} answered {status}, yet not with {form}: {why} ({shower.answer(body)})") from None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from roost import clock
 from roost.core.errors import StepError
 from roost.core.step import Step
+from roost.engines.base import Notice
 from roost.engines.gauge import levels_shown
 from roost.logs import log
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 CONFIRM_S = 5.0
 """How long a sleep or wake may take to show after its steps answered."""
 POLL_S = 0.1
+_FAULT = 500
 
 
 class Seen(StrEnum):
@@ -83,12 +85,10 @@ async def confirm_awake(replica: "Replica") -> None:
     await _until_right(lambda: _not_awake(replica), "its wake")
 
 
-async def compare_gauge(replica: "Replica") -> None:
-    """Once it serves: whether its metrics agree that it is awake. Their page takes engines milliseconds to write, and
-    the verifying request has shown that it answers: a wrong figure is told, nothing more."""
-    shown = await levels(replica)
-    if shown and 0 not in shown:
-        log.warning("%s: %s shows %s after its wake, yet it answers", replica.id, _metric(replica), _named(shown))
+async def confirm_gauge(replica: "Replica") -> None:
+    """Raises StepError if its metrics show, after CONFIRM_S, that it or one of several engines behind its port is not
+    awake: their own word and one answer are those of the engine that was asked."""
+    await _until_right(lambda: _not_shown_awake(replica), "its wake")
 
 
 async def _until_right(wrong: Callable[[], Awaitable[str]], what: str) -> None:
@@ -100,12 +100,33 @@ async def _until_right(wrong: Callable[[], Awaitable[str]], what: str) -> None:
 
 
 async def _not_asleep(replica: "Replica", level: int) -> str:
-    asleep, shown = await asyncio.gather(says_asleep(replica), levels(replica))
-    if asleep is False:
-        return "it still says it is awake"
+    asleep, shown = await asyncio.gather(_asked(replica), levels(replica))
+    match asleep:
+        case False:
+            return "it still says it is awake"
+        case str() as silence:
+            return silence
     if shown and level not in shown:
         return f"{_metric(replica)} shows {_named(shown)}, not level {level},"
     return ""
+
+
+async def _asked(replica: "Replica") -> bool | str | None:
+    """As `says_asleep`, but an engine that is asked and does not answer is not one that cannot tell: then the sentence
+    that says so. It has the endpoint unless it answers 404 or something of another form."""
+    adapter = replica.setup.adapter
+    query = adapter.sleep_query(replica.spec)
+    if query is None:
+        return None
+    answer = await replica.caller.ask(query)
+    if answer is None:
+        return f"it gives {query.name} no answer"
+    return f"it answers {query.name} with {answer[0]}" if answer[0] >= _FAULT else adapter.is_asleep(*answer)
+
+
+async def _not_shown_awake(replica: "Replica") -> str:
+    shown = await levels(replica)
+    return f"{_metric(replica)} shows {_named(shown)}, not awake alone," if shown - {0} else ""
 
 
 async def _not_awake(replica: "Replica") -> str:
@@ -127,7 +148,11 @@ async def examine(replica: "Replica") -> None:
         return  # all of it is about sleep
     adapter, before = replica.setup.adapter, replica.notices
     answers = [await replica.caller.ask(step) for step in adapter.signs(replica.spec).once]
-    replica.notices = tuple(adapter.notices(replica.spec, replica.setup.machine, answers))
+    unasked = replica.canary.unasked
+    replica.notices = (
+        *adapter.notices(replica.spec, replica.setup.machine, answers),
+        *((Notice(text=unasked),) if unasked else ()),
+    )
     for notice in replica.notices:
         if notice not in before:
             log.warning("%s: %s", replica.id, notice.text)

@@ -23,7 +23,8 @@ from roost.host.keepers.process import ProcessKeeper
 from roost.host.keepers.tmux import TmuxKeeper
 from roost.host.output import Output
 from roost.host.ports import PortPicker
-from roost.host.replica import Replica, Setup
+from roost.host.replica import Replica
+from roost.host.setup import Setup
 from roost.host.store import Store
 from roost.host.tmux import tmux_available
 from roost.logs import log

@@ -7,31 +7,24 @@ replica should become. The work itself is in `host/work.py`, the looking in `hos
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
-from random import Random
 from typing import Any, assert_never
-
-import httpx
 
 from roost import clock
 from roost.core.events import Changed, Performed
 from roost.core.lifecycle import Event, Fact, IllegalMove, Order, State, advance
 from roost.core.plan import Action, Drain, Idle, Load, Ordered, Sleep, Stop, Undrain, Wake
-from roost.core.request import Address
-from roost.core.spec import ModelSpec
 from roost.core.step import StepRecord
 from roost.core.view import Goal
-from roost.engines.base import Adapter, Machine, Notice
+from roost.engines.base import Notice
 from roost.host import adoption, watching, work
 from roost.host.calling import Caller
 from roost.host.canary import Canary
-from roost.host.keepers.base import Keeper, Start
-from roost.host.measure import Gauge, MachineGauge, Measured
-from roost.host.output import Output
-from roost.host.showing import Shower
+from roost.host.keepers.base import Start
+from roost.host.measure import Measured
+from roost.host.setup import Setup
+from roost.host.showing import shower_of
 from roost.host.stall import Standstill
 from roost.host.steps import Executor
-from roost.host.store import Records
 from roost.logs import log
 from roost.tasks import spawn
 
@@ -40,32 +33,6 @@ SEQUENCES = 20
 """Sleeps, wakes and loads that are remembered with all their steps."""
 STABLE_S = 60.0
 """A replica that was ready this long has recovered: earlier failures are forgotten."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setup:
-    """What a replica is made of."""
-
-    id: str
-    model: str
-    spec: ModelSpec
-    adapter: Adapter
-    keeper: Keeper
-    address: Address
-    machine: Machine
-    store: Records
-    output: Output
-    cwd: str
-    last_byte_at: Callable[[], float | None] = field(default=lambda: None)
-    """When an answer's byte last came from this engine: a busy engine may be slow to answer probes."""
-    answering: Callable[[], Mapping[str, int]] = field(default=dict)
-    """Its running answers of which something has come -> a figure that grows with each further piece."""
-    transport: httpx.AsyncBaseTransport | None = None
-    """How its address is reached; None: by TCP."""
-    rng: Random = field(default_factory=Random)
-    """What spreads the pauses between tries."""
-    gauge: Gauge = field(default_factory=MachineGauge)
-    """What reads its memory."""
 
 
 class Replica:
@@ -109,6 +76,10 @@ class Replica:
         """It was found ready elsewhere, and nobody saw it answer a request."""
         self.doubt = ""
         """Why one that runs elsewhere must not be touched: it may have given its memory away, and cannot tell."""
+        self.unsure = ""
+        """Why one that runs elsewhere may be half asleep, and cannot tell: only a whole wake makes it fit to serve."""
+        self.listening: list[float] | None = None
+        """Which process of this machine listened there when it was put to sleep; None where that cannot be seen."""
         self.context_length: int | None = None
         """Learned from the engine."""
         self.lost_since: float | None = None
@@ -296,6 +267,10 @@ class Replica:
         """It runs elsewhere and failed on its way, and cannot tell how far it came."""
         adoption.doubt(self, why)
 
+    def replaced(self) -> bool:
+        """It runs elsewhere, and another process than the one that was put to sleep has taken its place."""
+        return adoption.replaced(self)
+
     def forget_failures_if_stable(self) -> None:
         """A replica that was ready for STABLE_S has recovered."""
         if self.became_ready_at is not None and clock.now() - self.became_ready_at >= STABLE_S:
@@ -326,19 +301,25 @@ class Replica:
     def failed(self, event: Fact, why: str, *, permanent: bool = False) -> None:
         """A failure that ends in BACKOFF: count it, set the time of the next try, or give up. What runs elsewhere
         is never given up: it is awaited."""
-        self.forget_failures_if_stable()
-        self.failures += 1
-        self.last_error = why
+        self.back_off(why)
         rule = self.spec.restart
-        self.retry_at = clock.now() + min(rule.backoff * 2 ** min(self.failures - 1, 30), rule.backoff_max)
         self.fact(event, why)
         if self.owned and (permanent or self.failures >= rule.tries):
             after = rule.retry_failed_after
             self.retry_at = None if after is None else clock.now() + after
             self.fact(Fact.TRIES_USED_UP, why)
 
-    def _keeper_gone(self, note: str) -> None:
-        """The engine ended; while we are stopping it, that is what was wanted."""
+    def back_off(self, why: str) -> None:
+        """Count a failure, and set the time of the next try."""
+        self.forget_failures_if_stable()
+        self.failures += 1
+        self.last_error = why
+        rule = self.spec.restart
+        self.retry_at = clock.now() + min(rule.backoff * 2 ** min(self.failures - 1, 30), rule.backoff_max)
+
+    def _keeper_gone(self, said: str) -> None:
+        """The engine ended; while we are stopping it, that is what was wanted. Its last lines may hold its key."""
+        note = self.executor.shower.text(said)
         self.setup.store.forget(self.id)
         if self._closing or self.state is State.STOPPING:
             return
@@ -383,7 +364,7 @@ def _executor(setup: Setup, caller: Caller) -> Executor:
         who=setup.id,
         caller=caller,
         probe=setup.adapter.probe(spec),
-        shower=Shower(spec.api_key),
+        shower=shower_of(spec),
         rng=setup.rng,
         likely_level=spec.sleep_level,
     )

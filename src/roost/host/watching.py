@@ -95,19 +95,32 @@ def _silence(replica: "Replica") -> float:
 async def _watch_asleep(replica: "Replica") -> None:
     since = replica.since
     seen = await _look_asleep(replica)
-    there = seen is not Seen.UNKNOWN or replica.owned or await replica.caller.connects()
+    believed = seen is not Seen.ASLEEP or replica.level is None or await _sleeps_as_believed(replica)
+    gone = there = False
+    if seen is Seen.UNKNOWN and not replica.owned:
+        # Whatever comes up where a fragile one was must never be woken.
+        gone = replica.setup.adapter.signs(replica.spec).fragile and await adoption.gone(replica)
+        there = not gone and await replica.caller.connects()
     if replica.since != since:
-        return
-    if seen is Seen.ASLEEP and replica.level is not None and not await _sleeps_as_believed(replica):
+        return  # our own wake overlaps: what was seen is about the past
+    if not believed:
         replica.deeper("someone else put it to sleep anew")
     if seen is Seen.AWAKE:
         replica.fact(Fact.FOUND_AWAKE, "found awake: someone else woke it")
         replica.begin(lambda: work.verify_awake(replica), "verify")
-    elif there:
+    elif there or seen is not Seen.UNKNOWN or replica.owned:
         replica.lost_since = None
+    elif gone:
+        _forget_sleep(replica, f"the process that slept at {replica.address} is gone")
     elif _silence(replica) >= replica.spec.timeouts.probe_lost:
-        replica.canary.begin()
-        replica.fact(Fact.GONE, f"{replica.address} does not answer any more (timeouts.probe_lost)")
+        _forget_sleep(replica, f"{replica.address} does not answer any more (timeouts.probe_lost)")
+
+
+def _forget_sleep(replica: "Replica", why: str) -> None:
+    replica.canary.begin()
+    replica.listening = None
+    replica.setup.store.forget(replica.id)
+    replica.fact(Fact.GONE, why)
 
 
 async def _look_asleep(replica: "Replica") -> Seen:
@@ -129,18 +142,22 @@ async def _sleeps_as_believed(replica: "Replica") -> bool:
 async def look_at_foreign(replica: "Replica") -> None:
     """An engine that runs elsewhere: ready, asleep, or still awaited."""
     since = replica.since
-    if replica.state is State.BACKOFF and replica.retry_at is not None and clock.now() < replica.retry_at:
+    if replica.unsure and await adoption.gone(replica):
+        replica.unsure = ""
+        replica.canary.begin()
+    if replica.retry_at is not None and clock.now() < replica.retry_at:
         return
     if await adoption.still_doubted(replica):
         return
-    if not await work.answers(replica):
+    # One that is half asleep may say that it is not ready for as long as it is not woken.
+    if not await work.answers(replica) and not (replica.unsure and await replica.caller.connects()):
         if replica.canary.known and not await replica.caller.connects():
             replica.canary.begin()  # that process is gone: the next one may well hold other weights
         await _say_what_is_missing(replica)
         return
     seen = await confirming.look(replica)
     asleep = seen in (Seen.ASLEEP, Seen.PAUSED)
-    if not asleep and replica.state is State.BACKOFF and not await _verified(replica):
+    if not asleep and not await _fit_to_serve(replica):
         return
     if not asleep and canary.wanted(replica.spec, replica.spec.sleep_level):
         with work.sequence_of(replica, Operation.LOAD) as sequence:
@@ -153,9 +170,10 @@ async def look_at_foreign(replica: "Replica") -> None:
         return
     if replica.state is State.BACKOFF:
         replica.fact(Order.STOP, "found again, asleep")
-    if seen is Seen.PAUSED:
+    if seen is Seen.PAUSED and not replica.unsure:
         replica.fell_asleep(0, PAUSED)
     else:
+        replica.unsure = ""  # the wake of an unknown level does all that there is to do
         replica.fell_asleep(None, "found asleep")
 
 
@@ -163,8 +181,9 @@ async def _take_in(replica: "Replica") -> None:
     since = replica.since
     await confirming.examine(replica)
     if replica.since == since:
-        replica.unproven = replica.state is State.COLD
+        replica.unproven = replica.state is State.COLD and not replica.canary.asks
         replica.fact(Fact.READY, "found ready")
+        replica.remember()
 
 
 async def _say_what_is_missing(replica: "Replica") -> None:
@@ -178,8 +197,26 @@ async def _say_what_is_missing(replica: "Replica") -> None:
     )
 
 
+async def _fit_to_serve(replica: "Replica") -> bool:
+    """Before anything failed its word is enough, after a failure it is not. After a sleep or wake that failed on its
+    way nobody knows what it is: it is woken as a whole first."""
+    if replica.unsure:
+        return await _woken(replica)
+    return (replica.state is State.COLD and not canary.untried(replica)) or await _verified(replica)
+
+
+async def _woken(replica: "Replica") -> bool:
+    replica.canary.slept = True
+    try:
+        await work.wake_whole(replica, None)
+    except StepError as error:
+        replica.back_off(f"{replica.unsure}; it may be half asleep, and could not be woken: {error}")
+        return False
+    replica.unsure = ""
+    return True
+
+
 async def _verified(replica: "Replica") -> bool:
-    """After a failure its word is not enough."""
     try:
         with work.sequence_of(replica, Operation.LOAD) as sequence:
             await work.verify(replica, sequence)

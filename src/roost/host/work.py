@@ -7,7 +7,7 @@ nothing. Cancelled when another order replaces it.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any
 
 from roost.core.errors import StartError, StepError
@@ -21,6 +21,7 @@ from roost.host.keepers.base import PortTaken
 from roost.host.launching import check_files, start_of
 from roost.host.steps import Sequence
 from roost.logs import log
+from roost.tasks import spawn
 
 if TYPE_CHECKING:
     from roost.host.replica import Replica
@@ -45,6 +46,31 @@ async def is_asleep(replica: "Replica") -> bool | None:
 async def verify(replica: "Replica", sequence: Sequence) -> None:
     """A real request that fits the task, and its answer. Raises StepError."""
     await canary.verify(replica, sequence.records)
+
+
+async def prove_awake(replica: "Replica", sequence: Sequence) -> None:
+    """The verifying request, and what its metrics show: both at once, as their page takes engines milliseconds to
+    write. Raises StepError for the first that fails; the other is broken off."""
+    if replica.setup.adapter.signs(replica.spec).gauge is None:
+        await verify(replica, sequence)
+        return
+    jobs = (verify(replica, sequence), confirming.confirm_gauge(replica))
+    proofs = [spawn(_failure(job), f"prove {replica.id}") for job in jobs]
+    try:
+        for proof in asyncio.as_completed(proofs):
+            if (error := await proof) is not None:
+                raise error
+    finally:
+        for proof in proofs:
+            proof.cancel()
+
+
+async def _failure(job: Coroutine[Any, Any, None]) -> StepError | None:
+    try:
+        await job
+    except StepError as error:
+        return error
+    return None
 
 
 async def learn(replica: "Replica") -> None:
@@ -170,19 +196,29 @@ async def until_ready(replica: "Replica") -> None:
 async def wake(replica: "Replica", level: int | None) -> None:
     """Steps, then a real request; only a verified engine serves. A failed wake ends in a fresh start."""
     adapter = replica.setup.adapter
+    if adapter.signs(replica.spec).fragile and replica.replaced():
+        replica.canary.begin()
+        replica.failed(Fact.GONE, f"another process runs at {replica.address} than the one that was put to sleep")
+        return
     if adapter.sleep_query(replica.spec) is None:  # else it can say itself how far a killed roost came
         replica.remember()
     try:
-        with sequence_of(replica, Operation.WAKE, level) as sequence:
-            steps = await perform(replica, lambda: adapter.wake(replica.spec, level), sequence)
-            if steps:  # else the verifying request is what wakes it
-                await confirming.confirm_awake(replica)
-            await verify(replica, sequence)
+        await wake_whole(replica, level)
     except StepError as error:
         stop_broken(replica, f"the wake failed: {error}", restart=error.restart)
         return
     replica.fact(Fact.READY)
     await settle(replica)
+
+
+async def wake_whole(replica: "Replica", level: int | None) -> None:
+    """All steps of a wake from this level, and all that proves it. Raises StepError."""
+    adapter = replica.setup.adapter
+    with sequence_of(replica, Operation.WAKE, level) as sequence:
+        steps = await perform(replica, lambda: adapter.wake(replica.spec, level), sequence)
+        if steps:  # else the verifying request is what wakes it
+            await confirming.confirm_awake(replica)
+        await prove_awake(replica, sequence)
 
 
 async def settle(replica: "Replica") -> None:
@@ -191,7 +227,6 @@ async def settle(replica: "Replica") -> None:
     await asyncio.sleep(SETTLE_S)
     replica.remember()
     await measure.note_awake(replica)
-    await confirming.compare_gauge(replica)
 
 
 async def verify_awake(replica: "Replica") -> None:
@@ -199,7 +234,7 @@ async def verify_awake(replica: "Replica") -> None:
     replica.remember()
     try:
         with sequence_of(replica, Operation.WAKE) as sequence:
-            await verify(replica, sequence)
+            await prove_awake(replica, sequence)
     except StepError as error:
         stop_broken(replica, f"someone woke it, and {error}")
         return
@@ -258,13 +293,15 @@ def stop_failed(replica: "Replica", event: Fact, why: str) -> None:
 def stop_broken(replica: "Replica", why: str, *, restart: bool = False) -> None:
     """A step failed: stop it now, without back-off, so that a fresh start may serve the waiters; with `restart` it is
     started afresh whether or not anybody waits, and a sleep that ends so counts as a failure: it must not go on and on.
-    What runs elsewhere cannot be started afresh: it backs off."""
+    What runs elsewhere cannot be started afresh: it backs off, and is woken as a whole before it serves."""
     replica.last_error = why
     replica.revive = restart and replica.owned
     counts = not replica.owned or (restart and replica.state is State.SUSPENDING)
     log.error("%s: %s; %s", replica.id, why, _what_follows(replica))
     if not replica.owned and replica.setup.adapter.signs(replica.spec).fragile:
         replica.doubted(why)
+    elif not replica.owned:
+        replica.unsure = why
     replica.fact(Fact.STEP_FAILED, why)
     replica.begin(lambda: stop(replica, after_failure=counts), "stop")
 
@@ -287,7 +324,7 @@ async def stop(replica: "Replica", *, after_failure: bool) -> None:
         replica.fact(Fact.SURVIVED_KILL, "alive after SIGKILL")
         await until_unstuck(replica)
         return
-    if not replica.doubt:
+    if not (replica.doubt or replica.unsure):
         replica.setup.store.forget(replica.id)
     if after_failure:
         replica.failed(Fact.GONE_AFTER_FAILURE, replica.last_error)

@@ -303,7 +303,7 @@ def engine_lost(x: "Exchange", upstream: "Upstream") -> None:
     lease = x.lease
     if x.answer_started:
         request.error = f"The engine of {_who(request)} broke off in the middle of its answer."
-        x.settle(Outcome.ENGINE_FAILED, persistent=False)
+        x.settle(_by_roost(x) or Outcome.ENGINE_FAILED, persistent=False)
         return
     if upstream.reused and not upstream.heard and not request.retried and not x.streams_body and lease is not None:
         request.retried = True  # it was closing as we wrote: nothing of this request was ever read
@@ -363,12 +363,20 @@ def complete(x: "Exchange", *, reusable: bool, failure: Failure | None = None) -
 
 def _failed(x: "Exchange", failure: Failure) -> Outcome:
     request = x.request
-    if failure.kind is HiddenFailure.ABORT and x.lease is not None and x.lease.taken_down:
-        request.error = f"roost put the engine of {_who(request)} to sleep or stopped it while it answered."
-        return Outcome.REFUSED
+    by_roost = _by_roost(x) if failure.kind is HiddenFailure.ABORT else None
+    if by_roost is not None:
+        return by_roost
     request.hidden = failure.kind
     request.error = f"The engine of {_who(request)} {failure.what}."
     return Outcome.ENGINE_FAILED
+
+
+def _by_roost(x: "Exchange") -> Outcome | None:
+    """The outcome, said, of an answer that ended because roost took its engine down; None if it did not."""
+    if x.lease is None or not x.lease.taken_down:
+        return None
+    x.request.error = f"roost put the engine of {_who(x.request)} to sleep or stopped it while it answered."
+    return Outcome.REFUSED
 
 
 def _who(request: Request) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from roost import clock
 from roost.core.request import Address, Request
 from roost.core.server_spec import LimitsSpec, ServerSpec
-from roost.proxy import loading, phases
+from roost.proxy import access, loading, phases
 from roost.proxy.keys import KeyRing
 from roost.proxy.origin import HostRule, OriginRule
 from roost.proxy.pool import Pool
@@ -39,6 +39,11 @@ class Outside:
     """Where everything that is not inference goes; None: those paths are 404."""
     id_prefix: str
     """Start of every request id made here: differs between runs."""
+
+
+def _infers(exchange: "Exchange") -> bool:
+    """By model only inference paths are routed; under /upstream it may be anything."""
+    return exchange.request.method == "POST" and not exchange.path.startswith(access.UPSTREAM)
 
 
 class Plane:
@@ -82,12 +87,15 @@ class Plane:
         return [exchange.request for exchange in self.exchanges.values()]
 
     def answering(self, replica: str) -> dict[str, int]:
-        """The answers of this replica that its engine is sending -> a figure that grows with each piece. Left out are
-        those of which nothing has come, tunnels, and those whose client takes no more."""
+        """The answers of this replica that its engine is computing -> a figure that grows with each piece. Left out are
+        those of which nothing has come, tunnels, those whose client takes no more, and whatever is no inference: a
+        stream of events that someone reads under /upstream may be silent for hours."""
         found = {}
         for request_id, exchange in self.exchanges.items():
             upstream = exchange.upstream
-            if upstream is not None and exchange.request.replica == replica and upstream.progress:
+            if upstream is None or exchange.request.replica != replica or not _infers(exchange):
+                continue
+            if upstream.progress:
                 found[request_id] = upstream.progress
         return found
 

@@ -2,16 +2,20 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from random import Random
 
 import pytest
 
 from roost.core.errors import StepError
 from roost.core.request import Address
-from roost.core.step import Step
-from roost.host.calling import Caller
+from roost.core.step import Operation, Probe, Step
+from roost.host.calling import Caller, Reach
+from roost.host.showing import Shower
+from roost.host.steps import Executor, Sequence
 from tests.support.live import live
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
@@ -83,6 +87,46 @@ async def test_a_new_connection_that_ends_without_an_answer_fails_the_step_at_on
         with pytest.raises(StepError, match="GET /a got no answer"):
             await caller.call(get("/a"))
     assert server.calls == [(1, "/a")]
+
+
+@live
+async def test_an_order_that_meets_a_dead_kept_connection_is_a_failed_try_like_any_other() -> None:
+    """It may have been obeyed: SGLang takes back its memory, closes without a word, and would end at a second order."""
+    server = Server([OK, b""])
+    async with against(server) as caller:
+        await caller.call(Step(path="/pause"))
+        with pytest.raises(StepError, match="POST /release got no answer"):
+            await caller.call(Step(path="/release"))
+    assert server.calls == [(1, "/pause"), (1, "/release")]
+
+
+@live
+async def test_only_the_retries_of_an_order_send_it_again() -> None:
+    server = Server([OK, b""])
+    async with against(server) as caller:
+        executor = Executor(who="a/0", caller=caller, probe=Probe(), shower=Shower(None), rng=Random(1))
+        sequence = Sequence(operation=Operation.SLEEP)
+        steps = (Step(path="/pause"), Step(path="/release", retries=1, retry_delay_s=0.01))
+        await executor.perform(steps, sequence, 60)
+    assert server.calls == [(1, "/pause"), (1, "/release"), (2, "/release")]
+    assert [record.attempts for record in sequence.records] == [1, 2]
+
+
+@live
+async def test_a_refused_connection_names_the_place_and_a_silent_one_is_told_apart() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]  # bound, and nobody listens
+        for host in ("127.0.0.1", "localhost"):
+            caller = Caller(Address(host, port), None)
+            assert await caller.reach() is Reach.REFUSES
+            with pytest.raises(StepError, match=f"^POST /wake_up could not connect to {host}:{port}$"):
+                await caller.call(Step(path="/wake_up"))
+            await caller.close()
+    nowhere = Caller(Address("no-such-host.invalid", port), None)
+    assert await nowhere.reach() is Reach.SILENT
+    async with against(Server()) as caller:
+        assert await caller.reach() is Reach.ACCEPTS
 
 
 @live

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,8 @@ from roost.host.keepers.foreign import ForeignKeeper
 from roost.host.keepers.process import ProcessKeeper
 from roost.host.output import Output
 from roost.host.ports import PortPicker
-from roost.host.replica import Replica, Setup
+from roost.host.replica import Replica
+from roost.host.setup import Setup
 from roost.host.store import Store
 from tests.support.live import live
 from tests.support.sim import sim_engine
@@ -85,6 +86,25 @@ async def watched(folder: Path, *args: str, spec: ModelSpec = PLAIN) -> AsyncIte
         yield one
     finally:
         await one.replica.close(leave=False)
+
+
+@asynccontextmanager
+async def one_after_another(folder: Path) -> AsyncIterator[Callable[..., Awaitable[Watched]]]:
+    """Each roost leaves its engine to the next; what the last one left is ended, also where the test failed."""
+    port, made = PortPicker().pick("127.0.0.1"), list[Watched]()
+
+    async def another(spec: ModelSpec = PLAIN) -> Watched:
+        for before in made:
+            await before.replica.close(leave=True)
+        made.append(Watched(setup(folder, spec, port)))
+        await made[-1].replica.recover()
+        return made[-1]
+
+    try:
+        yield another
+    finally:
+        last = await another()
+        await last.replica.close(leave=False)
 
 
 async def put_to_sleep(one: Watched, level: int) -> None:
@@ -196,29 +216,21 @@ async def test_missing_program_fails_without_tries(tmp_path: Path) -> None:
 
 @live
 async def test_engine_left_by_a_killed_roost_is_adopted_awake_or_asleep(tmp_path: Path) -> None:
-    port = PortPicker().pick("127.0.0.1")
-    first = Watched(setup(tmp_path, PLAIN, port))
-    await first.replica.recover()
-    first.replica.obey(Load(replica="a/0", reason=WANT))
-    await first.until(State.READY)
-    await first.replica.close(leave=True)
-    second = Watched(setup(tmp_path, PLAIN, port))
-    await second.replica.recover()
-    assert second.replica.state is State.READY
-    assert second.replica.keeper.pid == first.replica.keeper.pid
-    await put_to_sleep(second, 2)
-    await second.replica.close(leave=True)
-    third = Watched(setup(tmp_path, PLAIN, port))
-    await third.replica.recover()
-    assert (third.replica.state, third.replica.level) == (State.ASLEEP, 2)
-    third.replica.obey(Wake(replica="a/0", reason=WANT))
-    await third.until(State.READY)
-    await third.replica.close(leave=True)
-    changed = Watched(setup(tmp_path, replace(PLAIN, env={"X": "1"}), port))
-    await changed.replica.recover()
-    assert changed.replica.state is State.COLD
-    assert not third.replica.keeper.running
-    await changed.replica.close(leave=False)
+    async with one_after_another(tmp_path) as roost:
+        first = await roost()
+        first.replica.obey(Load(replica="a/0", reason=WANT))
+        await first.until(State.READY)
+        second = await roost()
+        assert second.replica.state is State.READY
+        assert second.replica.keeper.pid == first.replica.keeper.pid
+        await put_to_sleep(second, 2)
+        third = await roost()
+        assert (third.replica.state, third.replica.level) == (State.ASLEEP, 2)
+        third.replica.obey(Wake(replica="a/0", reason=WANT))
+        await third.until(State.READY)
+        changed = await roost(replace(PLAIN, env={"X": "1"}))
+        assert changed.replica.state is State.COLD
+        assert not third.replica.keeper.running
 
 
 @live

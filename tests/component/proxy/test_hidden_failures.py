@@ -94,6 +94,19 @@ async def test_an_abort_that_roost_itself_caused_is_not_the_engines_fault(monkey
 
 
 @live
+@pytest.mark.parametrize(("by_roost", "outcome"), [(True, Outcome.REFUSED), (False, Outcome.ENGINE_FAILED)])
+async def test_an_answer_that_breaks_off_is_the_engines_fault_unless_roost_ended_it(
+    monkeypatch: pytest.MonkeyPatch, by_roost: bool, outcome: Outcome
+) -> None:
+    """A stop that ends in SIGKILL lets no engine say a last word."""
+    monkeypatch.setattr(FixedLease, "taken_down", by_roost)
+    request = await settled(chunked(FIRST)[:-1])
+    assert (request.outcome, request.hidden) == (outcome, None)
+    assert ("to sleep or stopped it while it answered" in request.error) is by_roost
+    assert ("broke off in the middle" in request.error) is not by_roost
+
+
+@live
 async def test_failed_answer_of_known_length_keeps_both_connections() -> None:
     """Its framing is whole: nothing is wrong with the connection."""
     body = b'{"error":{"message":"boom"}}'
@@ -158,3 +171,30 @@ async def test_answering_tells_how_far_each_running_answer_is() -> None:
             far.append(list(plane.plane.answering("a/0").values()))
         assert far == [[], [1], [1], [2]]
         assert plane.plane.answering("b/0") == {}
+
+
+@live
+@pytest.mark.parametrize(
+    ("method", "path", "counts"),
+    [
+        (b"POST", b"/v1/chat/completions", True),
+        (b"GET", b"/upstream/a/events", False),
+        (b"POST", b"/upstream/a/events", False),
+        (b"GET", b"/v1/models/a/events?model=a", False),
+    ],
+)
+async def test_only_inference_counts_as_answering(method: bytes, path: bytes, counts: bool) -> None:
+    """A stream of events may be silent for hours, and the engine be well."""
+
+    async def play(reader: Reader, writer: Writer) -> None:
+        await read_request(reader)
+        writer.write(HEAD + b"connection: close\r\n\r\n" + FIRST)
+        await reader.read()
+
+    async with engine(play) as one, running_plane(FixedFleet({"a": [one.address]})) as plane:
+        reader, writer = await plane.open()
+        writer.write(post(path=path).replace(b"POST ", method + b" ", 1))
+        await reader.readuntil(FIRST)
+        assert [request.replica for request in plane.plane.requests()] == ["a/0"]
+        assert bool(plane.plane.answering("a/0")) is counts
+        writer.close()

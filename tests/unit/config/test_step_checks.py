@@ -313,6 +313,23 @@ def test_a_step_that_sleeps_at_another_level_is_warned_of(endpoint: str, own: in
     assert not problems_of(text(f"- {{endpoint: {endpoint}, if: {{level: 1}}}}", f"- {WEIGHTS}", f"sleep_level: {own}"))
 
 
+@pytest.mark.parametrize(
+    ("written", "sentence"),
+    [
+        ("", "says level 2, and the model's sleep_level is 1 (left out). Write sleep_level: 2 in the model"),
+        ("sleep_level: 1", "says level 2, and the model's sleep_level is 1. Write sleep_level: 2 in the model"),
+    ],
+)
+@pytest.mark.parametrize("engine", ["vllm", "simulated"])
+def test_at_a_level_that_its_metrics_would_deny_every_sleep_would_fail(
+    engine: str, written: str, sentence: str
+) -> None:
+    (said,) = errors_of(text("- endpoint: /sleep?level=2", f"- {WEIGHTS}", f"engine: {engine}\n{written}"))
+    assert said.startswith("f:5: models.a.sleep_steps.0.endpoint: ")
+    assert sentence in said
+    assert not problems_of(text("- endpoint: /sleep?level=2", f"- {WEIGHTS}", f"engine: {engine}\nsleep_level: 2"))
+
+
 def test_level_2_without_a_reload_is_warned_of() -> None:
     (said,) = warnings("- endpoint: /sleep?level=2", more="sleep_level: 2")
     assert "wake_steps: loads no weights, and sleep level 2 keeps none: the engine would answer garbage" in said

@@ -4,7 +4,7 @@ import pytest
 
 from roost.core.errors import StartError
 from roost.core.problems import Problem, has_errors
-from roost.core.spec import ModelSpec, Task
+from roost.core.spec import ModelSpec, QueueSpec, Task, TimeoutsSpec
 from roost.core.step import Step
 from roost.core.step_spec import StepSpec
 from roost.engines.base import Adapter, Machine
@@ -134,9 +134,26 @@ def test_it_sleeps_by_itself_and_wakes_by_a_request() -> None:
         (Task.RERANK, "/v1/rerank"),
     ],
 )
-def test_the_verifying_request_fits_the_task_and_may_take_a_whole_load(task: Task, path: str) -> None:
-    step = LLAMACPP.verify(ModelSpec(task=task, start_timeout=77), "inner")
-    assert (step.path, step.timeout_s, step.json["model"]) == (path, 77, "inner")
+def test_the_verifying_request_fits_the_task(task: Task, path: str) -> None:
+    step = LLAMACPP.verify(ModelSpec(task=task), "inner")
+    assert (step.path, step.json["model"]) == (path, "inner")
+
+
+@pytest.mark.parametrize(
+    ("wake", "start", "max_wait", "limit"),
+    [
+        (20.0, 1200.0, 600.0, 20.0),
+        (None, 77.0, 600.0, 77.0),
+        (None, 1200.0, 600.0, 300.0),  # a fresh start must still serve those who wait
+        (None, 1200.0, 0.0, 1.0),
+    ],
+)
+def test_the_verifying_request_is_the_wake_and_has_its_limit(
+    wake: float | None, start: float, max_wait: float, limit: float
+) -> None:
+    limits, queue = TimeoutsSpec(wake=wake), QueueSpec(max_wait=max_wait)
+    step = LLAMACPP.verify(ModelSpec(start_timeout=start, timeouts=limits, queue=queue), "a")
+    assert step.timeout_s == limit
 
 
 def test_an_unknown_task_is_verified_by_its_health_path() -> None:

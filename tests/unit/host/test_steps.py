@@ -154,7 +154,7 @@ def test_e7_the_first_failing_step_ends_the_sequence() -> None:
 
 def test_e8_the_error_says_operation_step_total_and_cause() -> None:
     played = play(Engine(b=[httpx.ConnectError("Connection refused")]), A, B, C)
-    assert played.said == "wake step 2 of 3: POST /b got no answer: Connection refused"
+    assert played.said == "wake step 2 of 3: POST /b could not connect to 127.0.0.1:9: Connection refused"
     assert played.error is not None
     assert (played.error.step, played.error.restart) == (2, False)
     assert played.records[-1] == (None, 1, "")
@@ -358,7 +358,7 @@ def test_a_wait_asks_until_the_answer_is_as_it_should_be() -> None:
 @pytest.mark.parametrize(("rule", "said"), [
     ({"s": 1}, "s is 1, not 2"),
     (503, "it answered 503"),
-    (httpx.ConnectError("refused"), "GET /models got no answer: refused"),
+    (httpx.ConnectError("refused"), "GET /models could not connect to 127.0.0.1:9: refused"),
     (slow(1000), "GET /models got no answer within 10 s"),
 ])  # fmt: skip
 def test_a_wait_in_vain_ends_at_its_own_limit_and_says_what_it_saw_last(rule: Rule, said: str) -> None:

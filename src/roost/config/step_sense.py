@@ -93,7 +93,8 @@ def _level(scene: Scene, name: str, model: ModelSpec) -> Iterator[Problem]:
             left_out = "" if scene.given(("models", name, "sleep_level")) else " (left out)"
             message = f"{said} {level}, and the model's sleep_level is {model.sleep_level}{left_out}"
             hint = f"Write sleep_level: {level} in the model, or /sleep?level={model.sleep_level} here."
-            yield entry.problem(("endpoint",), message, hint, "error" if model.engine in _SHOWS_LEVEL else "warning")
+            is_seen = model.engine in _SHOWS_LEVEL and entry.step.endpoint.startswith("/")
+            yield entry.problem(("endpoint",), message, hint, "error" if is_seen else "warning")
 
 
 def _garbage(name: str, model: ModelSpec) -> Iterator[Problem]:

@@ -22,7 +22,8 @@ from roost.protocol.head import RequestHead
 from roost.protocol.openai import BadBody
 from roost.proxy import access, loading
 from roost.proxy.keys import scopes_of
-from roost.proxy.own import CONNECT_S, IDLE_S, AdminLease, admin_lines
+from roost.proxy.outgoing import engine_head
+from roost.proxy.own import CONNECT_S, IDLE_S, AdminLease
 from roost.proxy.ports import Lease, Ticket
 from roost.proxy.refuse import refusal_bytes
 from roost.proxy.routing import model_route, upstream_route
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from roost.proxy.session import Session
 
 
-BODILESS = frozenset({b"GET", b"HEAD", b"DELETE", b"OPTIONS"})
-"""Methods whose requests get no Content-Length where they have no body."""
 _SECONDS = re.compile(rb"\d{1,9}(?:\.\d{1,9})?")
 REENTER_S = (0.05, 0.2, 0.75)
 """Waits before a request whose engine refused the connection enters again; then 502."""
@@ -268,33 +267,7 @@ def connected(x: "Exchange", upstream: "Upstream", now: float) -> None:
     if route is not None and route.spec.timeouts.first_byte is not None:
         x.deadline_at = now + route.spec.timeouts.first_byte
     x.upstream = upstream
-    upstream.begin(x, _engine_head(x, upstream))
-
-
-def _engine_head(x: "Exchange", upstream: "Upstream") -> bytes:
-    head, route = x.head, x.request.route
-    base = upstream.address.base
-    target = base.encode() + x.target if base else x.target
-    lines = [head.method + b" " + target + b" HTTP/1.1", upstream.host_line, *head.forward]
-    if x.loading is not None:  # the client has its head already: nothing could tell it of a coding
-        lines = [line for line in lines if line[:16].lower() != b"accept-encoding:"]
-    lines.append(b"x-request-id: " + x.request.id.encode())
-    if x.to_admin:
-        lines = admin_lines(x, lines)
-    elif route is not None and route.spec.api_key is not None:
-        lines.append(b"authorization: Bearer " + route.spec.api_key.encode())
-        if route.spec.url is not None:  # Anthropic's API and its likes take only this
-            lines.append(b"x-api-key: " + route.spec.api_key.encode())
-    if x.streams_body and head.chunked:
-        lines.append(b"transfer-encoding: chunked")
-    elif x.streams_body:
-        lines.append(b"content-length: %d" % (x.length or 0))
-    elif x.body or head.method not in BODILESS:
-        lines.append(b"content-length: %d" % len(x.body))
-    if head.upgrade is not None and not x.to_admin:
-        lines.append(b"connection: upgrade\r\nupgrade: " + head.upgrade)
-    lines.append(b"\r\n")
-    return b"\r\n".join(lines)
+    upstream.begin(x, engine_head(x, upstream))
 
 
 def engine_lost(x: "Exchange", upstream: "Upstream") -> None:
@@ -303,7 +276,7 @@ def engine_lost(x: "Exchange", upstream: "Upstream") -> None:
     lease = x.lease
     if x.answer_started:
         request.error = f"The engine of {_who(request)} broke off in the middle of its answer."
-        x.settle(_by_roost(x) or Outcome.ENGINE_FAILED, persistent=False)
+        x.settle(_by_roost(x) if _is_down(x) else Outcome.ENGINE_FAILED, persistent=False)
         return
     if upstream.reused and not upstream.heard and not request.retried and not x.streams_body and lease is not None:
         request.retried = True  # it was closing as we wrote: nothing of this request was ever read
@@ -321,14 +294,13 @@ def engine_lost(x: "Exchange", upstream: "Upstream") -> None:
 def taken_down(x: "Exchange") -> None:
     """Its engine goes to sleep without waiting for it, which is an order by force: asleep it would say nothing more.
     What has not begun to be answered waits again, for the engine that comes back."""
-    request, route = x.request, x.request.route
-    upstream = x.upstream
-    if x.answer_started or x.streams_body or x.tunnelling or route is None:
-        request.error = f"roost put the engine of {_who(request)} to sleep or stopped it while it answered."
-        if x.answer_started or x.tunnelling:
-            x.settle(Outcome.REFUSED, persistent=False)
-        else:
-            x.refuse(Refusal(status=503, code="taken_down", message=request.error, retry_after_s=2.0, close=True))
+    route, upstream = x.request.route, x.upstream
+    if x.answer_started or x.tunnelling:
+        x.settle(_by_roost(x), persistent=False)
+        return
+    if x.streams_body or route is None:
+        message = f"roost put the engine of {_who(x.request)} to sleep before it answered."
+        x.refuse(Refusal(status=503, code="taken_down", message=message, retry_after_s=2.0, close=True))
         return
     lease, x.lease, x.upstream = x.lease, None, None
     if upstream is not None:
@@ -363,18 +335,19 @@ def complete(x: "Exchange", *, reusable: bool, failure: Failure | None = None) -
 
 def _failed(x: "Exchange", failure: Failure) -> Outcome:
     request = x.request
-    by_roost = _by_roost(x) if failure.kind is HiddenFailure.ABORT else None
-    if by_roost is not None:
-        return by_roost
+    if failure.kind is HiddenFailure.ABORT and _is_down(x):
+        return _by_roost(x)
     request.hidden = failure.kind
     request.error = f"The engine of {_who(request)} {failure.what}."
     return Outcome.ENGINE_FAILED
 
 
-def _by_roost(x: "Exchange") -> Outcome | None:
-    """The outcome, said, of an answer that ended because roost took its engine down; None if it did not."""
-    if x.lease is None or not x.lease.taken_down:
-        return None
+def _is_down(x: "Exchange") -> bool:
+    return x.lease is not None and x.lease.taken_down
+
+
+def _by_roost(x: "Exchange") -> Outcome:
+    """The outcome, said, of an answer that ended because roost took its engine down."""
     x.request.error = f"roost put the engine of {_who(x.request)} to sleep or stopped it while it answered."
     return Outcome.REFUSED
 

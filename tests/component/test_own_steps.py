@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import httpx
 from roost.core.lifecycle import State
 from roost.host.replica import Replica
 from tests.support.live import live
-from tests.support.roost import RunningRoost, running_roost
+from tests.support.roost import SRC, RunningRoost, running_roost
+from tests.support.sim import sim_engine
 
 LEVEL_2 = """
     engine: simulated
@@ -296,3 +298,45 @@ def _runs(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+@live
+async def test_an_engine_elsewhere_left_half_asleep_serves_again_once_it_was_woken(tmp_path: Path) -> None:
+    """Its health path says yes all the time; a request to it would hang."""
+    async with sim_engine(model="a") as sim:
+        text = f"""
+models:
+  a:
+    url: {sim.url}
+    sleep_after: never
+    restart: {{backoff: 100ms}}
+    sleep_steps: [{{endpoint: "/sleep?level=1"}}, {{endpoint: /nope}}]
+    wake_steps: [{{endpoint: /wake_up}}]
+"""
+        async with running_roost(text, tmp_path) as roost:
+            await roost.until("a", State.READY)
+            said = await roost.client.post("/api/v1/models/a/sleep?wait=10")
+            assert "/nope answered 404" in said.text
+            await roost.until("a", State.READY)
+            assert (await roost.chat("a")).status_code == 200
+            assert (await sim.stats())["calls"] == ["POST /sleep?level=1", "POST /wake_up"]
+
+
+@live
+async def test_a_program_that_nobody_described_serves_no_garbage_after_its_sleep(tmp_path: Path) -> None:
+    text = f"""
+models:
+  a:
+    engine: command
+    command: [{sys.executable}, -m, roost.sim, --model=a, --port, "${{PORT}}"]
+    env: {{PYTHONPATH: {SRC}}}
+    sleep_level: 2
+    sleep_steps: [{{endpoint: "/sleep?level=2"}}]
+    wake_steps: [{{endpoint: /wake_up}}, {{endpoint: /collective_rpc, body: {{method: check_health}}}}]
+"""
+    async with running_roost(text, tmp_path) as roost:
+        before = (await roost.chat("a")).json()["choices"][0]["message"]["content"]
+        assert (await roost.client.post("/api/v1/models/a/sleep")).status_code == 200
+        assert (await roost.chat("a")).json()["choices"][0]["message"]["content"] == before
+        facts = (await roost.client.get("/api/v1/models/a")).json()
+        assert [change["after"] for change in facts["history"]][-5:-2] == ["waking", "stopping", "cold"]

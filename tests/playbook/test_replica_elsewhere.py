@@ -227,6 +227,15 @@ def test_a_new_process_in_its_place_needs_no_wake(tmp_path: Path) -> None:
     play(tmp_path, story, SLEEPS_HALF)
 
 
+def test_the_next_roost_wakes_what_the_killed_one_could_not_put_to_sleep(tmp_path: Path) -> None:
+    async def then(stage: Stage) -> None:
+        await stage.replica.recover()
+        assert stage.replica.state is State.READY
+        assert stage.engine.calls == ["GET /health", "POST /wake_up", "POST /v1/completions"]
+
+    after_kill(tmp_path, half_asleep, then, SLEEPS_HALF)
+
+
 def test_the_next_roost_wakes_what_the_killed_one_left_half_asleep(tmp_path: Path) -> None:
     async def first(stage: Stage) -> None:
         await stage.replica.recover()

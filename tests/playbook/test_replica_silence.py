@@ -124,6 +124,22 @@ def test_a_key_that_the_engine_repeats_to_its_verifying_request_stays_hidden(
     assert "sk-v" not in "".join(said)
 
 
+def test_a_key_in_what_the_connection_says_stays_hidden(tmp_path: Path) -> None:
+    """A key with a line break in it, which no header can hold."""
+
+    async def illegal(request: httpx.Request) -> httpx.Response:
+        raise httpx.LocalProtocolError(f"Illegal header value {request.headers['authorization']!r}")
+
+    async def story(stage: Stage) -> None:
+        answering(stage, "/v1/completions", illegal)
+        await stage.replica.recover()
+        stage.replica.obey(LOAD)
+        await stage.until(State.BACKOFF)
+
+    replica = play(tmp_path, story, replace(VLLM, api_key=KEY)).replica
+    assert "Illegal header value 'Bearer ***'" in replica.last_error
+
+
 def test_a_key_in_the_last_lines_of_an_engine_that_ended_stays_hidden(tmp_path: Path) -> None:
     async def story(stage: Stage) -> None:
         await ready(stage)

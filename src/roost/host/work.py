@@ -297,18 +297,20 @@ def stop_broken(replica: "Replica", why: str, *, restart: bool = False) -> None:
     replica.last_error = why
     replica.revive = restart and replica.owned
     counts = not replica.owned or (restart and replica.state is State.SUSPENDING)
-    log.error("%s: %s; %s", replica.id, why, _what_follows(replica))
-    if not replica.owned and replica.setup.adapter.signs(replica.spec).fragile:
-        replica.doubted(why)
-    elif not replica.owned:
+    if not replica.owned and not replica.setup.adapter.signs(replica.spec).fragile:
         replica.unsure = why
+    log.error("%s: %s; %s", replica.id, why, _what_follows(replica))
+    if not replica.owned and not replica.unsure:
+        replica.doubted(why)
     replica.fact(Fact.STEP_FAILED, why)
     replica.begin(lambda: stop(replica, after_failure=counts), "stop")
 
 
 def _what_follows(replica: "Replica") -> str:
+    if replica.unsure:
+        return "it runs elsewhere: before it serves again it is woken as a whole"
     if not replica.owned:
-        return "it runs elsewhere and is left alone until it answers well again"
+        return "it runs elsewhere and is left alone until another process has taken its place"
     if replica.revive:
         return "full restart: the engine is stopped and started afresh at once"
     if replica.state is State.WAKING:

@@ -357,3 +357,29 @@ async def test_sglang_elsewhere_that_someone_paused_is_spoken_of_and_not_touched
             await sim.client.post("/continue_generation", json={})
             await one.look()
             await one.until(State.READY)
+
+
+@live
+async def test_sglang_elsewhere_that_was_restarted_asleep_is_another_process_and_not_woken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has released nothing, and would end at the order to take it back."""
+    monkeypatch.setattr(watching, "AWAIT_FOREIGN_S", 60.0)  # no look comes between
+    flags = ("--kind", "sglang", "--enable-weights-cpu-backup")
+    async with sim_engine(*flags, model="a") as sim:
+        port = sim.port
+        async with scene(tmp_path, spec=elsewhere(port, EngineKind.SGLANG), port=port) as one:
+            await one.until(State.READY)
+            await one.to_sleep(1)
+            sim.process.kill()
+            await sim.wait()
+            async with sim_engine(*flags, "--port", str(port), model="a") as other:
+                one.replica.obey(WAKE)
+                await one.until(State.BACKOFF)
+                assert "another process runs at" in one.replica.last_error
+                one.replica.retry_at = None
+                await one.look()
+                assert one.replica.state is State.READY
+                assert await one.said()
+                assert "/resume_memory_occupation" not in (await other.stats())["paths"]
+                assert other.process.returncode is None

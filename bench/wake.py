@@ -5,8 +5,8 @@ python bench/wake.py [--rounds 200] [--wake-delay 50] [--crowd 500]
 
 Two simulated engines of fixed timing sleep under roost, one at level 1, one at level 2; two of the same kind stand
 alone. In turn a request wakes one through roost, and a bare client makes the very calls that roost made (steps, its
-word on whether it sleeps, the verifying request, then the request) to the one that stands alone. The difference is
-what roost adds.
+word on whether it sleeps, the verifying request beside a look at its metrics, then the request) to the one that stands
+alone. The difference is what roost adds.
 """
 
 import argparse
@@ -91,21 +91,24 @@ class Alone:
 
     async def wake(self) -> float:
         """Seconds from the first call of the wake to the first byte of the request's answer."""
+        steps, proofs = self.calls()
         began = clock.now()
-        for step in self.calls():
+        for step in steps:
             await perform(self.port, step)
+        await asyncio.gather(*(perform(self.port, proof) for proof in proofs))
         answer = await call(self.port, "POST", "/v1/chat/completions", question(self.name))
         return answer.first_byte_at - began
 
-    def calls(self) -> list[Step]:
-        """What roost calls before a woken engine serves: steps, whether it sleeps, the verifying request; at level 2
-        that is the canary's question."""
+    def calls(self) -> tuple[list[Step], list[Step]]:
+        """What roost calls before a woken engine serves: the steps and whether it sleeps, one after the other; then,
+        side by side, the verifying request (at level 2 the canary's question) and the page with the gauge."""
         adapter = adapter_for(self.spec)
         verify = adapter.verify(self.spec, self.name)
-        asked = question_of(verify) if self.spec.sleep_level == 2 else verify
-        query = adapter.sleep_query(self.spec)
-        assert query is not None
-        return [*adapter.wake(self.spec, self.spec.sleep_level), query, asked or verify]
+        asked = question_of(verify) if self.spec.sleep_level == 2 else None
+        query, gauge = adapter.sleep_query(self.spec), adapter.signs(self.spec).gauge
+        assert query is not None and gauge is not None
+        steps = [*adapter.wake(self.spec, self.spec.sleep_level), query]
+        return steps, [asked or verify, Step(method="GET", path=gauge.path)]
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def slept(folder: Path, readings: list[Reading], spec: ModelSpec = VLLM, *, has_
     return play(folder, story, spec)
 
 
-def around(folder: Path, readings: list[Reading], spec: ModelSpec, *, has_gpu: bool = False) -> Fall:
+def around(folder: Path, readings: list[Reading], spec: ModelSpec, *, has_gpu: bool = False, level: int = 2) -> Fall:
     """What is measured around a sleep that changes nothing but the readings."""
     falls: list[Fall] = []
 
@@ -53,7 +53,7 @@ def around(folder: Path, readings: list[Reading], spec: ModelSpec, *, has_gpu: b
         await ready(stage)
         stage.gauge.readings = readings
         stage.has_gpu(has_gpu)
-        falls.append(await fall(stage.replica, await measure(stage.replica)))
+        falls.append(await fall(stage.replica, await measure(stage.replica), level))
 
     play(folder, story, spec)
     return falls[0]
@@ -141,6 +141,12 @@ def test_engines_of_the_host_are_measured_in_its_memory(tmp_path: Path, spec: Mo
     seen = around(tmp_path, cpu(4, 0.5), spec)
     assert (seen.text, seen.kept) == ("resident memory 4.0 GiB before, 512.0 MiB after", False)
     assert around(tmp_path, cpu(4, 4), spec).kept
+
+
+def test_a_program_of_ones_own_may_keep_its_weights_in_the_host_at_level_1(tmp_path: Path) -> None:
+    seen = around(tmp_path, cpu(4, 4), COMMAND, level=1)
+    assert (seen.text, seen.kept) == ("resident memory 4.0 GiB before, 4.0 GiB after", False)
+    assert around(tmp_path, cpu(4, 4), ModelSpec(engine=EngineKind.SIMULATED), level=1).kept
 
 
 def test_engine_on_another_machine_is_not_measured(tmp_path: Path) -> None:

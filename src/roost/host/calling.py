@@ -71,7 +71,8 @@ class Caller:
     async def _call(self, step: Step) -> tuple[int, bytes]:
         base = step.base or self._address.url
         way = await self._way(encrypted=base.startswith("https:"))
-        for _ in range(_LIMITS.max_keepalive_connections or 0):
+        is_question = step.method == "GET" and self._transport is None
+        for _ in range(_KEPT if is_question else 0):
             request, connection = self._request(step, base), _Connection()
             request.extensions["trace"] = connection.hear
             try:
@@ -80,8 +81,7 @@ class Caller:
                 # An engine may end a connection that it kept, without a word and just as a step goes out on it. Whether
                 # it has read that step cannot be told, so only a question is asked again: an order given twice can end
                 # an engine (SGLang takes back no memory that it did not release).
-                again = step.method == "GET" and not (connection.is_new or connection.answered)
-                if not again or self._transport is not None:
+                if connection.is_new or connection.answered:
                     raise
         return await _sent(way, self._request(step, base))
 
@@ -187,5 +187,6 @@ class _Connection:
 
 
 _SAYS_NOTHING = frozenset({"", "All connection attempts failed"})
-_LIMITS = httpx.Limits(max_keepalive_connections=4, keepalive_expiry=1.0)
+_KEPT = 4
+_LIMITS = httpx.Limits(max_keepalive_connections=_KEPT, keepalive_expiry=1.0)
 """The steps of one sequence follow each other on one connection; between sequences none is held."""

@@ -243,13 +243,15 @@ async def note_awake(replica: "Replica") -> None:
     replica.measured = await measure(replica)
 
 
-async def fall(replica: "Replica", before: Measured) -> Fall:
-    """Waits until its memory fell, FALL_S at most, and until it falls no more."""
+async def fall(replica: "Replica", before: Measured, level: int | None = None) -> Fall:
+    """Waits until its memory fell, FALL_S at most, and until it falls no more. Not judged is the host's memory of a
+    program of the user's own after a sleep at level 1: that level may keep the weights there."""
     if before.held is None:
         return Fall(text=f"not measured: {before.why}")
     keeps = replica.spec.footprint_asleep if before.kind is Kind.DEVICE else 0
     least = round(LEAST_SHARE * max(before.held - keeps, 0))
-    judged = before.held >= _FLOORS[before.kind]
+    may_stay = before.kind is Kind.RESIDENT and level == 1 and replica.setup.adapter.kind is EngineKind.COMMAND
+    judged = before.held >= _FLOORS[before.kind] and not may_stay
     after = await _fallen(replica, before, least if judged else None)
     if after.held is None:
         return Fall(before=before.held, text=f"not measured after the sleep: {after.why}")

@@ -122,7 +122,10 @@ class _Run:
 
     async def together(self, numbers: tuple[int, ...]) -> None:
         """One step, or a group side by side: all of a group end before one of them can fail the sequence."""
-        outcomes = await asyncio.gather(*(self._one(number, numbers[0]) for number in numbers))
+        if len(numbers) == 1:
+            outcomes = [await self._one(numbers[0], numbers[0])]
+        else:
+            outcomes = await asyncio.gather(*(self._one(number, numbers[0]) for number in numbers))
         for number, outcome in zip(numbers, outcomes, strict=True):
             self.sequence.records.append(outcome.record)
             if outcome.answer is not None:
@@ -270,8 +273,10 @@ class _Run:
     # telling
 
     def _announce(self, number: int, step: Step) -> None:
+        if not log.isEnabledFor(logging.DEBUG):
+            return
         self._debug(number, self.executor.shower.text(step.name))
-        if log.isEnabledFor(logging.DEBUG) and (body := self.executor.shower.sent(step)) is not None:
+        if (body := self.executor.shower.sent(step)) is not None:
             self._debug(number, f"sends {body}")
 
     def _debug(self, number: int, what: str) -> None:

@@ -208,7 +208,8 @@ async def _fit_to_serve(replica: "Replica") -> bool:
 async def _woken(replica: "Replica") -> bool:
     replica.canary.slept = True
     try:
-        await work.wake_whole(replica, None)
+        with work.sequence_of(replica, Operation.WAKE) as sequence:
+            await work.wake_whole(replica, None, sequence)
     except StepError as error:
         replica.back_off(f"{replica.unsure}; it may be half asleep, and could not be woken: {error}")
         return False

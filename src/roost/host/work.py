@@ -203,22 +203,22 @@ async def wake(replica: "Replica", level: int | None) -> None:
     if adapter.sleep_query(replica.spec) is None:  # else it can say itself how far a killed roost came
         replica.remember()
     try:
-        await wake_whole(replica, level)
+        with sequence_of(replica, Operation.WAKE, level) as sequence:
+            await wake_whole(replica, level, sequence)
+            replica.fact(Fact.READY)  # those who wait come before those who listen to sequences
     except StepError as error:
         stop_broken(replica, f"the wake failed: {error}", restart=error.restart)
         return
-    replica.fact(Fact.READY)
     await settle(replica)
 
 
-async def wake_whole(replica: "Replica", level: int | None) -> None:
+async def wake_whole(replica: "Replica", level: int | None, sequence: Sequence) -> None:
     """All steps of a wake from this level, and all that proves it. Raises StepError."""
     adapter = replica.setup.adapter
-    with sequence_of(replica, Operation.WAKE, level) as sequence:
-        steps = await perform(replica, lambda: adapter.wake(replica.spec, level), sequence)
-        if steps:  # else the verifying request is what wakes it
-            await confirming.confirm_awake(replica)
-        await prove_awake(replica, sequence)
+    steps = await perform(replica, lambda: adapter.wake(replica.spec, level), sequence)
+    if steps:  # else the verifying request is what wakes it
+        await confirming.confirm_awake(replica)
+    await prove_awake(replica, sequence)
 
 
 async def settle(replica: "Replica") -> None:
@@ -257,7 +257,7 @@ async def sleep(replica: "Replica", level: int) -> None:
             before = await measure.measure(replica)
             await perform(replica, lambda: adapter.sleep(replica.spec, level), sequence)
             await confirming.confirm_asleep(replica, level)
-            freed = await measure.fall(replica, before)
+            freed = await measure.fall(replica, before, level)
             sequence.before_bytes, sequence.after_bytes, sequence.memory = freed.before, freed.after, freed.text
             if freed.kept and replica.owned:
                 raise StepError(f"its memory did not fall ({freed.text})")

@@ -121,7 +121,7 @@ class Replica:
         self._hearers.append(hear)
 
     def subscribe_performed(self, hear: Callable[[Performed], None]) -> None:
-        """`hear` is called at the end of each sequence of steps, right before or after the change of state it led to."""
+        """`hear` is called at the end of each sequence of steps, right before or after the state changes by it."""
         self._step_hearers.append(hear)
 
     def performed(self, performed: Performed) -> None:

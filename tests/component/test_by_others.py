@@ -81,14 +81,24 @@ async def test_of_more_engines_found_running_than_may_be_awake_one_sleeps_and_is
     async with sim_engine(model="a") as one, sim_engine(model="b") as two:
         models = f"models:\n  a: {{engine: vllm, url: '{one.url}'}}\n  b: {{engine: vllm, url: '{two.url}'}}\n"
         async with running_roost(f"memory: {{max_resident: 1}}\n{models}", tmp_path) as roost:
-            await roost.until("a", State.ASLEEP)
-            await roost.until("b", State.READY)
-            assert (await one.stats())["level"] == 1
-            history = (await roost.client.get("/api/v1/models/a")).json()["history"]
+            asleep, awake = await one_that_yielded(roost)
+            assert (await (one if asleep == "a" else two).stats())["level"] == 1
+            history = (await roost.client.get(f"/api/v1/models/{asleep}")).json()["history"]
             assert history[-1]["reason_kind"] == "over_budget"
             assert history[-1]["reason"].startswith("2 awake, max_resident 1; least recently used")
-            assert (await roost.chat("a")).status_code == 200
-            assert (roost.state("a"), roost.state("b")) == (State.READY, State.ASLEEP)
+            assert (await roost.chat(asleep)).status_code == 200
+            assert (roost.state(asleep), roost.state(awake)) == (State.READY, State.ASLEEP)
+
+
+async def one_that_yielded(roost: RunningRoost) -> tuple[str, str]:
+    """Which of `a` and `b` sleeps and which stays: the one found first was used least recently."""
+    looks = [spawn(roost.until(name, State.ASLEEP), f"look at {name}") for name in "ab"]
+    await asyncio.wait(looks, return_when=asyncio.FIRST_COMPLETED)
+    for look in looks:
+        look.cancel()
+    asleep, awake = ("a", "b") if roost.state("a") is State.ASLEEP else ("b", "a")
+    await roost.until(awake, State.READY)
+    return asleep, awake
 
 
 @live

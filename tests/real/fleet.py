@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import httpx
@@ -89,11 +90,16 @@ def question(model: str, tokens: int = 12, *, stream: bool = False) -> dict[str,
     return {"model": model, "messages": messages, "max_tokens": tokens, "temperature": 0, "seed": 1, "stream": stream}
 
 
-def streamed(client: httpx.Client, model: str, tokens: int) -> list[dict[str, Any]]:
-    """All chunks of a streamed answer; the last line was [DONE]."""
+def streamed(client: httpx.Client, model: str, tokens: int, begun: Event | None = None) -> list[dict[str, Any]]:
+    """All chunks of a streamed answer; the last line was [DONE]. `begun` is set when the first one has come."""
+    lines = []
     with client.stream("POST", "/v1/chat/completions", json=question(model, tokens, stream=True)) as answer:
         assert answer.status_code == 200
-        lines = [line[6:] for line in answer.iter_lines() if line.startswith("data: ")]
+        for line in answer.iter_lines():
+            if line.startswith("data: "):
+                lines.append(line[6:])
+                if begun is not None:
+                    begun.set()
     assert lines[-1] == "[DONE]"
     return [json.loads(line) for line in lines[:-1]]
 

@@ -5,6 +5,7 @@ of what was not released, ends the server.
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import psutil
 import pytest
@@ -29,8 +30,9 @@ def test_sleep_and_wake_keep_the_process_and_the_answer(fleet: Fleet, model: str
 def test_a_stream_ends_whole_before_its_memory_is_released(fleet: Fleet, model: str) -> None:
     fleet.answer(model)
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(streamed, fleet.client, model, LONG)
-        fleet.until(lambda: fleet.facts(model)["in_flight"] == 1, "in flight")
+        begun = Event()
+        running = pool.submit(streamed, fleet.client, model, LONG, begun)
+        assert begun.wait(60)
         fleet.order(model, "sleep")
         assert finish(running.result()) == "length"
 

@@ -5,6 +5,7 @@ engines alive, one of them awake.
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import httpx
 import psutil
@@ -72,8 +73,9 @@ def test_t1_level_2_wakes_in_stages_and_is_verified(fleet: Fleet) -> None:
 def test_a_stream_ends_whole_before_its_model_sleeps(fleet: Fleet, model: str) -> None:
     fleet.answer(model)
     with ThreadPoolExecutor(2) as pool:
-        running = pool.submit(streamed, fleet.client, model, LONG)
-        fleet.until(lambda: fleet.facts(model)["in_flight"] == 1, "in flight")
+        begun = Event()
+        running = pool.submit(streamed, fleet.client, model, LONG, begun)
+        assert begun.wait(60)
         fleet.order(model, "sleep")
         assert running.done()  # the order was obeyed after the answer, not during it
     chunks = running.result()
@@ -95,8 +97,9 @@ def test_requests_to_a_sleeper_wait_for_one_wake_and_get_the_right_answer(fleet:
 def test_mode_wait_lets_a_request_past_roost_end(fleet: Fleet) -> None:
     fleet.answer("one")
     with fleet.engine("one") as engine, ThreadPoolExecutor(1) as pool:
-        running = pool.submit(streamed, engine, "one", LONG)
-        fleet.until(lambda: _running(fleet, "one") == 1, "running at the engine")
+        begun = Event()
+        running = pool.submit(streamed, engine, "one", LONG, begun)
+        assert begun.wait(60)
         fleet.order("one", "sleep")
         assert finish(running.result()) == "length"
 
@@ -104,17 +107,11 @@ def test_mode_wait_lets_a_request_past_roost_end(fleet: Fleet) -> None:
 def test_mode_abort_cuts_a_request_past_roost(fleet: Fleet) -> None:
     fleet.answer("two")
     with fleet.engine("two") as engine, ThreadPoolExecutor(1) as pool:
-        running = pool.submit(streamed, engine, "two", LONG)
-        fleet.until(lambda: _running(fleet, "two") == 1, "running at the engine")
+        begun = Event()
+        running = pool.submit(streamed, engine, "two", LONG, begun)
+        assert begun.wait(60)
         fleet.order("two", "sleep")
         assert finish(running.result()) == "abort"
-
-
-def _running(fleet: Fleet, model: str) -> int:
-    """Requests that run at the engine, by its own count."""
-    with fleet.engine(model) as engine:
-        lines = engine.get("/metrics").text.splitlines()
-    return sum(int(float(line.split()[-1])) for line in lines if line.startswith("vllm:num_requests_running{"))
 
 
 @pytest.mark.parametrize("model", BOTH)
@@ -150,8 +147,9 @@ def test_a_sleep_by_force_cuts_what_runs_and_keeps_the_process(fleet: Fleet) -> 
     fleet.answer("one")
     pid = fleet.facts("one")["pid"]
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(streamed, fleet.client, "one", LONG)
-        fleet.until(lambda: fleet.facts("one")["in_flight"] == 1, "in flight")
+        begun = Event()
+        running = pool.submit(streamed, fleet.client, "one", LONG, begun)
+        assert begun.wait(60)
         fleet.order("one", "sleep", force=1)
         with pytest.raises(httpx.RemoteProtocolError):
             running.result()

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -27,10 +28,17 @@ async def ordered_to_sleep(roost: RunningRoost) -> httpx.Response:
     return await roost.client.post("/api/v1/models/a/sleep", json={"wait": 20, "force": True})
 
 
-async def in_flight(roost: RunningRoost) -> None:
-    async with asyncio.timeout(20):
-        while not roost.app.controller.gate.in_flight:
-            await asyncio.sleep(0.01)
+def leased(roost: RunningRoost, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Set when the next request has its lease."""
+    gate, event = roost.app.controller.gate, asyncio.Event()
+    enter = gate.enter
+
+    def heard(*args: Any) -> Any:
+        event.set()
+        return enter(*args)
+
+    monkeypatch.setattr(gate, "enter", heard)
+    return event
 
 
 @live
@@ -54,11 +62,14 @@ async def test_a_running_stream_is_cut_and_the_engine_sleeps_at_once(tmp_path: P
 
 
 @live
-async def test_a_request_without_a_byte_of_its_answer_waits_for_the_wake(tmp_path: Path) -> None:
+async def test_a_request_without_a_byte_of_its_answer_waits_for_the_wake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with running_roost(SLOW, tmp_path) as roost:
         await roost.chat("a", max_tokens=1)
+        entered = leased(roost, monkeypatch)
         whole = spawn(roost.chat("a", max_tokens=20), "chat")
-        await in_flight(roost)
+        await entered.wait()
         assert (await ordered_to_sleep(roost)).status_code == 200
         answer = await whole
         assert answer.status_code == 200

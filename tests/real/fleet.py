@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,24 @@ class Fleet:
         text = self.client.get("/metrics").text
         lines = [line for line in text.splitlines() if line.startswith("roost_transitions_total{")]
         return sum(int(float(line.split()[-1])) for line in lines if 'transition="wake"' in line)
+
+    def swap(self, swaps: int, clients: int) -> None:
+        """So many clients ask both models in turn until that many wakes have been made; every answer must be right."""
+        target = self.wakes() + swaps
+
+        def client(number: int) -> int:
+            asked = 0
+            while self.wakes() < target:
+                model = BOTH[(number + asked) % 2]
+                assert self.answer(model) == self.expected[model]
+                asked += 1
+            return asked
+
+        with ThreadPoolExecutor(clients) as pool:
+            asked = sum(pool.map(client, range(clients)))
+        assert self.wakes() >= target and asked >= swaps
+        made = self.wakes() - target + swaps
+        print(f"{asked} requests of {clients} clients over {made} swaps: none lost, none wrong")
 
     def until(self, met: Callable[[], bool], what: str, limit_s: float = 60.0) -> None:
         """Look often until it is so."""

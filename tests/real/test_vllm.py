@@ -175,20 +175,7 @@ def test_x5_no_memory_falls_on_a_cpu_and_the_record_says_so(fleet: Fleet) -> Non
 
 
 def test_t4_fifty_swaps_with_eight_clients_lose_nothing(fleet: Fleet) -> None:
-    target = fleet.wakes() + 50
-
-    def client(number: int) -> int:
-        asked = 0
-        while fleet.wakes() < target:
-            model = BOTH[(number + asked) % 2]
-            assert fleet.answer(model) == fleet.expected[model]
-            asked += 1
-        return asked
-
-    with ThreadPoolExecutor(8) as pool:
-        asked = list(pool.map(client, range(8)))
-    assert fleet.wakes() >= target and sum(asked) >= 50
-    print(f"{sum(asked)} requests of 8 clients over {fleet.wakes() - target + 50} swaps: none lost, none wrong")
+    fleet.swap(50, clients=8)
 
 
 def test_f4_a_worker_killed_while_asleep_leads_to_a_fresh_start(fleet: Fleet) -> None:

@@ -248,20 +248,6 @@ class App:
         for replica in self.replicas:
             replica.keeper.kill()
 
-    async def until_preloaded(self) -> None:
-        """Until every `preload` model is ready or has failed."""
-        done = asyncio.Event()
-        wanted = [replica for replica in self.replicas if replica.spec.preload]
-
-        def look(_: Changed | None = None) -> None:
-            if all(replica.state in (State.READY, State.FAILED, State.ASLEEP) for replica in wanted):
-                done.set()
-
-        for replica in wanted:
-            replica.subscribe(look)
-        look()
-        await done.wait()
-
 
 class EnginePaths:
     """Implements `proxy.ports.Paths` by the adapters of the models in use."""

@@ -27,7 +27,7 @@ from roost.core.view import Goal, Policy
 from roost.engines.base import Machine
 from roost.engines.own import fitting_request
 from roost.engines.registry import adapter_for
-from roost.host import confirming, watching, work
+from roost.host import confirming, watching
 from roost.host.keepers.foreign import ForeignKeeper
 from roost.host.output import Output
 from roost.host.replica import Replica
@@ -161,7 +161,7 @@ class Tended:
         """What the engine itself says now; None where it cannot tell or does not answer."""
         await self.opened()
         await self._shared("look", self._look)
-        return None if self.closed else await work.is_asleep(self.replica)
+        return None if self.closed else await confirming.says_asleep(self.replica)
 
     async def _answering(self) -> bool:
         """Look at it now, so that what others did to it is known. False if there is no engine to give orders to."""

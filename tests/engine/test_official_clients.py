@@ -11,6 +11,7 @@ import openai
 import pytest
 import websockets
 
+from roost.core.lifecycle import State
 from tests.support.live import live
 from tests.support.roost import RunningRoost, running_roost
 
@@ -146,7 +147,7 @@ async def test_anthropic_against_a_real_engine(tmp_path: Path, tiny_models: Mapp
 @live
 async def test_websocket_reaches_the_model_it_names(tmp_path: Path) -> None:
     async with running_roost("models:\n  a: {engine: simulated, preload: true}\n", tmp_path) as roost:
-        await roost.app.until_preloaded()
+        await roost.until("a", State.READY)
         url = f"{roost.url.replace('http', 'ws')}/v1/realtime?model=a"
         async with websockets.connect(url) as socket:
             await socket.send("hello")

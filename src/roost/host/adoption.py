@@ -187,7 +187,7 @@ async def _end(replica: "Replica", why: str) -> None:
 async def _take_up(replica: "Replica", record: dict[str, Any]) -> None:
     before, level = record.get("state"), record.get("level")
     replica.canary.recall(record.get("canary"), before)
-    asleep = await work.is_asleep(replica)
+    asleep = await confirming.says_asleep(replica)
     if asleep or (asleep is None and before == State.ASLEEP):
         known = level if before == State.ASLEEP and isinstance(level, int) else None
         replica.fell_asleep(known, "adopted asleep")

@@ -38,11 +38,6 @@ async def answers(replica: "Replica") -> bool:
     return await replica.caller.answers(replica.setup.adapter.probe(replica.spec))
 
 
-async def is_asleep(replica: "Replica") -> bool | None:
-    """What the engine itself says; None where it cannot tell or does not answer."""
-    return await confirming.says_asleep(replica)
-
-
 async def verify(replica: "Replica", sequence: Sequence) -> None:
     """A real request that fits the task, and its answer. Raises StepError."""
     await canary.verify(replica, sequence.records)
@@ -170,7 +165,7 @@ async def until_ready(replica: "Replica") -> None:
         async with asyncio.timeout(limit):
             while not await replica.caller.answers(probe):
                 await asyncio.sleep(probe.interval_s)
-            if await is_asleep(replica):
+            if await confirming.says_asleep(replica):
                 replica.fell_asleep(None, "it was found asleep")
                 return
             doing = "its verifying request got no answer"

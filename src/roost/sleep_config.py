@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from roost.config.addresses import address_of
-from roost.core.spec import EngineKind, ModelSpec, PolicySpec, Task, TimeoutsSpec
+from roost.core.policy_spec import PolicySpec
+from roost.core.spec import EngineKind, ModelSpec, Task, TimeoutsSpec
 
 Entry = dict[str, str]
 """One engine: `host` and `port`; where needed `api_key`, `task` (generate, embed, rerank, other) and, for SGLang,

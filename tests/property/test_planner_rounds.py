@@ -12,18 +12,11 @@ from hypothesis import strategies as st
 
 from roost import clock
 from roost.core.lifecycle import Fact, State
+from roost.core.memory_spec import MemorySpec
 from roost.core.plan import Action, Demand, Drain, Evict, Idle, Load, OverBudget, Preload, Sleep, Stop, Wake
+from roost.core.policy_spec import PolicySpec
 from roost.core.server_spec import KeySpec
-from roost.core.spec import (
-    MemorySpec,
-    ModelSpec,
-    PolicySpec,
-    QueueSpec,
-    ReplicaSpec,
-    RestartSpec,
-    RoostSpec,
-    TimeoutsSpec,
-)
+from roost.core.spec import ModelSpec, QueueSpec, ReplicaSpec, RestartSpec, RoostSpec, TimeoutsSpec
 from roost.core.view import Goal
 from roost.planner.room import devices_of
 from roost.tasks import spawn

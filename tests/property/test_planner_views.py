@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roost.core.lifecycle import RESIDENT, Order, State, advance
+from roost.core.memory_spec import MemorySpec
 from roost.core.plan import Action, Drain, Evict, Load, Ordered, OverBudget, Preload, Sleep, Stop, Undrain, Wake
-from roost.core.spec import MemorySpec, ModelSpec, PolicySpec
+from roost.core.policy_spec import PolicySpec
+from roost.core.spec import ModelSpec
 from roost.core.view import FleetView, Goal, ModelView, Policy, ReplicaView, Wish
 from roost.planner.plan import plan
 from roost.planner.room import Room, destination, devices_of

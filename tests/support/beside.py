@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from hypothesis import strategies as st
 
-from roost.core.spec import GroupSpec, MatrixSpec, MemorySpec
+from roost.core.memory_spec import GroupSpec, MatrixSpec, MemorySpec
 
 
 class Family:

@@ -8,8 +8,9 @@ from difflib import get_close_matches
 
 from roost.config.checks import Scene
 from roost.core.matrix import compiled
+from roost.core.memory_spec import GroupSpec
 from roost.core.problems import ConfigPath, Problem
-from roost.core.spec import GroupSpec, further_names
+from roost.core.spec import further_names
 
 _GROUPS: ConfigPath = ("memory", "groups")
 _MATRIX: ConfigPath = ("memory", "matrix")

@@ -17,7 +17,8 @@ from roost.control.ports import Owner
 from roost.control.wishes import OrderResult, Wishes
 from roost.core.events import Changed
 from roost.core.plan import Blocked, Plan
-from roost.core.spec import ModelSpec, PolicySpec, RoostSpec
+from roost.core.policy_spec import PolicySpec
+from roost.core.spec import ModelSpec, RoostSpec
 from roost.core.view import FleetView, Goal, Policy, Wish
 from roost.logs import log
 from roost.planner.plan import plan

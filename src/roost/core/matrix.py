@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from roost.core.spec import MatrixSpec
+from roost.core.memory_spec import MatrixSpec
 
 MAX_DEPTH = 50
 """Of parentheses, and of sets that refer to sets."""

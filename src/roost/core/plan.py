@@ -168,6 +168,8 @@ Reason = Demand | Stranded | Preload | Idle | Evict | OverBudget | Ordered | Wan
 class Load:
     replica: str
     reason: Reason
+    devices: tuple[str, ...] = ()
+    """Where it is to run; empty: nobody chose."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

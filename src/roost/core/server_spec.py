@@ -2,7 +2,11 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Annotated, Literal
 
+from pydantic import Field
+
+from roost.core.policy_spec import Priority
 from roost.core.units import STRICT, BindPort, Count, Duration, MaybeDuration, PositiveDuration, Size
 
 MIB = 1024 * 1024
@@ -36,6 +40,10 @@ class KeySpec:
     """False: requests with this key do not count as traffic and keep no model awake."""
     requests_per_minute: Count | None = None
     """Over it: 429 with Retry-After."""
+    priority: Priority | None = None
+    """high, normal or low: whose requests go first in a queue; the model's own when left out."""
+    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    """Its share where requests of several keys wait for one model: a key of weight 2 is served twice as often."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,5 +102,7 @@ class ServerSpec:
     """True: `roost up` goes to the background by itself and returns once the engines are started."""
     session_prefix: str = "roost-"
     """Begin of the names of tmux sessions, where `launcher` is tmux."""
+    models_list: Literal["all", "loaded"] = "all"
+    """What `/v1/models` lists: all models, or the loaded ones; `?all=true` and `?loaded=true` ask for the other."""
     request_log: bool = True
     """One line per request."""

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Literal
 
+from roost.core.hosted_spec import AdapterSpec, HostSpec
+from roost.core.memory_spec import FootprintsSpec, MemorySpec
+from roost.core.policy_spec import PolicySpec, Priority
 from roost.core.server_spec import ServerSpec
 from roost.core.step_spec import StepSpec
 from roost.core.units import STRICT, Count, Duration, MaybeDuration, Natural, Port, PositiveDuration, Size
@@ -137,7 +140,8 @@ class ModelSpec:
     env: dict[str, str] = field(default_factory=dict)
     """Environment variables added for the engine."""
     replicas: tuple[ReplicaSpec, ...] = ()
-    """One entry per engine that serves this model; a single one when left out. Requests go to the least busy."""
+    """One entry per engine that serves this model, or their number; a single one when left out. Requests go to the
+    least busy."""
     launcher: Literal["process", "tmux", "auto"] = "process"
     """process: a child of roost. tmux: a session of its own that can be attached to. auto: tmux where it is on PATH."""
     venv: str | None = None
@@ -229,85 +233,46 @@ class ModelSpec:
     on_exit: Literal["stop", "leave"] = "stop"
     """What happens to the engine when roost ends; `leave` lets the next roost adopt it."""
     footprint: Size | None = None
-    """Memory it takes while awake; counts against `memory.devices`."""
+    """Memory it takes on each of its devices while awake; counts against `memory.devices`. Left out: estimated from its
+    arguments where they tell, and learned."""
     footprint_asleep: Size = 0
     """Device memory it keeps while asleep."""
+    footprints: FootprintsSpec = field(default_factory=FootprintsSpec)
+    """The same state by state, with host memory; what stands here wins over `footprint` and `footprint_asleep`."""
     devices: tuple[str, ...] = ()
-    """Devices of `memory.devices` whose budget it takes from; the first one when left out."""
+    """Devices of `memory.devices` that it may run on; any when left out."""
+    device_count: Count | None = None
+    """How many devices it takes at once; left out: as its arguments say (`--tensor-parallel-size`), else one."""
+    priority: Priority = Priority.NORMAL
+    """high, normal or low: whose requests go first where models contend for the same memory."""
+    fallback: tuple[str, ...] = ()
+    """Models that answer in its place, in this order, when a request would have to wait past its deadline; the answer
+    then says so in `X-Roost-Fallback`."""
+    heartbeat: MaybeDuration = None
+    """Streamed requests that wait get an SSE comment with their position and the expected time this often; `never`: not
+    at all."""
+    inside: str | None = None
+    """The entry of `hosts` that holds it."""
+    adapters: dict[str, AdapterSpec] = field(default_factory=dict)
+    """LoRA adapters by the names that clients send (vLLM with `--enable-lora`)."""
+    max_loras: Count = 1
+    """Adapters loaded at once; the engine needs `--max-loras` no smaller."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GroupSpec:
-    """Models that are swapped as one. A model is in one group at most."""
+class ModelsDirSpec:
+    """Every GGUF file of a folder is a model under the file's name; files that come and go are noticed."""
 
     __pydantic_config__ = STRICT
 
-    members: tuple[str, ...]
-    """Names of models."""
-    swap: bool = True
-    """One member awake at a time; false: they may all be awake together."""
-    exclusive: bool = True
-    """Whoever of it becomes awake takes down the models of all other groups that are not persistent. One-way: a model
-    of a group that is not exclusive may then become awake beside it."""
-    persistent: bool = False
-    """Its members are never taken down for a model of another group; with `swap` they are for one another."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MatrixSpec:
-    """The sets of models that may be awake together. A model in none of them is awake alone."""
-
-    __pydantic_config__ = STRICT
-
-    names: dict[str, str] = field(default_factory=dict)
-    """Short names for models, used in `sets` and `evict_costs`; a short name wins over a model's own."""
-    sets: dict[str, str] = field(default_factory=dict)
-    """`a & b`: together; `a | b`: one of them; `&` binds closer; `( )`; `+other`: what that set allows. Any part of
-    what a set allows is allowed, too. A model whose name holds spaces or these signs needs a short name."""
-    evict_costs: dict[str, Count] = field(default_factory=dict)
-    """What it costs to take a model down, 1 when left out. The cheapest way is taken; of equals the set that is written
-    first, and in it the alternative that is written first."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemorySpec:
-    """What may be awake together. Without any of these nothing is ever evicted."""
-
-    __pydantic_config__ = STRICT
-
-    max_resident: Count | None = None
-    """Engines awake at once; each replica of a model counts."""
-    devices: dict[str, Size] = field(default_factory=dict)
-    """Budget per device: `gpu0: 80GiB`."""
-    reserve: Size = 0
-    """Kept free on each device."""
-    groups: dict[str, GroupSpec] = field(default_factory=dict)
-    """Groups of models that are swapped; models in none of them are a group of their own, with `swap` and `exclusive`.
-    Asleep models do not count, and the budgets above hold besides."""
-    matrix: MatrixSpec | None = None
-    """The allowed sets of models; not together with `groups`. The budgets above hold besides."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PolicySpec:
-    """Who yields, and how."""
-
-    __pydantic_config__ = STRICT
-
-    evict_by: Literal["sleep", "unload"] = "sleep"
-    """sleep: put the victim to sleep where its engine can and that frees enough; unload: always stop it."""
-    residency: Duration = 0.0
-    """A model that just became ready is not evicted before this."""
-    max_starts: Count = 4
-    """Engines that may be starting or waking at once."""
-    launch_delay: Duration = 0.0
-    """Between the starts of two `preload` engines."""
-    auto_sleep: bool = True
-    """False: nothing is put to sleep or stopped for being idle."""
-    idle_threshold: PositiveDuration = 300.0
-    """What the statistics call idle: this long without a request. `sleep_after` decides who is put to sleep."""
-    check_interval: PositiveDuration = 30.0
-    """Longest time between two looks at the fleet. Whatever is due sooner, such as an idle model, is done when due."""
+    path: str
+    """The folder; relative paths start at the config file. Folders in it are searched, too."""
+    prefix: str = ""
+    """Put before each name."""
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Model settings by a pattern of names (`qwen*`), over `defaults`; the first one that fits counts."""
+    rescan: PositiveDuration = 5.0
+    """How often the folder is looked at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -328,6 +293,10 @@ class RoostSpec:
     """Reusable pieces: `${name}` in any string is replaced."""
     models: dict[str, ModelSpec] = field(default_factory=dict)
     """The models by the name that clients send."""
+    hosts: dict[str, HostSpec] = field(default_factory=dict)
+    """Servers that someone else runs and that hold several models each."""
+    models_dir: ModelsDirSpec | None = None
+    """A folder whose GGUF files are models."""
 
 
 def further_names(name: str, model: ModelSpec) -> tuple[str, ...]:

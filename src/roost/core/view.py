@@ -8,8 +8,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from roost.core.footprint import Footprint
+from roost.core.forecast import Forecast, ReturnCosts
 from roost.core.lifecycle import State
-from roost.core.spec import MemorySpec, ModelSpec, PolicySpec
+from roost.core.memory_spec import MemorySpec
+from roost.core.policy_spec import PolicySpec
+from roost.core.spec import ModelSpec
 
 if TYPE_CHECKING:
     from roost.core.plan import Reason
@@ -41,6 +45,22 @@ class Wish:
     level: int | None = None
     gone_down: frozenset[str] = frozenset()
     """RESTARTED only: the replicas whose old process is gone; what is left of them is to start."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceView:
+    """One device whose memory is shared out, or the host (`HOST`)."""
+
+    name: str
+    budget: int
+    """Bytes that roost's replicas may hold together: the reserve, what is held back for its owner and what others use
+    are taken off already."""
+    others: int = 0
+    """Bytes that processes which are none of roost's use; for the sentences."""
+    held_back: int = 0
+    """Bytes given back to their owner (`roost hold`); for the sentences."""
+    held_until: float | None = None
+    """When they come back; None: not held, or until somebody says so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +98,10 @@ class ReplicaView:
     last_error: str = ""
     revive: bool = False
     """It was stopped to be started afresh at once, whether or not anybody waits (a step's `on_failure: restart`)."""
+    footprint: Footprint | None = None
+    """What it holds in each state, the larger of claimed and measured; None: as the model's spec says."""
+    devices: tuple[str, ...] = ()
+    """The devices it runs on; empty while nothing of it runs, or where nobody chose."""
     drain_goal: Goal | None = None
     """In DRAINING: what the drain is for."""
     drain_idle: bool = False
@@ -100,7 +124,13 @@ class ModelView:
     """Requests in its queue that may not wake it: they wait for a free place while it is up."""
     oldest_onlooker_at: float | None = None
     pinned: bool = False
-    """Pinned by config or by the operator."""
+    """Pinned by config, by a schedule or by the operator."""
+    forecast: Forecast | None = None
+    """How soon it is likely wanted again; None: nothing has been learned."""
+    return_s: ReturnCosts | None = None
+    """How long it takes to bring it back from each rung; None: not known."""
+    host: str = ""
+    """The entry of `hosts` or the model that holds it; empty: its replicas are servers of their own."""
     wish: Wish | None = None
 
 
@@ -111,6 +141,9 @@ class FleetView:
     now: float
     models: tuple[ModelView, ...]
     memory: MemorySpec = field(default_factory=MemorySpec)
+    """As the schedule has it now."""
+    devices: tuple[DeviceView, ...] | None = None
+    """As they are now; None: as `memory` says."""
     pending: Mapping[str, str] = field(default_factory=dict)
     """Replica id -> order given and not yet seen to have an effect; the planner orders nothing more for it."""
     started_at: float = 0.0

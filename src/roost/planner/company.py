@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Protocol
 
 from roost.core.matrix import Matrix, compiled
-from roost.core.spec import GroupSpec, MatrixSpec, MemorySpec
+from roost.core.memory_spec import GroupSpec, MatrixSpec, MemorySpec
 from roost.core.view import FleetView
 from roost.planner.sets import best
 

@@ -8,8 +8,9 @@ with a configured budget exist, so without `memory:` everything fits. Pure; belo
 from collections.abc import Mapping
 
 from roost.core.lifecycle import RESIDENT, State
+from roost.core.memory_spec import MemorySpec
 from roost.core.plan import Action, Drain, Sleep, Stop, Undrain
-from roost.core.spec import MemorySpec, ModelSpec
+from roost.core.spec import ModelSpec
 from roost.core.view import FleetView, Goal, ModelView, ReplicaView
 
 PLACES = ""

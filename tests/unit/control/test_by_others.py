@@ -8,8 +8,10 @@ import pytest
 from roost import clock
 from roost.control.lane import Entry
 from roost.core.lifecycle import Fact
+from roost.core.memory_spec import MemorySpec
 from roost.core.plan import Drain, Load, OverBudget, Stop, Stranded, Undrain, Wake
-from roost.core.spec import MemorySpec, PolicySpec, ReplicaSpec, RoostSpec, TimeoutsSpec
+from roost.core.policy_spec import PolicySpec
+from roost.core.spec import ReplicaSpec, RoostSpec, TimeoutsSpec
 from roost.core.view import Goal
 from roost.tasks import spawn
 from tests.support.fleet import Bench, FakeOwner, fleet, pause, settle

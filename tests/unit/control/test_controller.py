@@ -6,9 +6,11 @@ import pytest
 
 from roost import clock
 from roost.core.lifecycle import Fact
+from roost.core.memory_spec import GroupSpec, MemorySpec
 from roost.core.plan import Drain, Load, Plan, Sleep, Stop, Wake
+from roost.core.policy_spec import PolicySpec
 from roost.core.server_spec import KeySpec
-from roost.core.spec import GroupSpec, MemorySpec, ModelSpec, PolicySpec, RestartSpec, RoostSpec, TimeoutsSpec
+from roost.core.spec import ModelSpec, RestartSpec, RoostSpec, TimeoutsSpec
 from roost.core.view import Goal
 from roost.planner.plan import plan
 from roost.proxy.ports import Fleet

@@ -7,8 +7,9 @@ import pytest
 from roost import clock
 from roost.control.lane import Entry
 from roost.core.lifecycle import Fact
+from roost.core.memory_spec import MemorySpec
 from roost.core.server_spec import KeySpec
-from roost.core.spec import MemorySpec, ModelSpec, QueueSpec, RoostSpec
+from roost.core.spec import ModelSpec, QueueSpec, RoostSpec
 from roost.core.view import Goal
 from roost.tasks import spawn
 from tests.support.fleet import Bench, fleet, pause, settle

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from roost.core.lifecycle import State
+from roost.core.memory_spec import MemorySpec
 from roost.core.plan import (
     Action,
     Drain,
@@ -22,7 +23,8 @@ from roost.core.plan import (
     Wake,
     Wanted,
 )
-from roost.core.spec import MemorySpec, ModelSpec, PolicySpec
+from roost.core.policy_spec import PolicySpec
+from roost.core.spec import ModelSpec
 from roost.core.view import FleetView, Goal, ModelView, Policy, ReplicaView, Wish
 from roost.planner.plan import plan
 

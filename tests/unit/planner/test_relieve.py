@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from roost.core.plan import Drain, Evict, OverBudget, Spared, Undrain
-from roost.core.spec import PolicySpec
+from roost.core.policy_spec import PolicySpec
 from roost.core.view import Goal, Wish
 from tests.unit.planner.test_plan import ASLEEP, COLD, DRAINING, GIB, GPU, ONE, READY, kinds, model, planned, sized
 

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from roost.core.lifecycle import State
+from roost.core.memory_spec import MemorySpec
 from roost.core.plan import Action, Drain, Evict, Idle, Load, Ordered, Preload, Spared, Undrain
-from roost.core.spec import MemorySpec, ModelSpec, PolicySpec
+from roost.core.policy_spec import PolicySpec
+from roost.core.spec import ModelSpec
 from roost.core.view import Goal, ModelView, ReplicaView, Wish
 from tests.unit.planner.test_plan import GPU, QUIET, kinds, planned, sized
 from tests.unit.planner.test_plan import model as single

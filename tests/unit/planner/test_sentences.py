@@ -3,7 +3,8 @@
 import pytest
 
 from roost.core.lifecycle import State
-from roost.core.spec import EngineKind, ModelSpec, PolicySpec
+from roost.core.policy_spec import PolicySpec
+from roost.core.spec import EngineKind, ModelSpec
 from roost.core.units import counted
 from roost.core.view import Goal, Wish
 from tests.unit.planner.test_plan import DRAINING, READY, model, planned

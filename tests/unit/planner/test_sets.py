@@ -3,7 +3,7 @@
 import pytest
 
 from roost.core.matrix import MAX_DEPTH, compiled
-from roost.core.spec import MatrixSpec
+from roost.core.memory_spec import MatrixSpec
 from roost.planner.sets import best
 
 MODELS = ["a", "b", "c", "org/model-7b", "x+y"]

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from roost.core.memory_spec import MemorySpec
 from roost.core.plan import Action, Drain, Evict, Stop, Stranded, Wake
-from roost.core.spec import MemorySpec, ModelSpec
+from roost.core.spec import ModelSpec
 from roost.core.view import Goal, ModelView, Wish
 from tests.unit.planner.test_plan import ASLEEP, GPU, ONE, QUIET, READY, kinds, model, planned, sized
 

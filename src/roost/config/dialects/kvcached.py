@@ -14,8 +14,9 @@ from roost.config.dialects.instances import read as read_instance
 from roost.config.dialects.native import merged
 from roost.config.interpolate import Interpolator
 from roost.config.tree import Node
+from roost.core.policy_spec import PolicySpec
 from roost.core.problems import Problem
-from roost.core.spec import EngineKind, PolicySpec
+from roost.core.spec import EngineKind
 
 _NATIVE = ("memory", "server", "policy")
 KEYS = ("kvcached", "router", "sleep_manager", "launch_delay_seconds", "instances", *_NATIVE)

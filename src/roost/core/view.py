@@ -102,6 +102,9 @@ class ReplicaView:
     """What it holds in each state, the larger of claimed and measured; None: as the model's spec says."""
     devices: tuple[str, ...] = ()
     """The devices it runs on; empty while nothing of it runs, or where nobody chose."""
+    lingering: int = 0
+    """Bytes on each of its devices that it has given back (asleep or stopped) and that are not yet seen free: they
+    still count as held."""
     drain_goal: Goal | None = None
     """In DRAINING: what the drain is for."""
     drain_idle: bool = False
@@ -144,6 +147,8 @@ class FleetView:
     """As the schedule has it now."""
     devices: tuple[DeviceView, ...] | None = None
     """As they are now; None: as `memory` says."""
+    places: Mapping[str, int] = field(default_factory=dict)
+    """`ModelView.host` -> models that may be loaded there at once; a host without entry has no bound."""
     pending: Mapping[str, str] = field(default_factory=dict)
     """Replica id -> order given and not yet seen to have an effect; the planner orders nothing more for it."""
     started_at: float = 0.0

@@ -61,6 +61,8 @@ class Options:
     route_only: bool = False
     """`roost serve`: nothing is started; what an earlier roost left running is taken up and supervised again."""
     write_access_log: Callable[[str], None] | None = None
+    on_change: Callable[[Changed], None] | None = None
+    """Told of each change of a replica's state, after log and events."""
 
 
 class App:
@@ -183,6 +185,8 @@ class App:
         level = logging.WARNING if trouble else logging.INFO
         why = f" ({change.reason})" if change.reason_kind == "fact" else ""  # an order's reason was logged with it
         log.log(level, "%s: %s -> %s%s%s", change.replica, change.before, change.after, took, why)
+        if self.options.on_change is not None:
+            self.options.on_change(change)
 
     def _performed(self, performed: Performed) -> None:
         """The log has it already, step by step."""

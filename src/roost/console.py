@@ -17,6 +17,7 @@ from roost.control.controller import Controller
 from roost.core.events import Changed, Performed
 from roost.core.lifecycle import RESIDENT, State
 from roost.core.plan import Action, Plan
+from roost.core.server_spec import ServerSpec
 from roost.core.spec import RoostSpec, further_names
 from roost.core.step import StepRecord
 from roost.core.view import Goal
@@ -67,6 +68,10 @@ class Console:
         self.stopping = False
 
     # what is
+
+    @property
+    def server(self) -> ServerSpec:
+        return self._parts.spec.server
 
     def status(self) -> dict[str, Any]:
         parts = self._parts

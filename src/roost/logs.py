@@ -61,6 +61,11 @@ def to_stderr(level: str = "info") -> None:
     _use(sys.stderr, level)
 
 
+def to_stdout(level: str = "info") -> None:
+    """The same on stdout, where those who run it in a container look."""
+    _use(sys.stdout, level)
+
+
 def to_file(path: Path, level: str = "info") -> None:
     """The same lines in a file, where the terminal shows a table instead."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from roost.admin.events import Hub
+from roost.core.server_spec import ServerSpec
 from roost.core.view import Goal
 from roost.telemetry.traffic import Traffic
 
@@ -90,6 +91,7 @@ class FakeConsole:
     own_logs: list[str] = field(default_factory=lambda: ["roost 0", "roost 1"])
     own_lines: Hub = field(default_factory=Hub)
     fails: bool = False
+    server: ServerSpec = field(default_factory=ServerSpec)
     idle_threshold_s: float = 300.0
     traffics: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Model -> what its statistics say otherwise."""

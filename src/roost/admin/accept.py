@@ -5,10 +5,11 @@ import re
 _QUALITY = re.compile(r"q\s*=\s*(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)", re.IGNORECASE)
 
 
-def prefers_text(accept: str) -> bool:
-    """True if text/plain ranks above application/json. Without a header, and where both rank the same, it does not."""
+def prefers_text(accept: str, *, otherwise: bool = False) -> bool:
+    """True if text/plain ranks above application/json; `otherwise` without a header, and where both rank the same."""
     ranges = [read for part in accept.split(",") if (read := _read(part)) is not None]
-    return _rank(ranges, "text/plain") > _rank(ranges, "application/json")
+    text, json = _rank(ranges, "text/plain"), _rank(ranges, "application/json")
+    return otherwise if text == json else text > json
 
 
 def _read(part: str) -> tuple[str, float] | None:

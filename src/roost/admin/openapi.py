@@ -46,6 +46,11 @@ OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
         {"type": "string", "default": "1m"},
         f"Length of one stretch; whole minutes where the span is over an hour, and at most {MAX_BUCKETS} of them.",
     ),
+    "all": ({"type": "boolean", "default": False}, "All models, also where `server.models_list` is `loaded`."),
+    "loaded": (
+        {"type": "boolean", "default": False},
+        "Only the loaded ones, also where `server.models_list` is `all`.",
+    ),
     "no-history": ({"type": "boolean", "default": False}, "Only what comes from now on."),
     "follow": ({"type": "boolean", "default": False}, "Keep the stream open for new lines."),
 }

@@ -6,11 +6,17 @@ All methods are called on the event loop. Dictionaries are JSON-ready and only e
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
 
+from roost.core.server_spec import ServerSpec
 from roost.core.view import Goal
 
 
 class Console(Protocol):
     """The running roost as the API sees it."""
+
+    @property
+    def server(self) -> ServerSpec:
+        """How the port is configured."""
+        ...
 
     def status(self) -> dict[str, Any]:
         """version, pid, uptime_s, instance, address, state (starting, serving, stopping), config_hash,

@@ -36,7 +36,8 @@ async def health(ask: Ask) -> Response:
     body: dict[str, Any] = {"status": "healthy" if healthy else "degraded"}
     if not healthy:
         body["reasons"] = reasons if ask.caller.sees_all else ["Ask with a key that may use all models to read why."]
-    if prefers_text(",".join(ask.request.headers.getlist("accept"))):
+    is_text = ask.console.server.health == "text"
+    if prefers_text(",".join(ask.request.headers.getlist("accept")), otherwise=is_text):
         text = "\n".join(["DEGRADED", *body["reasons"]]) if not healthy else "OK"
         return Response(text + "\n", media_type="text/plain", headers=_VARIES)
     answer = answer_json(body)
@@ -74,7 +75,12 @@ async def metrics(ask: Ask) -> Response:
 
 
 async def list_models(ask: Ask) -> Response:
-    shown = [model for model in ask.caller.only(ask.console.models()) if model.get("listed", True)]
+    """All models or the loaded ones, as `server.models_list` says; the query may ask for the other."""
+    only_loaded = ask.console.server.models_list == "loaded"
+    if ask.flag("all") or ask.flag("loaded"):
+        only_loaded = not ask.flag("all")
+    listed = [model for model in ask.caller.only(ask.console.models()) if model.get("listed", True)]
+    shown = [model for model in listed if model["state"] in _LOADED or not only_loaded]
     return answer_json({"object": "list", "data": [_openai(model, ask.started) for model in shown]})
 
 

@@ -111,7 +111,14 @@ _PUBLIC = (
         answer="Ready",
         statuses=(200, 503),
     ),
-    _get("/v1/models", public.list_models, Need.ANY, "OpenAI's list of the models.", "OpenAIModels"),
+    _get(
+        "/v1/models",
+        public.list_models,
+        Need.ANY,
+        "OpenAI's list of the models: all of them, or those that are loaded.",
+        "OpenAIModels",
+        options=("all", "loaded"),
+    ),
     _get("/v1/models/{name:path}", public.openai_model, Need.ANY, "One model, also an unlisted one.", "OpenAIModel"),
     _get("/metrics", public.metrics, Need.READ, "Prometheus text.", "text/plain"),
 )

@@ -152,6 +152,13 @@ def build_config_app(*validators: Validator) -> typer.Typer:
         typer.echo(_native(given(file, config_dir), validators, show_secrets=show_secrets), nl=False)
 
     @app.command()
+    def environment() -> None:
+        """Print the configuration that `roost serve` without a file has from the environment alone."""
+        from roost.cli.environment import environment_text
+
+        typer.echo(environment_text(), nl=False)
+
+    @app.command()
     def schema() -> None:
         """Print the JSON Schema of a configuration file."""
         typer.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))

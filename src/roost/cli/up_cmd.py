@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +24,7 @@ from roost.app import App, Options, as_router
 from roost.cli import background
 from roost.cli.client import read_server
 from roost.cli.config_cmd import check_file, folder_of, given
+from roost.cli.environment import environment_spec, narrate
 from roost.cli.render import live_view
 from roost.config.checks import ports_written
 from roost.config.load import Validator
@@ -56,7 +58,8 @@ PortOpt = Annotated[int | None, typer.Option("--port", help="Port to serve on, i
 class Run:
     """What the command line asked for."""
 
-    config: Path
+    config: Path | None
+    """None: the environment was all there was."""
     spec: RoostSpec
     state_dir: Path
     instance: str
@@ -106,7 +109,14 @@ def serve(
     level: LevelOpt = "info",
 ) -> None:
     """Only route: to engines that run already. Those that `roost up` started are supervised again, all others are
-    looked for at the ports the config names. Nothing is started, and nothing stopped at the end."""
+    looked for at the ports the config names. Nothing is started, and nothing stopped at the end.
+
+    Without a config the environment says it all: one server that holds several models (VLLM_BASE_URL, MAX_RESIDENT,
+    PORT), in which they are loaded and unloaded as requests come. `roost config environment` prints what it comes to.
+    """
+    if config is None and config_option is None and config_dir is None:
+        _main(_run(None, _with_port(environment_spec(), port), state_dir, plain=True, level=level))
+        return
     path = _config_path(config, config_option, config_dir)
     spec = as_router(_load(path, (ports_written,)))
     run = _run(path, _with_port(spec, port), state_dir, plain=plain or not sys.stdout.isatty(), level=level)
@@ -140,8 +150,8 @@ def _with_port(spec: RoostSpec, port: int | None) -> RoostSpec:
     return spec if port is None else replace(spec, server=replace(spec.server, port=port))
 
 
-def _run(path: Path, spec: RoostSpec, state_dir: Path | None, *, plain: bool, level: str) -> Run:
-    instance = instance_name(spec.server.name, str(path.resolve()))
+def _run(path: Path | None, spec: RoostSpec, state_dir: Path | None, *, plain: bool, level: str) -> Run:
+    instance = "environment" if path is None else instance_name(spec.server.name, str(path.resolve()))
     root = state_dir or state_home(os.environ) / instance
     return Run(config=path, spec=spec, state_dir=root, instance=instance, plain=plain, level=level)
 
@@ -193,7 +203,9 @@ def _take_over(run: Run) -> None:
 
 
 def _main(run: Run) -> None:
-    if run.plain:
+    if run.config is None:
+        logs.to_stdout(run.level)
+    elif run.plain:
         logs.to_stderr(run.level)
     else:
         logs.to_file(run.state_dir / "logs" / "roost.log", run.level)
@@ -228,12 +240,13 @@ async def _serve(run: Run) -> None:
         Options(
             state_dir=run.state_dir,
             instance=run.instance,
-            base_dir=str(folder_of(run.config.resolve())),
+            base_dir=str(Path.cwd() if run.config is None else folder_of(run.config.resolve())),
             machine=find_machine(),
-            config_path=str(run.config.resolve()),
+            config_path=None if run.config is None else str(run.config.resolve()),
             auto=run.auto,
             route_only=run.route_only,
             write_access_log=logs.write,
+            on_change=partial(narrate, run.spec) if run.config is None else None,
         ),
     )
     await app.start()

@@ -89,8 +89,9 @@ def _name(name: str, path: ConfigPath) -> Iterator[Problem]:
 
 def sources(scene: Scene) -> Iterator[Problem]:
     """Every model has something to start or to reach, and not two things at once."""
-    models = scene.tree.child("models")
-    if not scene.model_names and not scene.given(("models", 0)) and not (models is not None and models.broken):
+    models, elsewhere = scene.tree.child("models"), bool(scene.spec.hosts) or scene.spec.models_dir is not None
+    none = not scene.model_names and not scene.given(("models", 0)) and not elsewhere
+    if none and not (models is not None and models.broken):
         hint = 'Write "models:", below it a name, and below that its weights, command or url.'
         yield Problem(path=("models",), message="there is no model to serve", hint=hint)
     for name, model in scene.spec.models.items():

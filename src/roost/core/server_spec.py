@@ -89,7 +89,7 @@ class ServerSpec:
     keys: tuple[KeySpec, ...] = ()
     """API keys; without any, loopback clients may do everything."""
     hosts: tuple[str, ...] = ()
-    """Names that a request's Host header may carry, besides loopback names and `host`."""
+    """Names that a request's Host header may carry, besides loopback names and addresses; `*`: any name."""
     cors_origins: tuple[str, ...] = ()
     """Web origins whose pages may call this port."""
     limits: LimitsSpec = field(default_factory=LimitsSpec)
@@ -104,5 +104,7 @@ class ServerSpec:
     """Begin of the names of tmux sessions, where `launcher` is tmux."""
     models_list: Literal["all", "loaded"] = "all"
     """What `/v1/models` lists: all models, or the loaded ones; `?all=true` and `?loaded=true` ask for the other."""
+    health: Literal["json", "text"] = "json"
+    """What `/health` answers to who asks for neither form: an object, or `OK`."""
     request_log: bool = True
     """One line per request."""

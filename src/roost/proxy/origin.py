@@ -34,13 +34,14 @@ class HostRule:
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = _LOOPBACK_NAMES | {host_name(name) for name in names}
+        self._any = "*" in self._names
         self._known: dict[bytes, bool] = {}
 
     def allows(self, host: bytes) -> bool:
         known = self._known.get(host)
         if known is None:
             name = host_name(host.decode("latin-1"))
-            known = name in self._names or name.endswith(".localhost") or is_address(name)
+            known = self._any or name in self._names or name.endswith(".localhost") or is_address(name)
             if len(self._known) < MAX_CACHED:
                 self._known[host] = known
         return known

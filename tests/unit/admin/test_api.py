@@ -1,11 +1,12 @@
 import asyncio
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import pytest
 
 from roost.admin import api
 from roost.admin.routes import ROWS
+from roost.core.server_spec import ServerSpec
 from roost.core.view import Goal
 from tests.support.console import FakeConsole, entry
 
@@ -288,3 +289,19 @@ def test_unload_all_leaves_out_what_runs_elsewhere() -> None:
     console = FakeConsole(entries=[entry("ours", owned=True), entry("theirs", owned=False)])
     assert ask(console, "POST", "/api/v1/unload-all").status_code == 200
     assert [name for name, _, _ in console.orders] == ["ours"]
+
+
+def test_the_list_of_models_is_all_or_the_loaded_ones_as_configured_or_asked() -> None:
+    def names(query: str, configured: Literal["all", "loaded"]) -> list[str]:
+        console = FakeConsole(server=ServerSpec(models_list=configured))
+        return [one["id"] for one in get(f"/v1/models{query}", INFER, console).json()["data"]]
+
+    assert names("", "all") == names("?all=true", "loaded") == ["a", "team/b"]
+    assert names("", "loaded") == names("?loaded=true", "all") == ["a"]
+    assert names("?loaded=true&all=1", "loaded") == ["a", "team/b"]
+
+
+def test_health_is_plain_where_that_is_configured_unless_json_is_asked_for() -> None:
+    console = FakeConsole(server=ServerSpec(health="text"))
+    assert get("/health", {**NONE, "accept": "*/*"}, console).text == "OK\n"
+    assert get("/health", {**NONE, "accept": "application/json"}, console).json() == {"status": "healthy"}

@@ -7,7 +7,6 @@ database's, in its own thread. Decides nothing. Made by `app`, read by `console`
 import asyncio
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -40,14 +39,6 @@ class Kept(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Counted:
-    """Totals of one model before this start, and when the last request of this run ended that is written down."""
-
-    before: Usage
-    seen_at: float | None = None
-
-
 class Keeping:
     """Opened once, asked at each tick, closed once."""
 
@@ -57,7 +48,11 @@ class Keeping:
         self._reader = Reader(path)
         self._recorder = recorder
         self._readable = False
-        self._counted: dict[str, _Counted] = {}
+        self._began = clock.wall()
+        self._before: dict[str, Usage] = {}
+        """Totals at this start."""
+        self._seen_at: dict[str, float] = {}
+        """When the last request ended that is in the totals written down."""
         self._parts: dict[str, Kept] = {}
         self._asked_at = 0.0
         self._setup = _Setups()
@@ -65,8 +60,7 @@ class Keeping:
     async def open(self) -> None:
         """Read the totals and begin to write."""
         self._readable = await asyncio.to_thread(self._database.open)
-        found = await asyncio.to_thread(self._usage)
-        self._counted = {name: _Counted(usage) for name, usage in found.items()}
+        self._before = await asyncio.to_thread(self._usage)
 
     async def add(self, kind: str, part: Kept) -> None:
         """Give it what was kept of this kind, and keep from now on what it tells."""
@@ -91,11 +85,9 @@ class Keeping:
 
     def usage(self, name: str) -> Usage:
         """A model's totals since roost first saw it."""
-        known = self._counted.get(name)
-        if known is None:
-            known = self._counted[name] = _Counted(Usage(since=clock.wall()))
+        before = self._before.get(name) or Usage(since=self._began)
         traffic = self._recorder.model(name).traffic
-        return _sum(known.before, traffic.total(), traffic.last_request_at)
+        return _sum(before, traffic.total(), traffic.last_request_at)
 
     async def journal(self, since_s: float, limit: int) -> list[dict[str, Any]]:
         """The last plans that are not older than that, newest first; none where they cannot be read."""
@@ -114,12 +106,9 @@ class Keeping:
         found = {}
         for name, counts in self._recorder.models.items():
             ended_at = counts.traffic.last_request_at
-            if name and ended_at is not None:
-                usage = self.usage(name)
-                known = self._counted[name]
-                if known.seen_at != ended_at:
-                    found[name] = usage
-                    self._counted[name] = replace(known, seen_at=ended_at)
+            if name and ended_at is not None and self._seen_at.get(name) != ended_at:
+                self._seen_at[name] = ended_at
+                found[name] = self.usage(name)
         return found
 
     # in a thread

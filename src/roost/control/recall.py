@@ -10,14 +10,15 @@ from typing import Any
 from roost import clock
 from roost.control.gate import Gate
 from roost.control.lane import Lane, Seat
+from roost.core.lifecycle import State
 
 Names = Callable[[], Iterable[str]]
 """The models there are, now."""
 
 
 class LastStates:
-    """Replica -> model, state, level, last_used (Unix seconds). With it the least recently used is still the same
-    after a restart."""
+    """Replica -> model, state, level, last_used, ready_at (Unix seconds). With it the least recently used is still the
+    same after a restart, and what idles has not begun anew."""
 
     def __init__(self, gate: Gate, names: Names) -> None:
         self._gate = gate
@@ -36,16 +37,11 @@ class LastStates:
             own = seat.owner.id
             if own not in self._told:
                 _recall_use(seat, self._remembered.get(own))
-            used_at = max((at for at in (seat.last_granted, seat.last_done) if at is not None), default=None)
-            told = (seat.state, seat.owner.level, used_at)
+            owner = seat.owner
+            told = (owner.state, owner.level, owner.became_ready_at, seat.last_granted, seat.last_done)
             if self._told.get(own) != told:
                 self._told[own] = told
-                changed[own] = {
-                    "model": seat.owner.model,
-                    "state": str(seat.state),
-                    "level": seat.owner.level,
-                    "last_used": None if used_at is None else round(clock.to_wall(used_at), 3),
-                }
+                changed[own] = _state(seat)
         return changed
 
 
@@ -79,10 +75,28 @@ def _seats(gate: Gate, names: Names) -> Iterable[Seat]:
     return (seat for name in names() for seat in gate.lane(name).seats)
 
 
+def _state(seat: Seat) -> dict[str, Any]:
+    owner, moments = seat.owner, [at for at in (seat.last_granted, seat.last_done) if at is not None]
+    return {
+        "model": owner.model,
+        "state": str(owner.state),
+        "level": owner.level,
+        "last_used": _wall(max(moments, default=None)),
+        "ready_at": _wall(owner.became_ready_at),
+    }
+
+
+def _wall(moment: float | None) -> float | None:
+    return None if moment is None else round(clock.to_wall(moment), 3)
+
+
 def _recall_use(seat: Seat, value: Any) -> None:
     unix_s = _number(value, "last_used")
     if unix_s is not None and seat.last_done is None:
         seat.last_done = clock.from_wall(unix_s)
+    ready_at = _number(value, "ready_at")
+    if ready_at is not None and seat.owner.state is State.COLD:
+        seat.owner.recall_ready(clock.from_wall(ready_at))
 
 
 def _recall_rises(lane: Lane, value: Any) -> None:

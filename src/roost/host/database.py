@@ -271,7 +271,7 @@ class Database:
         db.execute("COMMIT")
         self._setups.clear()
         (self._held,) = db.execute("SELECT coalesce(sum(size), 0) FROM journal").fetchone()
-        db.execute("PRAGMA incremental_vacuum").fetchall()
+        db.executescript("PRAGMA incremental_vacuum")  # `execute` would stop after its first page
 
     def _say_once(self, about: str, sentence: str) -> None:
         if about not in self._said:

@@ -288,3 +288,12 @@ def test_unload_all_leaves_out_what_runs_elsewhere() -> None:
     console = FakeConsole(entries=[entry("ours", owned=True), entry("theirs", owned=False)])
     assert ask(console, "POST", "/api/v1/unload-all").status_code == 200
     assert [name for name, _, _ in console.orders] == ["ours"]
+
+
+def test_the_journal_takes_its_bounds_and_is_not_for_limited_keys() -> None:
+    plans = get("/api/v1/journal?since=5m&limit=2", READ).json()["plans"]
+    assert [(one["id"], one["at_unix"]) for one in plans] == [(2, 700.0), (1, 700.0)]
+    assert get("/api/v1/journal").json()["plans"][0]["id"] == 100
+    for wrong in ("since=soon", "limit=0", "limit=1001"):
+        assert error(get(f"/api/v1/journal?{wrong}"))["code"] == "bad_option"
+    assert get("/api/v1/journal", LIMITED).status_code == 403

@@ -82,7 +82,8 @@ History is kept for 24 hours: by seconds for the last hour, by minutes before it
 
 `GET /api/v1/journal` has each plan that ordered something, denied an order, or left requests blocked that were not
 before, newest first: `id`, `at`, `actions` with their reasons, `blocked`, `denied`, `notes`. It outlives roost, within
-`server.journal_size` and `server.journal_age`; a plan stands in it within a second. `roost replay --id N` makes one anew.
+`server.journal_size` and `server.journal_age`; a plan stands in it within a second. `roost replay --id N` makes one
+anew.
 
 A model's `totals` count since roost first saw it, over all restarts; statistics under Traffic begin anew with each.
 

@@ -22,6 +22,7 @@ from roost.admin.server import AdminServer
 from roost.config.dump import config_hash
 from roost.console import Console, Parts, change_event, performed_event, plan_facts
 from roost.control.controller import Controller
+from roost.control.recall import LastStates, Rises
 from roost.core.events import Changed, Performed
 from roost.core.lifecycle import Fact, State
 from roost.core.plan import Plan
@@ -33,6 +34,7 @@ from roost.engines.registry import adapter_for
 from roost.host.fleet import Making, end_leftovers, make_replicas
 from roost.host.machine import raise_open_files_limit
 from roost.host.store import Store
+from roost.keeping import Keeping
 from roost.logs import log
 from roost.proxy.listener import Listener, bind
 from roost.proxy.plane import Outside, Plane
@@ -92,6 +94,7 @@ class App:
         if sock is not None:
             self.port = sock.getsockname()[1]
         self._make()
+        await self._recall()
         await end_leftovers(self.store, (replica.id for replica in self.replicas if replica.owned))
         await asyncio.gather(*(replica.recover() for replica in self.replicas))
         self.controller.start()
@@ -122,6 +125,7 @@ class App:
         spec, options = self.spec, self.options
         self.recorder = Recorder(self._gauges, __version__)
         self.watch = Watch(self.recorder, options.write_access_log if spec.server.request_log else None)
+        self.keeping = Keeping(options.state_dir, spec.server, self.recorder)
         self.hub = Hub()
         self.replicas = make_replicas(
             spec,
@@ -139,6 +143,7 @@ class App:
             replica.subscribe(self._changed)
             replica.subscribe_performed(self._performed)
         self.controller.on_plan(self._planned)
+        self.controller.on_decision(self.keeping.decided)
         socket_path = self.store.admin_socket()
         self.plane = Plane(
             Outside(
@@ -159,6 +164,7 @@ class App:
                 plane=self.plane,
                 watch=self.watch,
                 recorder=self.recorder,
+                keeping=self.keeping,
                 hub=self.hub,
                 config_hash=config_hash(spec),
                 instance=options.instance,
@@ -166,6 +172,13 @@ class App:
             )
         )
         self.admin = AdminServer(build(self.console), bind_private(socket_path))
+
+    async def _recall(self) -> None:
+        """What earlier runs learned, before the first plan."""
+        gate = self.controller.gate
+        await self.keeping.open()
+        await self.keeping.add("replica", LastStates(gate, lambda: self.spec.models))
+        await self.keeping.add("rise", Rises(gate, lambda: self.spec.models))
 
     def _last_byte_at(self, replica: str) -> float | None:
         """When a byte of an answer last came from it, of one that still runs too."""
@@ -219,6 +232,7 @@ class App:
                     log.exception("a sweep of the waiting requests went wrong; it goes on, and this is said once")
                 said = True
             self.watch.flush()
+            self.keeping.tick()
 
     # ending
 
@@ -239,6 +253,7 @@ class App:
         self.hub.close()
         await self.admin.stop()
         self.watch.flush()
+        await self.keeping.close()
         with contextlib.suppress(FileNotFoundError):
             self.store.admin_socket().unlink()
         self.store.close()

@@ -14,6 +14,12 @@ def to_wall(moment: float) -> float:
     return wall() - (now() - moment)
 
 
+def from_wall(unix_s: float) -> float:
+    """The monotonic moment of a Unix time that has been; before the machine's start it is below zero, and a time that
+    is still to come (the clock was set back) is now."""
+    return now() - max(0.0, wall() - unix_s)
+
+
 def iso(unix_s: float) -> str:
     """`2026-11-21T03:58:49.123Z`."""
     return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -25,6 +25,7 @@ from roost.host.launching import shown_command
 from roost.host.measure import Kind
 from roost.host.output import FOLLOW_S
 from roost.host.replica import Replica
+from roost.keeping import Keeping, totals_facts
 from roost.logs import kept
 from roost.proxy.plane import Plane
 from roost.telemetry.recorder import Recorder
@@ -47,6 +48,7 @@ class Parts:
     plane: Plane
     watch: Watch
     recorder: Recorder
+    keeping: Keeping
     hub: Hub
     config_hash: str
     instance: str
@@ -161,6 +163,7 @@ class Console:
             "memory_bytes": self._memory_of(main, now),
             "device_bytes": _device_bytes(main),
             "canary": main.canary.said or None,
+            "totals": totals_facts(self._parts.keeping.usage(name)),
             "requests_per_s": round(self._parts.recorder.model(name).traffic.rates(now, RATE_WINDOW_S).requests, 3),
         }
 
@@ -221,6 +224,9 @@ class Console:
 
     def plan(self) -> dict[str, Any]:
         return plan_facts(self._parts.controller.dry_plan(), clock.now())
+
+    async def journal(self, since_s: float, limit: int) -> list[dict[str, Any]]:
+        return await self._parts.keeping.journal(since_s, limit)
 
     # requests
 

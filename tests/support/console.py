@@ -147,6 +147,9 @@ class FakeConsole:
     def plan(self) -> dict[str, Any]:
         return {"actions": [], "blocked": {}, "notes": [], "next_check_in_s": None}
 
+    async def journal(self, since_s: float, limit: int) -> list[dict[str, Any]]:
+        return [{"id": number, "at_unix": 1000.0 - since_s, "actions": []} for number in range(limit, 0, -1)][:3]
+
     def requests(self) -> list[dict[str, Any]]:
         return [{"id": "r1", "model": "a"}, {"id": "r2", "model": "team/b"}, {"id": "own/id", "model": None}]
 

@@ -54,6 +54,7 @@ class FakeOwner:
         self.last_error = ""
         self.revive = False
         self.became_ready_at: float | None = None
+        self.recalled_at: float | None = None
         self.last_sleep_at: float | None = None
         self.last_load_at: float | None = None
         self.manual_wake_at: float | None = None
@@ -85,6 +86,9 @@ class FakeOwner:
         """The engine holds its whole footprint, whatever its state is called."""
         busy = self.state in (State.STARTING, State.READY, State.DRAINING, State.SUSPENDING, State.WAKING, State.STUCK)
         return busy or (self.state is State.STOPPING and not self._from_sleep)
+
+    def recall_ready(self, since: float) -> None:
+        self.recalled_at = since
 
     def suspect(self) -> None:
         self.suspected += 1
@@ -162,7 +166,8 @@ class FakeOwner:
         self._move(Fact.FELL_ASLEEP, "asleep", "fact")
 
     def _ready(self) -> None:
-        self.failures, self.level, self.became_ready_at, self.retry_at = 0, None, clock.now(), None
+        self.failures, self.level, self.retry_at = 0, None, None
+        self.became_ready_at, self.recalled_at = self.recalled_at or clock.now(), None
         self._move(Fact.READY, "ready", "fact")
 
     def _stop_after_failure(self, why: str) -> None:

@@ -11,6 +11,10 @@ from roost.admin.ask import Ask, Options, options_of
 from roost.admin.errors import refuse
 from roost.core.view import Goal
 
+JOURNAL_S = 3600
+JOURNAL_ROWS = 100
+JOURNAL_MOST = 1000
+
 
 async def status(ask: Ask) -> Response:
     """For a key limited to some models without what speaks of the others."""
@@ -73,6 +77,12 @@ async def unload_every(ask: Ask, options: Options) -> dict[str, Any]:
 async def plan(ask: Ask) -> Response:
     ask.caller.must_see_all("The plan")
     return answer_json(ask.console.plan())
+
+
+async def journal(ask: Ask) -> Response:
+    ask.caller.must_see_all("The journal")
+    since, limit = ask.duration("since", JOURNAL_S), ask.whole_number("limit", JOURNAL_ROWS, JOURNAL_MOST)
+    return answer_json({"plans": await ask.console.journal(since, limit)})
 
 
 async def requests(ask: Ask) -> Response:

@@ -11,6 +11,7 @@ from roost import __version__
 from roost.admin.answers import answer_json
 from roost.admin.ask import DEFAULT_WAIT_S, MAX_WAIT_S
 from roost.admin.caller import Need
+from roost.admin.manage import JOURNAL_MOST, JOURNAL_ROWS
 from roost.admin.schemas import SCHEMAS, ref
 from roost.admin.streams import LINES, MOST_LINES
 from roost.admin.traffic import WINDOW_S
@@ -50,6 +51,11 @@ OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "loaded": (
         {"type": "boolean", "default": False},
         "Only the loaded ones, also where `server.models_list` is `all`.",
+    ),
+    "since": ({"type": "string", "default": "1h"}, "How far back."),
+    "limit": (
+        {"type": "integer", "minimum": 1, "maximum": JOURNAL_MOST, "default": JOURNAL_ROWS},
+        "How many at most.",
     ),
     "no-history": ({"type": "boolean", "default": False}, "Only what comes from now on."),
     "follow": ({"type": "boolean", "default": False}, "Keep the stream open for new lines."),

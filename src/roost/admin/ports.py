@@ -84,6 +84,11 @@ class Console(Protocol):
         """What the planner would do now: actions with reasons, blocked, notes, next_check_in_s."""
         ...
 
+    async def journal(self, since_s: float, limit: int) -> list[dict[str, Any]]:
+        """The last plans that are not older than `since_s` and ordered, blocked or denied something, newest first, also
+        those of earlier runs: id, at (ISO), at_unix, actions with reasons, blocked, denied, notes."""
+        ...
+
     def requests(self) -> list[dict[str, Any]]:
         """In flight: id, model, phase, age_s, client, key name, stream, replica, bytes_out, events."""
         ...

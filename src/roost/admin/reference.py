@@ -78,6 +78,15 @@ that never had a request has been idle since roost started or since it became re
 
 History is kept for 24 hours: by seconds for the last hour, by minutes before it. The last stretch still fills.
 
+## Journal
+
+`GET /api/v1/journal` has each plan that ordered something, denied an order, or left requests blocked that were not
+before, newest first: `id`, `at`, `actions` with their reasons, `blocked`, `denied`, `notes`. It outlives roost, within
+`server.journal_size` and `server.journal_age`; a plan stands in it within a second. `roost replay --id N` makes one
+anew.
+
+A model's `totals` count since roost first saw it, over all restarts; statistics under Traffic begin anew with each.
+
 ## Events
 
 `GET /api/v1/events` is a stream of server-sent events: one JSON object each, with a comment every 15 s while

@@ -144,6 +144,14 @@ _SHOW = (
         options=("span", "bucket"),
     ),
     _get("/api/v1/plan", manage.plan, Need.READ, "What the planner would do now, and why.", "Plan"),
+    _get(
+        "/api/v1/journal",
+        manage.journal,
+        Need.READ,
+        "The last plans that ordered or refused something, newest first, also those of earlier runs.",
+        "Journal",
+        options=("since", "limit"),
+    ),
     _get("/api/v1/requests", manage.requests, Need.READ, "Requests in flight.", "Requests"),
     _get("/api/v1/requests/recent", manage.recent, Need.READ, "The last settled requests, newest first.", "Requests"),
     _get(

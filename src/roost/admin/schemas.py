@@ -92,6 +92,16 @@ _MODEL = _object(
     tools=_ANY,
     endpoint={"type": "string", "description": "Base address of the replica that stands for it."},
     endpoints=_list(_SERVING),
+    totals=_object(
+        requests=_WHOLE,
+        successful=_WHOLE,
+        failed=_WHOLE,
+        cancelled=_WHOLE,
+        prompt_tokens=_WHOLE,
+        completion_tokens=_WHOLE,
+        last_used=_TEXT_OR_NONE,
+        since={"type": "string", "description": "When roost began to count; restarts do not end it."},
+    ),
     history={"type": "array", "description": "Its last changes of state; of one model asked for by name."},
     sequences=_list(_SEQUENCE) | {"description": "Its last sleeps, wakes and loads; likewise."},
     steps=_list(_STEP) | {"description": "The steps of all of these; likewise."},
@@ -279,6 +289,19 @@ SCHEMAS: dict[str, Schema] = {
     "Orders": _object(success=_FLAG, message=_TEXT, models={"type": "object", "additionalProperties": ref("Order")}),
     "ModelOrder": _object(model_name=_TEXT, success=_FLAG, changed=_FLAG, state=_STATE, message=_TEXT, error=_ERROR),
     "Plan": _object(actions=_list(_ANY), blocked=_ANY, notes=_list(_TEXT), next_check_in_s=_NUMBER_OR_NONE),
+    "Journal": _object(
+        plans=_list(
+            _object(
+                id=_WHOLE,
+                at=_TEXT,
+                at_unix=_NUMBER,
+                actions=_list(_ANY),
+                blocked=_list(_ANY),
+                denied=_list(_ANY),
+                notes=_list(_TEXT),
+            )
+        )
+    ),
     "Requests": _object(requests=_list(_REQUEST)),
     "Cancelled": _object(id=_TEXT, cancelled=_FLAG),
     "Error": _object(error=_ERROR) | {"required": ["error"]},

@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "unpin": ("roost.cli.order_cmd", "unpin", "Take a pin back."),
     "logs": ("roost.cli.look_cmd", "logs", "The last lines of an engine's log."),
     "plan": ("roost.cli.look_cmd", "plan", "What the running roost would do now."),
+    "replay": ("roost.cli.replay_cmd", "replay", "Where this version decides otherwise than the journal."),
     "requests": ("roost.cli.look_cmd", "requests", "Requests in flight, or the recent ones."),
     "cancel": ("roost.cli.order_cmd", "cancel", "Cut a request in flight."),
     "events": ("roost.cli.look_cmd", "events", "What happens, as it happens."),

@@ -14,7 +14,7 @@ from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
-from roost.core.units import format_duration, format_size
+from roost.core.units import counted, format_duration, format_size
 
 STYLES = {
     "ready": "green",
@@ -56,10 +56,23 @@ def status_table(status: dict[str, Any]) -> RenderableType:
 def _footnotes(models: list[dict[str, Any]]) -> list[Text]:
     """Where there is more: what the mark means, and what errors mean."""
     marked = [str(model["name"]) for model in models if remarks(model)]
+    served = total_line([model["totals"] for model in models if model.get("totals")])
     names = ", ".join(marked[:3]) + (", ..." if len(marked) > 3 else "")
     said = [plain(f"{MARK} There is more to say of {names}: roost status MODEL", "yellow")] if marked else []
     broken = any(_broken_by(model) for model in models)
-    return [*said, Text(f"The steps: roost status MODEL. {HELP_PAGE}", style="dim")] if broken else said
+    said += [Text(f"The steps: roost status MODEL. {HELP_PAGE}", style="dim")] if broken else []
+    return [*said, plain(served, "dim")] if served else said
+
+
+def total_line(totals: list[dict[str, Any]]) -> str:
+    """Since when roost has counted over its restarts, and what; empty where nothing came."""
+    requests = sum(one["requests"] for one in totals)
+    if not requests:
+        return ""
+    tokens_in = sum(one["prompt_tokens"] for one in totals)
+    tokens_out = sum(one["completion_tokens"] for one in totals)
+    since = min(one["since"] for one in totals if one["requests"])[:10]
+    return f"Since {since}: {counted(requests, 'request')}, {tokens_in} tokens in, {tokens_out} out."
 
 
 def remarks(model: dict[str, Any]) -> list[str]:

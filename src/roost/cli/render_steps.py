@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from roost.cli.render import HELP_PAGE, bare_table, outcome, plain, remarks, why
+from roost.cli.render import HELP_PAGE, bare_table, outcome, plain, remarks, total_line, why
 from roost.core.units import format_size
 
 SHOWN = 6
@@ -29,6 +29,8 @@ def model_view(model: dict[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [head, *(plain(remark, "yellow") for remark in remarks(model))]
     if canary := str(model.get("canary") or ""):
         parts.append(plain(f"canary {canary}", "dim"))
+    if served := total_line([model["totals"]] if model.get("totals") else []):
+        parts.append(plain(served, "dim"))
     for sequence in shown:
         parts += [Text(""), _headline(sequence), _steps(sequence)]
         if sequence["error"] and sequence["operation"] != "load":

@@ -22,6 +22,7 @@ from roost.core.spec import ModelSpec, RoostSpec
 from roost.core.view import FleetView, Goal, Policy, Wish
 from roost.logs import log
 from roost.planner.plan import plan
+from roost.planner.review import is_news
 
 
 class Controller:
@@ -41,6 +42,7 @@ class Controller:
         )
         self._started_at = 0.0
         self._hearers: list[Callable[[Plan], None]] = []
+        self._recorders: list[Callable[[FleetView, Policy, Plan], None]] = []
         self.last_plan: Plan | None = None
         """None until the first round has run: roost is not ready before."""
         for owner in owners:
@@ -63,6 +65,11 @@ class Controller:
     def on_plan(self, hear: Callable[[Plan], None]) -> None:
         """`hear` gets every plan that does or refuses something, before it is carried out. Must be quick."""
         self._hearers.append(hear)
+
+    def on_decision(self, record: Callable[[FleetView, Policy, Plan], None]) -> None:
+        """`record` gets every plan that orders something, or blocks or denies somebody anew, with what it was made
+        from. Must be quick and never raise."""
+        self._recorders.append(record)
 
     def view(self) -> FleetView:
         """The fleet now."""
@@ -140,7 +147,11 @@ class Controller:
         self._loop.nudge()
 
     def _round(self, now: float) -> Plan:
-        made = plan(observe(self._sources, now, self._started_at), self._policy)
+        view = observe(self._sources, now, self._started_at)
+        made = plan(view, self._policy)
+        if is_news(self.last_plan, made):
+            for record in self._recorders:
+                record(view, self._policy, made)
         if made.actions or made.denied or any(blocked.final for blocked in made.blocked.values()):
             self._publish(made)
         self._tell_notes(made)

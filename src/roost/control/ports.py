@@ -81,6 +81,10 @@ class Owner(Protocol):
         the present state does not take; never blocks, never raises for a failure of the engine (a Fact does)."""
         ...
 
+    def recall_ready(self, since: float) -> None:
+        """It was ready from then on when an earlier roost ended: found ready now, it still is since then."""
+        ...
+
     def suspect(self) -> None:
         """Someone saw its port refuse: look now instead of at the next probe."""
         ...

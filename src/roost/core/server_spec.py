@@ -108,3 +108,8 @@ class ServerSpec:
     """What `/health` answers to who asks for neither form: an object, or `OK`."""
     request_log: bool = True
     """One line per request."""
+    journal_size: Size = 64 * MIB
+    """How much of its plans roost keeps in its state directory, with what each was made from; the oldest go first. 0:
+    none."""
+    journal_age: PositiveDuration = 14 * 86400.0
+    """Plans older than this go, too."""

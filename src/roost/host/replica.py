@@ -206,6 +206,10 @@ class Replica:
                 self.fact(Fact.SURVIVED_KILL, why)
                 self.begin(lambda: work.until_unstuck(self), "unstick")
 
+    def recall_ready(self, since: float) -> None:
+        """See `control.ports.Owner`. Every other state than ready ends it."""
+        self.became_ready_at = self.became_ready_at or since
+
     def suspect(self) -> None:
         """Someone saw its port refuse: look now."""
         self._look.set()

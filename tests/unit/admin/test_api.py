@@ -305,3 +305,12 @@ def test_health_is_plain_where_that_is_configured_unless_json_is_asked_for() -> 
     console = FakeConsole(server=ServerSpec(health="text"))
     assert get("/health", {**NONE, "accept": "*/*"}, console).text == "OK\n"
     assert get("/health", {**NONE, "accept": "application/json"}, console).json() == {"status": "healthy"}
+
+
+def test_the_journal_takes_its_bounds_and_is_not_for_limited_keys() -> None:
+    plans = get("/api/v1/journal?since=5m&limit=2", READ).json()["plans"]
+    assert [(one["id"], one["at_unix"]) for one in plans] == [(2, 700.0), (1, 700.0)]
+    assert get("/api/v1/journal").json()["plans"][0]["id"] == 100
+    for wrong in ("since=soon", "limit=0", "limit=1001"):
+        assert error(get(f"/api/v1/journal?{wrong}"))["code"] == "bad_option"
+    assert get("/api/v1/journal", LIMITED).status_code == 403

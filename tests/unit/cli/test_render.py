@@ -93,3 +93,11 @@ def test_a_failed_sleep_or_wake_says_what_followed_and_where_to_read_on() -> Non
         " ".join(text(status_table(status(elsewhere)))).split()
     )
     assert "docs/sleep.md" not in " ".join(text(status_table(status({}))))
+
+
+def test_totals_over_all_restarts_stand_below() -> None:
+    used = {"requests": 3, "prompt_tokens": 40, "completion_tokens": 7, "since": "2026-01-02T03:04:05.000Z"}
+    never = {"requests": 0, "prompt_tokens": 0, "completion_tokens": 0, "since": "2025-01-01T00:00:00.000Z"}
+    shown = text(status_table(status({"totals": used}, {"name": "b", "totals": used}, {"name": "c", "totals": never})))
+    assert shown[-1] == "Since 2026-01-02: 6 requests, 80 tokens in, 14 out."
+    assert "Since" not in "\n".join(text(status_table(status({"totals": never}, {}))))

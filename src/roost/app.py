@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from roost import __version__, clock
@@ -21,7 +21,10 @@ from roost.admin.events import Hub
 from roost.admin.server import AdminServer
 from roost.config.dump import config_hash
 from roost.console import Console, Parts, change_event, performed_event, plan_facts
+from roost.console_memory import MemoryFacts
+from roost.control.budgets import Board
 from roost.control.controller import Controller
+from roost.control.holds import Holds
 from roost.core.events import Changed, Performed
 from roost.core.lifecycle import Fact, State
 from roost.core.plan import Plan
@@ -30,6 +33,8 @@ from roost.core.spec import RoostSpec
 from roost.core.view import Policy
 from roost.engines.base import Machine
 from roost.engines.registry import adapter_for
+from roost.host.account import Account
+from roost.host.devices_watch import Reader, machine_reader
 from roost.host.fleet import Making, end_leftovers, make_replicas
 from roost.host.machine import raise_open_files_limit
 from roost.host.store import Store
@@ -61,6 +66,8 @@ class Options:
     route_only: bool = False
     """`roost serve`: nothing is started; what an earlier roost left running is taken up and supervised again."""
     write_access_log: Callable[[str], None] | None = None
+    read_devices: Reader = field(default_factory=machine_reader)
+    """How the memory of this machine's devices is read."""
 
 
 class App:
@@ -92,6 +99,8 @@ class App:
         self._make()
         await end_leftovers(self.store, (replica.id for replica in self.replicas if replica.owned))
         await asyncio.gather(*(replica.recover() for replica in self.replicas))
+        self.holds.restore(self.store.read_holds())
+        await self.account.start()
         self.controller.start()
         await self.admin.start()
         if sock is not None:
@@ -121,6 +130,7 @@ class App:
         self.recorder = Recorder(self._gauges, __version__)
         self.watch = Watch(self.recorder, options.write_access_log if spec.server.request_log else None)
         self.hub = Hub()
+        self.account = Account(spec, options.machine, lambda: self.replicas, options.read_devices)
         self.replicas = make_replicas(
             spec,
             Making(
@@ -129,11 +139,16 @@ class App:
                 cwd=options.base_dir,
                 last_byte_at=self._last_byte_at,
                 answering=lambda replica: self.plane.answering(replica),
+                memory=self.account,
                 route_only=options.route_only,
             ),
         )
-        self.controller = Controller(spec, self.replicas, Policy(spec=spec.policy, auto=options.auto))
+        self.holds = Holds(self.store.write_holds)
+        board = Board(seen=self.account.watch.seen, holds=self.holds)
+        self.controller = Controller(spec, self.replicas, Policy(spec=spec.policy, auto=options.auto), board)
+        self.holds.nudge = self.account.watch.nudge = self.controller.nudge
         for replica in self.replicas:
+            replica.subscribe(self.account.watch.changed)
             replica.subscribe(self._changed)
             replica.subscribe_performed(self._performed)
         self.controller.on_plan(self._planned)
@@ -158,6 +173,7 @@ class App:
                 watch=self.watch,
                 recorder=self.recorder,
                 hub=self.hub,
+                memory=MemoryFacts(spec.memory, self.replicas, board, self.account),
                 config_hash=config_hash(spec),
                 instance=options.instance,
                 started_at=clock.now(),
@@ -223,6 +239,8 @@ class App:
         self.console.stopping = True
         self.controller.gate.close()
         self.controller.stop()
+        self.account.watch.stop()
+        self.holds.close()
         self.listener.stop_accepting()
         cut = await self.listener.drain(self.spec.server.shutdown_timeout)
         if cut:

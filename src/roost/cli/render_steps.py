@@ -8,7 +8,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from roost.cli.render import HELP_PAGE, bare_table, outcome, plain, remarks, why
+from roost.cli.plain import plain
+from roost.cli.render import HELP_PAGE, bare_table, outcome, remarks, why
+from roost.cli.render_memory import footprint_lines
 from roost.core.units import format_size
 
 SHOWN = 6
@@ -29,6 +31,7 @@ def model_view(model: dict[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [head, *(plain(remark, "yellow") for remark in remarks(model))]
     if canary := str(model.get("canary") or ""):
         parts.append(plain(f"canary {canary}", "dim"))
+    parts += footprint_lines(model)
     for sequence in shown:
         parts += [Text(""), _headline(sequence), _steps(sequence)]
         if sequence["error"] and sequence["operation"] != "load":

@@ -30,9 +30,13 @@ class Board:
     holds: Holds
 
     def __call__(self, memory: MemorySpec, now: float) -> tuple[DeviceView, ...] | None:
-        seen, holds = self.seen(), self.holds.current(now)
-        if not seen and not holds:
+        if not self.seen() and not self.holds.current(now):
             return None
+        return self.views(memory, now)
+
+    def views(self, memory: MemorySpec, now: float) -> tuple[DeviceView, ...]:
+        """Every device that has a budget, seen or not."""
+        seen, holds = self.seen(), self.holds.current(now)
         return tuple(device_view(name, memory, seen.get(name), holds.get(name)) for name in names(memory, seen))
 
     def names(self, memory: MemorySpec) -> tuple[str, ...]:

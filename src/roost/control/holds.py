@@ -13,8 +13,6 @@ from roost import clock
 from roost.core.units import format_duration, format_size
 from roost.logs import log
 
-LONGEST_S = 30 * 86400.0
-MOST_REASON = 200
 _SLACK_S = 0.01
 """A timer may fire a little early."""
 

@@ -207,6 +207,8 @@ async def fall(replica: "Replica", before: Measured, level: int | None = None) -
     """Waits until its memory fell, FALL_S at most, and until it falls no more. Not judged is the host's memory of a
     program of the user's own after a sleep at level 1: that level may keep the weights there."""
     if before.held is None:
+        seen = await measure(replica)  # what it keeps of the host's memory is worth knowing all the same
+        replica.setup.memory.learn(replica, Rung.of(level), None, seen.host)
         return Fall(text=f"not measured: {before.why}")
     keeps = replica.spec.footprint_asleep if before.kind is Kind.DEVICE else 0
     least = round(LEAST_SHARE * max(before.held - keeps, 0))

@@ -110,7 +110,9 @@ class DeviceWatch:
 
     def held(self, replica: str) -> Mapping[str, int]:
         """Device -> bytes that the replica was last seen to hold there."""
-        shown = self._held.get(replica, {})
+        shown = self._held.get(replica)
+        if not shown:
+            return {}
         return {name: held for name, gpu in self._gpus.items() if (held := shown.get(gpu.uuid)) is not None}
 
     # life

@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from roost import __version__, clock
@@ -21,7 +21,10 @@ from roost.admin.events import Hub
 from roost.admin.server import AdminServer
 from roost.config.dump import config_hash
 from roost.console import Console, Parts, change_event, performed_event, plan_facts
+from roost.console_memory import MemoryFacts
+from roost.control.budgets import Board
 from roost.control.controller import Controller
+from roost.control.holds import Holds
 from roost.control.recall import LastStates, Rises
 from roost.core.events import Changed, Performed
 from roost.core.lifecycle import Fact, State
@@ -31,6 +34,8 @@ from roost.core.spec import RoostSpec
 from roost.core.view import Policy
 from roost.engines.base import Machine
 from roost.engines.registry import adapter_for
+from roost.host.account import Account
+from roost.host.devices_watch import Reader, machine_reader
 from roost.host.fleet import Making, end_leftovers, make_replicas
 from roost.host.machine import raise_open_files_limit
 from roost.host.store import Store
@@ -65,6 +70,8 @@ class Options:
     write_access_log: Callable[[str], None] | None = None
     on_change: Callable[[Changed], None] | None = None
     """Told of each change of a replica's state, after log and events."""
+    read_devices: Reader = field(default_factory=machine_reader)
+    """How the memory of this machine's devices is read."""
 
 
 class App:
@@ -97,6 +104,8 @@ class App:
         await self._recall()
         await end_leftovers(self.store, (replica.id for replica in self.replicas if replica.owned))
         await asyncio.gather(*(replica.recover() for replica in self.replicas))
+        self.holds.restore(self.store.read_holds())
+        await self.account.start()
         self.controller.start()
         await self.admin.start()
         if sock is not None:
@@ -127,6 +136,7 @@ class App:
         self.watch = Watch(self.recorder, options.write_access_log if spec.server.request_log else None)
         self.keeping = Keeping(options.state_dir, spec.server, self.recorder)
         self.hub = Hub()
+        self.account = Account(spec, options.machine, lambda: self.replicas, options.read_devices)
         self.replicas = make_replicas(
             spec,
             Making(
@@ -135,11 +145,16 @@ class App:
                 cwd=options.base_dir,
                 last_byte_at=self._last_byte_at,
                 answering=lambda replica: self.plane.answering(replica),
+                memory=self.account,
                 route_only=options.route_only,
             ),
         )
-        self.controller = Controller(spec, self.replicas, Policy(spec=spec.policy, auto=options.auto))
+        self.holds = Holds(self.store.write_holds)
+        board = Board(seen=self.account.watch.seen, holds=self.holds)
+        self.controller = Controller(spec, self.replicas, Policy(spec=spec.policy, auto=options.auto), board)
+        self.holds.nudge = self.account.watch.nudge = self.controller.nudge
         for replica in self.replicas:
+            replica.subscribe(self.account.watch.changed)
             replica.subscribe(self._changed)
             replica.subscribe_performed(self._performed)
         self.controller.on_plan(self._planned)
@@ -166,6 +181,7 @@ class App:
                 recorder=self.recorder,
                 keeping=self.keeping,
                 hub=self.hub,
+                memory=MemoryFacts(spec.memory, self.replicas, board, self.account),
                 config_hash=config_hash(spec),
                 instance=options.instance,
                 started_at=clock.now(),
@@ -241,6 +257,8 @@ class App:
         self.console.stopping = True
         self.controller.gate.close()
         self.controller.stop()
+        self.account.watch.stop()
+        self.holds.close()
         self.listener.stop_accepting()
         cut = await self.listener.drain(self.spec.server.shutdown_timeout)
         if cut:

@@ -12,6 +12,7 @@ from typing import Any
 from roost import __version__, clock
 from roost.accesslog import Watch, summary
 from roost.admin.events import Hub
+from roost.console_memory import MemoryFacts
 from roost.console_traffic import TrafficFacts, most_useful
 from roost.control.controller import Controller
 from roost.core.events import Changed, Performed
@@ -50,6 +51,7 @@ class Parts:
     recorder: Recorder
     keeping: Keeping
     hub: Hub
+    memory: MemoryFacts
     config_hash: str
     instance: str
     started_at: float
@@ -93,7 +95,8 @@ class Console:
     def _memory_facts(self) -> dict[str, Any]:
         memory = self._parts.spec.memory
         resident = sum(replica.state in RESIDENT for replica in self._parts.replicas)
-        return {"max_resident": memory.max_resident, "resident": resident, "devices": dict(memory.devices)}
+        facts = {"max_resident": memory.max_resident, "resident": resident, "devices": dict(memory.devices)}
+        return facts | {"budgets": self._parts.memory.budgets()}
 
     def health(self) -> tuple[bool, list[str]]:
         reasons = [
@@ -162,6 +165,7 @@ class Console:
             "tools": spec.tools,
             "memory_bytes": self._memory_of(main, now),
             "device_bytes": _device_bytes(main),
+            **self._parts.memory.of(main),
             "canary": main.canary.said or None,
             "totals": totals_facts(self._parts.keeping.usage(name)),
             "requests_per_s": round(self._parts.recorder.model(name).traffic.rates(now, RATE_WINDOW_S).requests, 3),
@@ -221,6 +225,20 @@ class Console:
 
     def pin(self, name: str, pinned: bool, *, by: str) -> dict[str, Any]:
         return asdict(self._parts.controller.pin(name, pinned, by=by))
+
+    def budgets(self) -> list[dict[str, Any]]:
+        return self._parts.memory.budgets()
+
+    def holds(self) -> list[dict[str, Any]]:
+        return self._parts.memory.holds()
+
+    def hold(
+        self, device: str, *, amount: int | None, for_s: float | None, reason: str, by: str
+    ) -> dict[str, Any] | None:
+        return self._parts.memory.hold(device, amount=amount, for_s=for_s, reason=reason, by=by)
+
+    def release(self, device: str, *, by: str) -> dict[str, Any] | None:
+        return self._parts.memory.release(device, by=by)
 
     def plan(self) -> dict[str, Any]:
         return plan_facts(self._parts.controller.dry_plan(), clock.now())

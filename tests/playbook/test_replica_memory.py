@@ -9,7 +9,9 @@ import pytest
 from roost.core.lifecycle import State
 from roost.core.request import Address
 from roost.core.spec import EngineKind, ModelSpec
+from roost.host.footprints import NoMemory, Rung
 from roost.host.measure import Fall, Reading, fall, measure
+from roost.host.replica import Replica
 from tests.playbook.test_replica import DRAIN, FOREIGN, play, ready, sleep
 from tests.support.stage import VLLM, Stage
 
@@ -206,3 +208,47 @@ def test_nothing_is_known_of_an_engine_that_is_gone(tmp_path: Path) -> None:
         assert stage.replica.measured is None
 
     play(tmp_path, story)
+
+
+class Learned(NoMemory):
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Rung, int | None, int | None]] = []
+
+    def learn(self, replica: Replica, rung: Rung, device: int | None, host: int | None) -> None:
+        self.told.append((rung, device, host))
+
+
+def learned(folder: Path, readings: list[Reading], level: int = 1) -> list[tuple[Rung, int | None, int | None]]:
+    memory = Learned()
+
+    async def story(stage: Stage) -> None:
+        stage.gauge.readings = readings
+        stage.replica.setup = replace(stage.replica.setup, memory=memory)
+        await ready(stage)
+        await stage.seconds(1)
+        stage.replica.obey(DRAIN)
+        stage.replica.obey(sleep(level))
+        await stage.until_any(State.ASLEEP, State.COLD)
+
+    play(folder, story)
+    return memory.told
+
+
+@pytest.mark.parametrize(("level", "rung"), [(1, Rung.LEVEL1), (2, Rung.LEVEL2)])
+def test_each_state_teaches_what_it_holds(tmp_path: Path, level: int, rung: Rung) -> None:
+    spread = [
+        Reading(device=20 * GIB, most=11 * GIB, resident=GIB),
+        Reading(device=20 * GIB, most=11 * GIB, resident=GIB),
+        Reading(device=2 * GIB, most=GIB, resident=9 * GIB),
+    ]
+    assert learned(tmp_path, spread, level) == [(Rung.AWAKE, 11 * GIB, GIB), (rung, GIB, 9 * GIB)]
+
+
+def test_a_sleep_that_failed_teaches_nothing(tmp_path: Path) -> None:
+    assert learned(tmp_path, gpu(20, 20, 19.9)) == [(Rung.AWAKE, 20 * GIB, GIB)]
+
+
+def test_processes_that_nvml_does_not_show_teach_only_of_the_host(tmp_path: Path) -> None:
+    assert learned(tmp_path, gpu(0, 0)) == [(Rung.AWAKE, None, GIB), (Rung.LEVEL1, None, GIB)]

@@ -85,6 +85,7 @@ class FakeConsole:
     reasons: list[str] = field(default_factory=list)
     is_ready: bool = True
     cancelled: list[str] = field(default_factory=list)
+    held: dict[str, dict[str, Any]] = field(default_factory=dict)
     logs: list[str] = field(default_factory=lambda: [f"line {n}" for n in range(200)])
     hub: Hub = field(default_factory=Hub)
     lines: Hub = field(default_factory=Hub)
@@ -143,6 +144,26 @@ class FakeConsole:
 
     def pin(self, name: str, pinned: bool, *, by: str) -> dict[str, Any]:
         return {"success": True, "changed": True, "name": name, "pinned": pinned, "message": by}
+
+    def budgets(self) -> list[dict[str, Any]]:
+        return [{"name": "gpu0", "budget_bytes": 1 << 30}]
+
+    def holds(self) -> list[dict[str, Any]]:
+        return list(self.held.values())
+
+    def hold(
+        self, device: str, *, amount: int | None, for_s: float | None, reason: str, by: str
+    ) -> dict[str, Any] | None:
+        if device != "gpu0":
+            return None
+        hold = {"device": device, "amount_bytes": amount, "until": None if for_s is None else f"in {for_s:g} s"}
+        self.held[device] = hold | {"reason": reason, "by": by}
+        return {"success": True, "changed": True, "message": f"{device} is held.", "hold": self.held[device]}
+
+    def release(self, device: str, *, by: str) -> dict[str, Any] | None:
+        if device != "gpu0":
+            return None
+        return {"success": True, "changed": self.held.pop(device, None) is not None, "message": by, "hold": None}
 
     def plan(self) -> dict[str, Any]:
         return {"actions": [], "blocked": {}, "notes": [], "next_check_in_s": None}

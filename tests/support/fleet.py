@@ -12,6 +12,7 @@ from roost import clock
 from roost.control.controller import Controller
 from roost.control.ports import LeaseLike
 from roost.core.events import Changed
+from roost.core.footprint import Footprint
 from roost.core.ids import replica_id
 from roost.core.lifecycle import Event, Fact, Order, State, advance
 from roost.core.plan import Action, Drain, Evict, Idle, Load, Ordered, Sleep, Stop, Undrain, Wake
@@ -62,6 +63,9 @@ class FakeOwner:
         self.drain_goal: Goal | None = None
         self.stalled = ""
         self.drain_idle = False
+        self.devices: tuple[str, ...] = ()
+        self.footprint: Footprint | None = None
+        self.lingering = 0
         self.times = Times()
         self.fail_next: list[str] = []
         self.deaf = False

@@ -17,6 +17,7 @@ from roost.core.lifecycle import State
 from roost.core.spec import RoostSpec
 from roost.engines.registry import validate
 from roost.engines.simulated import simulate
+from roost.host.devices_watch import Reader, machine_reader
 from roost.host.machine import find_machine
 
 SRC = str(Path(__file__).parents[2] / "src")
@@ -67,6 +68,7 @@ async def running_roost(
     keep_engines: bool = False,
     simulated: bool = False,
     write_access_log: Callable[[str], None] | None = None,
+    read_devices: Reader | None = None,
 ) -> AsyncIterator[RunningRoost]:
     spec = spec_of(text, folder, simulated=simulated)
     options = Options(
@@ -75,6 +77,7 @@ async def running_roost(
         base_dir=str(folder),
         machine=find_machine(),
         write_access_log=write_access_log,
+        read_devices=read_devices or machine_reader(),
     )
     app = App(spec, options)
     await app.start()

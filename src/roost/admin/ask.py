@@ -104,8 +104,15 @@ class Options:
 async def options_of(ask: Ask, allowed: tuple[str, ...]) -> Options:
     """The options of an order from query and JSON body; 400 for an unknown one or a value out of bounds.
     Null is the same as left out."""
+    return _checked(await given_to(ask, allowed), allowed)
+
+
+async def given_to(ask: Ask, allowed: tuple[str, ...]) -> dict[str, Any]:
+    """Query and JSON body together, as they were given; 400 for what the order does not take."""
     body = {key: value for key, value in (await _body(ask.request)).items() if value is not None}
-    return _checked(dict(ask.request.query_params) | body, allowed)
+    given = dict(ask.request.query_params) | body
+    _only(given, allowed)
+    return given
 
 
 def query_options_of(ask: Ask, allowed: tuple[str, ...]) -> Options:
@@ -113,10 +120,14 @@ def query_options_of(ask: Ask, allowed: tuple[str, ...]) -> Options:
     return _checked(dict(ask.request.query_params), allowed)
 
 
-def _checked(given: dict[str, Any], allowed: tuple[str, ...]) -> Options:
+def _only(given: dict[str, Any], allowed: tuple[str, ...]) -> None:
     for key in given:
         if key not in allowed:
             refuse(400, "bad_option", f"Unknown option {key[:40]!r}; this order takes: {', '.join(allowed) or 'none'}.")
+
+
+def _checked(given: dict[str, Any], allowed: tuple[str, ...]) -> Options:
+    _only(given, allowed)
     return Options(
         wait_s=_seconds(given.get("wait", DEFAULT_WAIT_S)),
         force=_flag("force", given.get("force", False)),

@@ -11,6 +11,7 @@ from roost import __version__
 from roost.admin.answers import answer_json
 from roost.admin.ask import DEFAULT_WAIT_S, MAX_WAIT_S
 from roost.admin.caller import Need
+from roost.admin.holding import MOST_REASON
 from roost.admin.manage import JOURNAL_MOST, JOURNAL_ROWS
 from roost.admin.schemas import SCHEMAS, ref
 from roost.admin.streams import LINES, MOST_LINES
@@ -58,6 +59,10 @@ OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
         "How many at most.",
     ),
     "no-history": ({"type": "boolean", "default": False}, "Only what comes from now on."),
+    "device": ({"type": "string", "examples": ["gpu0"]}, "A device with a budget, or `host`."),
+    "amount": ({"type": "string", "examples": ["20GiB"]}, "How much of it. Left out: all of it."),
+    "for": ({"type": "string", "examples": ["30m", "2h"]}, "For how long, at most 30d. Left out: until released."),
+    "reason": ({"type": "string", "examples": ["training"]}, f"For those who wonder, up to {MOST_REASON} characters."),
     "follow": ({"type": "boolean", "default": False}, "Keep the stream open for new lines."),
 }
 NEEDS = {
@@ -68,6 +73,7 @@ NEEDS = {
 }
 _PLACEHOLDER = re.compile(r"\{(\w+)(?::path)?\}")
 _PLACES = {"name": "Name or alias of a model; slashes may be written raw or as %2F.", "id": "The request's id."}
+_PLACES["device"] = "Name of the device."
 
 
 def document(rows: "Sequence[Row]") -> dict[str, Any]:

@@ -80,6 +80,26 @@ class Console(Protocol):
 
     def pin(self, name: str, pinned: bool, *, by: str) -> dict[str, Any]: ...
 
+    def budgets(self) -> list[dict[str, Any]]:
+        """What roost may hold on each device now: name, budget_bytes, size_bytes, others_bytes, held_back_bytes,
+        held_until, reason (of a hold), holders: [{replica, bytes, measured}]."""
+        ...
+
+    def holds(self) -> list[dict[str, Any]]:
+        """device, amount_bytes (null: all of it), since, until (null: until it is released), reason, by."""
+        ...
+
+    def hold(
+        self, device: str, *, amount: int | None, for_s: float | None, reason: str, by: str
+    ) -> dict[str, Any] | None:
+        """Give a device, or `amount` bytes of it, back to its owner. Returns success, changed, message and hold; None
+        for a device without a budget."""
+        ...
+
+    def release(self, device: str, *, by: str) -> dict[str, Any] | None:
+        """Take it back. `changed` is false if it was not held; None for a device without a budget."""
+        ...
+
     def plan(self) -> dict[str, Any]:
         """What the planner would do now: actions with reasons, blocked, notes, next_check_in_s."""
         ...

@@ -122,6 +122,9 @@ def _values(schema: dict[str, object]) -> str:
     if "exclusiveMinimum" in schema:
         bound = f" and at most {schema['maximum']}" if "maximum" in schema else ""
         return f"above {schema['exclusiveMinimum']}{bound}"
+    examples = schema.get("examples")
+    if isinstance(examples, list):
+        return ", ".join(f"`{example}`" for example in examples)
     if schema["type"] == "string":
         return "`90`, `5m`, `24h`"
     if "maximum" in schema:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
-from roost.admin import llama_swap, manage, openapi, public, sleeping, streams, traffic
+from roost.admin import holding, llama_swap, manage, openapi, public, sleeping, streams, traffic
 from roost.admin.ask import Ask
 from roost.admin.caller import Need
 
@@ -152,6 +152,8 @@ _SHOW = (
         "Journal",
         options=("since", "limit"),
     ),
+    _get("/api/v1/devices", holding.devices, Need.READ, "What roost may hold on each device now, and why.", "Devices"),
+    _get("/api/v1/holds", holding.holds, Need.READ, "Devices that are held for their owners.", "Holds"),
     _get("/api/v1/requests", manage.requests, Need.READ, "Requests in flight.", "Requests"),
     _get("/api/v1/requests/recent", manage.recent, Need.READ, "The last settled requests, newest first.", "Requests"),
     _get(
@@ -181,6 +183,25 @@ _ORDERS = (
         answer="Orders",
         options=_ORDER,
         statuses=(200, 202, 400, 409, 503),
+    ),
+    Row(
+        method="POST",
+        path="/api/v1/holds",
+        handler=holding.hold,
+        need=Need.ADMIN,
+        summary="Give a device, or a part of it, back to its owner for a while: models drain off it.",
+        answer="Held",
+        options=("device", "amount", "for", "reason"),
+        statuses=(200, 400, 404),
+    ),
+    Row(
+        method="DELETE",
+        path="/api/v1/holds/{device:path}",
+        handler=holding.release,
+        need=Need.ADMIN,
+        summary="Take a held device back.",
+        answer="Held",
+        statuses=(200, 404),
     ),
     Row(
         method="DELETE",

@@ -62,6 +62,25 @@ _SEQUENCE = _object(
     memory=_TEXT_OR_NONE,
     steps=_list(_STEP),
 )
+_STATE_HELD = _object(device_bytes=_WHOLE_OR_NONE, host_bytes=_WHOLE_OR_NONE, source=_TEXT)
+_HOLD = _object(
+    device=_TEXT,
+    amount_bytes={"type": ["integer", "null"], "description": "Null: all of it."},
+    since=_TEXT,
+    until={"type": ["string", "null"], "description": "Null: until it is released."},
+    reason=_TEXT,
+    by=_TEXT,
+)
+_BUDGET = _object(
+    name=_TEXT,
+    budget_bytes={"type": "integer", "description": "What roost's engines may hold together now."},
+    size_bytes={"type": ["integer", "null"], "description": "Null where it cannot be read."},
+    others_bytes={"type": "integer", "description": "Used by processes that are none of roost's."},
+    held_back_bytes=_WHOLE,
+    held_until=_TEXT_OR_NONE,
+    reason=_TEXT_OR_NONE,
+    holders=_list(_object(replica=_TEXT, bytes=_WHOLE, measured=_FLAG)),
+)
 _MODEL = _object(
     name=_TEXT,
     aliases=_list(_TEXT),
@@ -90,6 +109,15 @@ _MODEL = _object(
     context_length=_WHOLE_OR_NONE,
     modalities=_ANY,
     tools=_ANY,
+    devices={"type": "array", "items": _TEXT, "description": "Where it runs, where that was chosen."},
+    lingering_bytes={"type": "integer", "description": "Given back on each device and not yet seen free."},
+    footprint=_object(
+        **{
+            rung: _object(counts=_STATE_HELD, claimed=_STATE_HELD, measured=_STATE_HELD)
+            for rung in ("awake", "level1", "level2")
+        }
+    )
+    | {"description": "What it holds in each state: the larger of claimed and measured counts."},
     endpoint={"type": "string", "description": "Base address of the replica that stands for it."},
     endpoints=_list(_SERVING),
     totals=_object(
@@ -302,6 +330,9 @@ SCHEMAS: dict[str, Schema] = {
             )
         )
     ),
+    "Devices": _object(devices=_list(_BUDGET)),
+    "Holds": _object(holds=_list(_HOLD)),
+    "Held": _object(success=_FLAG, changed=_FLAG, message=_TEXT, hold=_HOLD),
     "Requests": _object(requests=_list(_REQUEST)),
     "Cancelled": _object(id=_TEXT, cancelled=_FLAG),
     "Error": _object(error=_ERROR) | {"required": ["error"]},

@@ -21,6 +21,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "restart": ("roost.cli.order_cmd", "restart", "Stop a model's engine and start it again."),
     "pin": ("roost.cli.order_cmd", "pin", "Keep a model from being put to sleep or evicted."),
     "unpin": ("roost.cli.order_cmd", "unpin", "Take a pin back."),
+    "hold": ("roost.cli.hold_cmd", "hold", "Give a device back to its owner for a while."),
+    "release": ("roost.cli.hold_cmd", "release", "Take a held device back."),
     "logs": ("roost.cli.look_cmd", "logs", "The last lines of an engine's log."),
     "plan": ("roost.cli.look_cmd", "plan", "What the running roost would do now."),
     "replay": ("roost.cli.replay_cmd", "replay", "Where this version decides otherwise than the journal."),

@@ -14,6 +14,8 @@ from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
+from roost.cli.plain import plain
+from roost.cli.render_memory import device_lines
 from roost.core.units import counted, format_duration, format_size
 
 STYLES = {
@@ -50,7 +52,8 @@ WIDE = 110
 def status_table(status: dict[str, Any]) -> RenderableType:
     """The fleet: one row a model, with the reason of its state beside it or, on a narrow screen, below it."""
     models = status["models"]
-    return Group(_headline(status), _Fleet(models), *_sessions(models), *_footnotes(models))
+    memory = device_lines(status.get("memory") or {})
+    return Group(_headline(status), *memory, _Fleet(models), *_sessions(models), *_footnotes(models))
 
 
 def _footnotes(models: list[dict[str, Any]]) -> list[Text]:
@@ -168,11 +171,6 @@ def _cells(model: dict[str, Any], wide: bool) -> tuple[Text, ...]:
     if not wide:
         return cells
     return (*cells, Text(str(model.get("pid") or "-")), Text(str(model.get("port") or "-")))
-
-
-def plain(text: object, style: str = "") -> Text:
-    """Text from outside: no markup, one line, no escape codes."""
-    return Text(Text.from_ansi(" ".join(str(text).split())).plain, style=style)
 
 
 def _headline(status: dict[str, Any]) -> Text:

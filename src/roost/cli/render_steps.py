@@ -8,7 +8,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from roost.cli.render import HELP_PAGE, bare_table, outcome, plain, remarks, total_line, why
+from roost.cli.plain import plain
+from roost.cli.render import HELP_PAGE, bare_table, outcome, remarks, total_line, why
+from roost.cli.render_memory import footprint_lines
 from roost.core.units import format_size
 
 SHOWN = 6
@@ -31,6 +33,7 @@ def model_view(model: dict[str, Any]) -> RenderableType:
         parts.append(plain(f"canary {canary}", "dim"))
     if served := total_line([model["totals"]] if model.get("totals") else []):
         parts.append(plain(served, "dim"))
+    parts += footprint_lines(model)
     for sequence in shown:
         parts += [Text(""), _headline(sequence), _steps(sequence)]
         if sequence["error"] and sequence["operation"] != "load":

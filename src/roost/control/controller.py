@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from roost import clock
+from roost.control.budgets import Budgets, no_budgets
 from roost.control.execute import Executor, phrase
 from roost.control.gate import Gate, refusal_for
 from roost.control.loop import Loop
@@ -28,7 +29,9 @@ from roost.planner.review import is_news
 class Controller:
     """Who is awake. `gate` is the data plane's `Fleet`; `order` and `pin` are the operators' doors."""
 
-    def __init__(self, spec: RoostSpec, owners: Sequence[Owner], policy: Policy | None = None) -> None:
+    def __init__(
+        self, spec: RoostSpec, owners: Sequence[Owner], policy: Policy | None = None, budgets: Budgets = no_budgets
+    ) -> None:
         self._policy = policy or Policy(spec=spec.policy)
         by_model: dict[str, list[Owner]] = {name: [] for name in spec.models}
         for owner in owners:
@@ -38,7 +41,7 @@ class Controller:
         self._wishes = Wishes(by_model, {name: model.pin for name, model in spec.models.items()})
         self.gate = Gate(spec, owners, self._loop.nudge)
         self._sources = Sources(
-            spec=spec, owners=by_model, gate=self.gate, wishes=self._wishes, executor=self._executor
+            spec=spec, owners=by_model, gate=self.gate, wishes=self._wishes, executor=self._executor, devices=budgets
         )
         self._started_at = 0.0
         self._hearers: list[Callable[[Plan], None]] = []

@@ -6,6 +6,7 @@ Reads only; changes nothing. Called by `controller` once per round and by whoeve
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from roost.control.budgets import Budgets, no_budgets
 from roost.control.execute import Executor
 from roost.control.gate import Gate
 from roost.control.ports import Owner
@@ -25,6 +26,7 @@ class Sources:
     gate: Gate
     wishes: Wishes
     executor: Executor
+    devices: Budgets = no_budgets
 
 
 def observe(sources: Sources, now: float, started_at: float) -> FleetView:
@@ -33,6 +35,7 @@ def observe(sources: Sources, now: float, started_at: float) -> FleetView:
         now=now,
         models=tuple(_model(sources, name) for name in sources.spec.models),
         memory=sources.spec.memory,
+        devices=sources.devices(sources.spec.memory, now),
         pending=sources.executor.pending(now),
         started_at=started_at,
     )
@@ -74,6 +77,9 @@ def _replica(sources: Sources, owner: Owner) -> ReplicaView:
         retry_at=owner.retry_at,
         failures=owner.failures,
         last_error=owner.last_error,
+        footprint=owner.footprint,
+        devices=owner.devices,
+        lingering=owner.lingering,
         revive=owner.revive and sources.wishes.may_revive(owner.id),
         drain_goal=owner.drain_goal,
         drain_idle=owner.drain_idle,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from roost.core.events import Changed
+from roost.core.footprint import Footprint
 from roost.core.lifecycle import State
 from roost.core.plan import Action
 from roost.core.request import Address, Refusal
@@ -62,6 +63,8 @@ class Owner(Protocol):
     drain_idle: bool
     stalled: str
     """In DRAINING: why it is taken down for standing still; else empty."""
+    devices: tuple[str, ...]
+    """Where it runs; empty while nothing of it runs, or where nobody chose."""
 
     @property
     def address(self) -> Address:
@@ -70,6 +73,16 @@ class Owner(Protocol):
 
     @property
     def sleep_levels(self) -> tuple[int, ...]: ...
+
+    @property
+    def footprint(self) -> Footprint | None:
+        """What it holds in each state, the larger of claimed and measured; None: as its spec says. Quick."""
+        ...
+
+    @property
+    def lingering(self) -> int:
+        """Bytes on each of its devices that it gave back and that are not yet seen free."""
+        ...
 
     @property
     def no_sleep(self) -> str:

@@ -16,6 +16,7 @@ from roost.core.spec import ModelSpec, RoostSpec, servings
 from roost.engines import own as own_steps
 from roost.engines.base import Machine
 from roost.engines.registry import adapter_for
+from roost.host.footprints import Memory, NoMemory
 from roost.host.keepers.base import Keeper
 from roost.host.keepers.foreign import ForeignKeeper
 from roost.host.keepers.identity import matches
@@ -43,6 +44,8 @@ class Making:
     """Replica id -> when a byte of an answer last came from it."""
     answering: Callable[[str], Mapping[str, int]] = field(default=lambda own: {})
     """Replica id -> how far its running answers are, see `Setup.answering`."""
+    memory: Memory = field(default_factory=NoMemory)
+    """Who keeps account of what replicas hold."""
     route_only: bool = False
     """True: nothing is started. What an earlier roost left running is taken up, all else is at the written port."""
 
@@ -87,6 +90,7 @@ class _Maker:
                 cwd=making.cwd,
                 last_byte_at=lambda: making.last_byte_at(own),
                 answering=lambda: making.answering(own),
+                memory=making.memory,
             )
         )
 

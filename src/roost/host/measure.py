@@ -1,5 +1,5 @@
-"""How much memory an engine holds, and whether a sleep gave it back: on its GPUs where NVML shows its processes, in
-the host's memory for an engine that computes there.
+"""How much memory an engine holds, and whether a sleep gave it back: on its GPUs where the driver shows its processes,
+in the host's memory for an engine that computes there.
 
 Never on the path of a request and never on the event loop: readings are taken in a thread, one at a time, and given up
 when the driver hangs. Decides nothing about a sleep that freed nothing: `host/work.py` and `host/watching.py`, which
@@ -8,14 +8,11 @@ call this, do.
 
 import asyncio
 import contextlib
-import importlib
-import os
-import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import psutil
 
@@ -23,7 +20,11 @@ from roost import clock
 from roost.config.addresses import is_loopback
 from roost.core.spec import EngineKind
 from roost.core.units import format_size
+from roost.host.devices_read import held_on, read_gpus
+from roost.host.families import families
+from roost.host.footprints import Rung
 from roost.host.keepers.identity import listener
+from roost.host.offloop import OneThread
 from roost.logs import log
 
 if TYPE_CHECKING:
@@ -57,17 +58,24 @@ class Reading:
     """Bytes of one engine's processes; None where they cannot be seen, on devices with the reason."""
 
     device: int | None = None
+    """On all of its devices together."""
+    most: int | None = None
+    """On the one of them where it holds most."""
     resident: int | None = None
     why: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What an engine holds; `held` None: not measured, and `why`."""
+    """What an engine holds; `held` None: not judged by it, and `why`."""
 
     held: int | None = None
     kind: Kind = Kind.DEVICE
     why: str = ""
+    device: int | None = None
+    """On the device where it holds most; None where that is not seen, or none of it."""
+    host: int | None = None
+    """Of host memory, whatever else it is judged by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,39 +98,19 @@ class Gauge(Protocol):
 
 
 class MachineGauge:
-    """Implements `Gauge` with psutil and NVML. One thread at most: a driver that hangs holds up nothing but it."""
+    """Implements `Gauge` with psutil and the GPUs' drivers. One thread at most: a driver that hangs holds up nothing
+    but it."""
 
     def __init__(self) -> None:
-        self._under_way: asyncio.Future[Reading] | None = None
+        self._thread: OneThread[Reading] = OneThread("roost gauge")
 
     async def read(self, pid: Callable[[], int | None]) -> Reading:
         try:
-            async with asyncio.timeout(READ_S):
-                while self._under_way is not None:  # its asker may have been called away
-                    await asyncio.wait((self._under_way,))
-                return await asyncio.shield(self._begin(pid))
+            return await self._thread.run(lambda: _read(pid), READ_S)
         except TimeoutError:
             return Reading(why=f"the driver did not answer within {READ_S:g} s")
-
-    def _begin(self, pid: Callable[[], int | None]) -> "asyncio.Future[Reading]":
-        loop = asyncio.get_running_loop()
-        self._under_way = done = loop.create_future()
-
-        def end(reading: Reading) -> None:
-            self._under_way = None
-            done.set_result(reading)
-
-        def work() -> None:
-            try:
-                reading = _read(pid)
-            except Exception as error:  # whatever a driver's library may raise
-                reading = Reading(why=f"the reading failed: {error}")
-            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-                loop.call_soon_threadsafe(end, reading)
-
-        # Not from the loop's pool, whose threads the interpreter awaits at its end: this one may hang in the driver.
-        threading.Thread(target=work, name="roost gauge", daemon=True).start()
-        return done
+        except Exception as error:  # whatever a driver's library may raise
+            return Reading(why=f"the reading failed: {error}")
 
 
 def _read(pid: Callable[[], int | None]) -> Reading:
@@ -130,21 +118,13 @@ def _read(pid: Callable[[], int | None]) -> Reading:
     leader = pid()
     if leader is None:
         return Reading(why="its process cannot be seen")
-    pids = _family(leader)
-    device, why = _on_devices(pids)
-    return Reading(device=device, resident=_resident(pids), why=why)
-
-
-def _family(leader: int) -> set[int]:
-    """The process, its descendants (workers may have a session of their own), and its group (they may be orphans)."""
-    found = {leader}
-    for pid in psutil.pids():
-        with contextlib.suppress(OSError):
-            if os.getpgid(pid) == leader:
-                found.add(pid)
-    with contextlib.suppress(psutil.Error):
-        found.update(child.pid for child in psutil.Process(leader).children(recursive=True))
-    return found
+    pids = families([leader])[leader]
+    gpus, why = read_gpus(pids, {})  # an engine may see more of them than roost does
+    resident = _resident(pids)
+    if not gpus:
+        return Reading(resident=resident, why=why)
+    each = [held_on(gpu, pids) or 0 for gpu in gpus]
+    return Reading(device=sum(each), most=max(each), resident=resident)
 
 
 def _resident(pids: Iterable[int]) -> int | None:
@@ -165,28 +145,6 @@ def _resident_of(process: psutil.Process) -> int:
     return int(getattr(info, "pss", info.rss))
 
 
-def _on_devices(pids: set[int]) -> tuple[int | None, str]:
-    """Bytes on all GPUs, 0 if NVML shows none of them; None with the reason where NVML does not answer."""
-    try:
-        nvml = importlib.import_module("pynvml")
-    except ImportError:
-        return None, "the Python package nvidia-ml-py is not installed"
-    try:
-        nvml.nvmlInit()
-        try:
-            return sum(_on_device(nvml, number, pids) for number in range(nvml.nvmlDeviceGetCount())), ""
-        finally:
-            nvml.nvmlShutdown()
-    except nvml.NVMLError as error:
-        return None, f"NVML: {error}"
-
-
-def _on_device(nvml: Any, number: int, pids: set[int]) -> int:
-    handle = nvml.nvmlDeviceGetHandleByIndex(number)
-    running = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
-    return sum(process.usedGpuMemory or 0 for process in running if process.pid in pids)
-
-
 # one engine
 
 
@@ -196,12 +154,13 @@ async def measure(replica: "Replica", like: Kind | None = None) -> Measured:
     if finder is None:
         return Measured(why="it runs on another machine" if not replica.owned else "nothing runs")
     reading = await replica.setup.gauge.read(finder)
+    seen = Measured(device=reading.most or reading.device or None, host=reading.resident)
     if reading.device is not None and (reading.device > 0 or like is Kind.DEVICE):
-        return Measured(held=reading.device, kind=Kind.DEVICE)
+        return replace(seen, held=reading.device, kind=Kind.DEVICE)
     if like is Kind.DEVICE:
-        return Measured(why=reading.why)
+        return replace(seen, why=reading.why)
     why = _beyond_host(replica, reading)
-    return Measured(why=why) if why else Measured(held=reading.resident, kind=Kind.RESIDENT, why=reading.why)
+    return replace(seen, why=why) if why else replace(seen, held=reading.resident, kind=Kind.RESIDENT, why=reading.why)
 
 
 def _finder(replica: "Replica") -> Callable[[], int | None] | None:
@@ -241,12 +200,15 @@ async def note_awake(replica: "Replica") -> None:
     """Remember what it holds awake: an engine that falls asleep by itself does not say so before."""
     await asyncio.sleep(NOTE_AFTER_S)
     replica.measured = await measure(replica)
+    replica.setup.memory.learn(replica, Rung.AWAKE, replica.measured.device, replica.measured.host)
 
 
 async def fall(replica: "Replica", before: Measured, level: int | None = None) -> Fall:
     """Waits until its memory fell, FALL_S at most, and until it falls no more. Not judged is the host's memory of a
     program of the user's own after a sleep at level 1: that level may keep the weights there."""
     if before.held is None:
+        seen = await measure(replica)  # what it keeps of the host's memory is worth knowing all the same
+        replica.setup.memory.learn(replica, Rung.of(level), None, seen.host)
         return Fall(text=f"not measured: {before.why}")
     keeps = replica.spec.footprint_asleep if before.kind is Kind.DEVICE else 0
     least = round(LEAST_SHARE * max(before.held - keeps, 0))
@@ -256,8 +218,11 @@ async def fall(replica: "Replica", before: Measured, level: int | None = None) -
     if after.held is None:
         return Fall(before=before.held, text=f"not measured after the sleep: {after.why}")
     replica.measured = after
+    kept = judged and before.held - after.held < least
+    if not kept:
+        replica.setup.memory.learn(replica, Rung.of(level), after.device, after.host)
     text = f"{before.kind} {format_size(before.held)} before, {format_size(after.held)} after"
-    return Fall(before=before.held, after=after.held, text=text, kept=judged and before.held - after.held < least)
+    return Fall(before=before.held, after=after.held, text=text, kept=kept)
 
 
 async def _fallen(replica: "Replica", before: Measured, least: int | None) -> Measured:

@@ -11,6 +11,7 @@ from typing import Any, assert_never
 
 from roost import clock
 from roost.core.events import Changed, Performed
+from roost.core.footprint import Footprint
 from roost.core.lifecycle import Event, Fact, IllegalMove, Order, State, advance
 from roost.core.plan import Action, Drain, Idle, Load, Ordered, Sleep, Stop, Undrain, Wake
 from roost.core.step import StepRecord
@@ -61,6 +62,8 @@ class Replica:
         self.manual_wake_at: float | None = None
         self.drain_goal: Goal | None = None
         self.drain_idle = False
+        self.devices: tuple[str, ...] = ()
+        """Where it was told to run."""
         self.reason = ""
         self.reason_kind = "fact"
         self.history: deque[Changed] = deque(maxlen=HISTORY)
@@ -107,6 +110,14 @@ class Replica:
         if not self.spec.can_sleep:
             return "its configuration says can_sleep: false."
         return next((notice.text for notice in self.notices if notice.no_sleep), "")
+
+    @property
+    def footprint(self) -> Footprint | None:
+        return self.setup.memory.footprint(self)
+
+    @property
+    def lingering(self) -> int:
+        return self.setup.memory.lingering(self.id)
 
     @property
     def served_name(self) -> str:

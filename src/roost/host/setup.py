@@ -13,6 +13,7 @@ import httpx
 from roost.core.request import Address
 from roost.core.spec import ModelSpec
 from roost.engines.base import Adapter, Machine
+from roost.host.footprints import Memory, NoMemory
 from roost.host.keepers.base import Keeper
 from roost.host.measure import Gauge, MachineGauge
 from roost.host.output import Output
@@ -43,3 +44,5 @@ class Setup:
     """What spreads the pauses between tries."""
     gauge: Gauge = field(default_factory=MachineGauge)
     """What reads its memory."""
+    memory: Memory = field(default_factory=NoMemory)
+    """Who keeps account of what it holds."""

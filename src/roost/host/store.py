@@ -118,6 +118,15 @@ class Store:
         """What the command line needs to find us."""
         _replace(self.root / "server.json", facts)
 
+    def write_holds(self, holds: list[dict[str, Any]]) -> None:
+        """Remember what is held for its owner. Raises OSError."""
+        _replace(self.root / "holds.json", {"holds": holds})
+
+    def read_holds(self) -> list[dict[str, Any]]:
+        """What was remembered, as far as it can be read."""
+        found = (_read(self.root / "holds.json") or {}).get("holds")
+        return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
     def write(self, replica: str, record: Mapping[str, Any]) -> None:
         """Remember a running engine."""
         _replace(self.root / "replicas" / f"{slug(replica)}.json", {**record, "replica": replica})

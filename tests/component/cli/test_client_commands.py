@@ -252,3 +252,26 @@ def test_a_key_that_no_header_can_carry_is_refused_and_not_shown() -> None:
     ended = roost("status", "--url", "http://127.0.0.1:1", "--api-key", "schlüssel\n")
     assert ended.code == 2
     assert "schlüssel" not in ended.err
+
+
+def test_a_device_is_held_listed_and_released(home: Path) -> None:
+    over = console()
+    held, listed, released, empty = run(
+        home / "one",
+        over,
+        ("hold", "gpu0", "--amount", "20GiB", "--for", "2h", "--reason", "training"),
+        ("hold",),
+        ("release", "gpu0"),
+        ("hold",),
+    )
+    assert [one.code for one in (held, listed, released, empty)] == [0, 0, 0, 0]
+    assert held.out == "gpu0 is held.\n"
+    assert listed.out == "20.0 GiB of gpu0 until in 7200 s, by cli: training\n"
+    assert empty.out == "Nothing is held.\n"
+
+
+def test_a_hold_that_cannot_be_says_why(home: Path) -> None:
+    unknown, long = run(home / "one", console(), ("hold", "gpu9"), ("hold", "gpu0", "--for", "99d"))
+    assert (unknown.code, long.code) == (1, 1)
+    assert "those that have one: gpu0" in unknown.err
+    assert "at most 30d" in long.err

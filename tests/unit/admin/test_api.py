@@ -232,7 +232,7 @@ def test_an_order_on_a_hidden_model_is_404_before_its_options_are_read() -> None
 
 
 def _concrete(path: str) -> str:
-    return path.replace("{name}", "a").replace("{id}", "r1")
+    return path.replace("{name}", "a").replace("{id}", "r1").replace("{device}", "gpu0")
 
 
 @pytest.mark.parametrize("row", [r for r in ROWS if not r.endless], ids=lambda r: r.method + r.path)
@@ -244,7 +244,8 @@ def test_every_route_is_open_to_its_scopes_and_to_no_others(row: Any) -> None:
         "admin": [ADMIN],
     }[row.need]
     for headers in (NONE, INFER, READ, ADMIN):
-        answer = ask(FakeConsole(), row.method, _concrete(row.plain_path), headers=headers)
+        body = {"device": "gpu0"} if "device" in row.options else None
+        answer = ask(FakeConsole(), row.method, _concrete(row.plain_path), headers=headers, json=body)
         assert answer.status_code == (200 if headers in allowed else 403)
         if headers not in allowed:
             assert error(answer)["code"] == "missing_scope"

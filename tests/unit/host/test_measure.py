@@ -4,67 +4,15 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from types import ModuleType, SimpleNamespace
-from typing import Any
 
 import pytest
 
 from roost.host import measure
 from roost.host.measure import MachineGauge, Reading
+from tests.support.fake_nvml import FakeNvml, plug_in
 from tests.support.live import live
 
 MIB = 1 << 20
-
-
-class NvmlError(Exception):
-    """As pynvml.NVMLError."""
-
-
-@dataclass
-class FakeNvml:
-    """The few calls of nvidia-ml-py that are used. `devices`: one mapping of pid to bytes for each GPU."""
-
-    devices: Sequence[Mapping[int, int | None]] = ()
-    error: str = ""
-    open: int = 0
-    hang: threading.Event | None = None
-    calls: list[str] = field(default_factory=list)
-
-    def as_module(self) -> ModuleType:
-        module: Any = ModuleType("pynvml")
-        module.NVMLError = NvmlError
-        for name in dir(self):
-            if name.startswith("nvml"):
-                setattr(module, name, getattr(self, name))
-        assert isinstance(module, ModuleType)
-        return module
-
-    def nvmlInit(self) -> None:
-        self.calls.append("init")
-        if self.hang is not None:
-            self.hang.wait()
-        if self.error:
-            raise NvmlError(self.error)
-        self.open += 1
-
-    def nvmlShutdown(self) -> None:
-        self.open -= 1
-
-    def nvmlDeviceGetCount(self) -> int:
-        return len(self.devices)
-
-    def nvmlDeviceGetHandleByIndex(self, number: int) -> int:
-        return number
-
-    def nvmlDeviceGetComputeRunningProcesses(self, handle: int) -> list[SimpleNamespace]:
-        return [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in self.devices[handle].items()]
-
-
-def plug_in(monkeypatch: pytest.MonkeyPatch, nvml: FakeNvml) -> FakeNvml:
-    monkeypatch.setitem(sys.modules, "pynvml", nvml.as_module())
-    return nvml
 
 
 @live
@@ -73,7 +21,7 @@ async def test_bytes_of_its_processes_are_summed_over_all_gpus() -> None:
         own, other = os.getpid(), 1
         nvml = plug_in(patch, FakeNvml([{own: 300 * MIB, other: 7}, {own: 200 * MIB}, {other: 9}]))
         reading = await MachineGauge().read(lambda: own)
-    assert reading.device == 500 * MIB
+    assert (reading.device, reading.most) == (500 * MIB, 300 * MIB)
     assert nvml.open == 0
 
 
@@ -115,7 +63,7 @@ async def test_driver_that_hangs_holds_up_one_thread_and_no_loop() -> None:
     release = threading.Event()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measure, "READ_S", 0.05)
-        nvml = plug_in(patch, FakeNvml(hang=release))
+        nvml = plug_in(patch, FakeNvml([{}], hang=release))
         gauge = MachineGauge()
         first, second = await gauge.read(os.getpid), await gauge.read(os.getpid)
         try:

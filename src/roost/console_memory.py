@@ -1,0 +1,123 @@
+"""What the API shows of memory: budgets and who holds what of them, footprints, holds; and the doors to hold a device.
+
+Reads the account and the board; changes nothing but the holds. Used by `console` alone.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from roost import clock
+from roost.control.budgets import Board
+from roost.control.holds import Hold
+from roost.core.footprint import HOST, Held
+from roost.core.lifecycle import State
+from roost.core.memory_spec import MemorySpec
+from roost.core.view import DeviceView
+from roost.host.account import Account
+from roost.host.footprints import Rung
+from roost.host.replica import Replica
+
+_NOTHING_RUNS = frozenset({State.COLD, State.BACKOFF, State.FAILED})
+
+
+class MemoryFacts:
+    """Memory as `admin.ports.Console` has it."""
+
+    def __init__(self, memory: MemorySpec, replicas: Sequence[Replica], board: Board, account: Account) -> None:
+        self._memory = memory
+        self._replicas = replicas
+        self._board = board
+        self._account = account
+
+    def of(self, replica: Replica) -> dict[str, Any]:
+        """Part of a model's facts."""
+        return {
+            "devices": list(replica.devices),
+            "lingering_bytes": replica.lingering,
+            "footprint": self._account.footprints.facts(replica),
+        }
+
+    def budgets(self) -> list[dict[str, Any]]:
+        seen, names = self._account.watch.seen(), self._board.names(self._memory)
+        holds = self._board.holds.current(clock.now())
+        facts = []
+        for view in self._board.views(self._memory, clock.now()):
+            size, hold = seen.get(view.name), holds.get(view.name)
+            facts.append(
+                {
+                    "name": view.name,
+                    "budget_bytes": view.budget,
+                    "size_bytes": None if size is None else size.size,
+                    "others_bytes": view.others,
+                    "held_back_bytes": view.held_back,
+                    "held_until": _iso(view.held_until),
+                    "reason": None if hold is None else hold.reason,
+                    "holders": list(self._holders(view, names)),
+                }
+            )
+        return facts
+
+    def _holders(self, view: DeviceView, names: Sequence[str]) -> Iterable[dict[str, Any]]:
+        for replica in self._replicas:
+            held = _held(replica)
+            if held is None:
+                continue
+            shown = self._account.watch.held(replica.id)
+            if view.name == HOST:
+                amount, measured = held.host, False
+            elif shown:
+                amount, measured = shown.get(view.name, 0), True
+            else:
+                where = replica.devices or replica.spec.devices or names[:1]
+                amount, measured = held.device if view.name in where else 0, False
+            if amount:
+                yield {"replica": replica.id, "bytes": amount, "measured": measured}
+
+    def holds(self) -> list[dict[str, Any]]:
+        return [_hold(hold) for hold in self._board.holds.current(clock.now()).values()]
+
+    def hold(
+        self, device: str, *, amount: int | None, for_s: float | None, reason: str, by: str
+    ) -> dict[str, Any] | None:
+        if device not in self._board.names(self._memory):
+            return None
+        now = clock.now()
+        until = None if for_s is None else now + for_s
+        hold = Hold(device=device, since=now, amount=amount, until=until, reason=reason, by=by)
+        self._board.holds.place(hold)
+        message = f"{hold.sentence}. Models that have no room beside it leave once their requests are done."
+        return {"success": True, "changed": True, "message": message, "hold": _hold(hold)}
+
+    def release(self, device: str, *, by: str) -> dict[str, Any] | None:
+        changed = self._board.holds.release(device, by)
+        if not changed and device not in self._board.names(self._memory):
+            return None
+        message = f"{device} is roost's again." if changed else f"{device} was not held."
+        return {"success": True, "changed": changed, "message": message, "hold": None}
+
+
+def _held(replica: Replica) -> Held | None:
+    """What it should hold now; None where nothing of it runs."""
+    footprint = replica.footprint
+    if footprint is None or replica.state in _NOTHING_RUNS:
+        return None
+    if replica.state is not State.ASLEEP:
+        return footprint.awake
+    held = getattr(footprint, Rung.of(replica.level))
+    assert isinstance(held, Held)
+    return held
+
+
+def _hold(hold: Hold) -> dict[str, Any]:
+    return {
+        "device": hold.device,
+        "amount_bytes": hold.amount,
+        "since": _iso(hold.since),
+        "until": _iso(hold.until),
+        "reason": hold.reason,
+        "by": hold.by,
+    }
+
+
+def _iso(moment: float | None) -> str | None:
+    return None if moment is None else clock.iso(clock.to_wall(moment))

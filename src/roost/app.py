@@ -39,7 +39,7 @@ from roost.host.devices_watch import Reader, machine_reader
 from roost.host.fleet import Making, end_leftovers, make_replicas
 from roost.host.machine import raise_open_files_limit
 from roost.host.store import Store
-from roost.keeping import Keeping
+from roost.keeping import Keeping, OnlyChanged
 from roost.logs import log
 from roost.proxy.listener import Listener, bind
 from roost.proxy.plane import Outside, Plane
@@ -195,6 +195,7 @@ class App:
         await self.keeping.open()
         await self.keeping.add("replica", LastStates(gate, lambda: self.spec.models))
         await self.keeping.add("rise", Rises(gate, lambda: self.spec.models))
+        await self.keeping.add("footprint", OnlyChanged(self.account.footprints))
 
     def _last_byte_at(self, replica: str) -> float | None:
         """When a byte of an answer last came from it, of one that still runs too."""

@@ -39,6 +39,23 @@ class Kept(Protocol):
         ...
 
 
+class OnlyChanged:
+    """Implements `Kept` around a part that tells everything each time."""
+
+    def __init__(self, part: Kept) -> None:
+        self._part = part
+        self._told: Mapping[str, Any] = {}
+
+    def state(self) -> Mapping[str, Any]:
+        whole = self._part.state()
+        changed = {key: value for key, value in whole.items() if self._told.get(key) != value}
+        self._told = whole
+        return changed
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._part.restore(state)
+
+
 class Keeping:
     """Opened once, asked at each tick, closed once."""
 

@@ -10,7 +10,7 @@ import gc
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,26 +22,28 @@ from roost.admin.server import AdminServer
 from roost.config.dump import config_hash
 from roost.console import Console, Parts, change_event, performed_event, plan_facts
 from roost.control.controller import Controller
+from roost.control.health import avoided
+from roost.core.errors import RoostError
 from roost.core.events import Changed, Performed
 from roost.core.lifecycle import Fact, State
 from roost.core.plan import Plan
-from roost.core.request import Address, Route
-from roost.core.spec import RoostSpec
+from roost.core.request import Address
+from roost.core.spec import ModelSpec, RoostSpec
 from roost.core.view import Policy
+from roost.enginepaths import EnginePaths
 from roost.engines.base import Machine
-from roost.engines.registry import adapter_for
-from roost.host.fleet import Making, end_leftovers, make_replicas
+from roost.host.fleet import Maker, Making, end_leftovers
 from roost.host.machine import raise_open_files_limit
+from roost.host.replica import Replica
 from roost.host.store import Store
 from roost.logs import log
 from roost.proxy.listener import Listener, bind
 from roost.proxy.plane import Outside, Plane
 from roost.tasks import spawn
-from roost.telemetry.counts import ModelGauges
+from roost.telemetry.counts import ModelGauges, ReplicaGauge
 from roost.telemetry.recorder import Recorder
 
 TICK_S = 0.25
-KNOWN_PATHS = 4096
 GC_OBJECTS = 20_000
 """Allocations between two looks of the collector: a request makes a few hundred objects and no lasting cycles."""
 TROUBLE = frozenset({State.BACKOFF, State.FAILED, State.STUCK})
@@ -72,6 +74,7 @@ class App:
         self.store = Store(options.state_dir)
         self.port = 0
         self._ticker: asyncio.Task[None] | None = None
+        self._adding = asyncio.Lock()
 
     # making
 
@@ -121,7 +124,8 @@ class App:
         self.recorder = Recorder(self._gauges, __version__)
         self.watch = Watch(self.recorder, options.write_access_log if spec.server.request_log else None)
         self.hub = Hub()
-        self.replicas = make_replicas(
+        self.paths = EnginePaths(spec.models)
+        self.maker = Maker(
             spec,
             Making(
                 store=self.store,
@@ -132,17 +136,16 @@ class App:
                 route_only=options.route_only,
             ),
         )
+        self.replicas = self.maker.replicas(spec.models)
         self.controller = Controller(spec, self.replicas, Policy(spec=spec.policy, auto=options.auto))
-        for replica in self.replicas:
-            replica.subscribe(self._changed)
-            replica.subscribe_performed(self._performed)
+        self._listen_to(self.replicas)
         self.controller.on_plan(self._planned)
         socket_path = self.store.admin_socket()
         self.plane = Plane(
             Outside(
                 server=spec.server,
                 fleet=self.controller.gate,
-                paths=EnginePaths(spec),
+                paths=self.paths,
                 watcher=self.watch,
                 admin=Address("localhost", 0, str(socket_path)),
                 id_prefix=f"r-{os.urandom(3).hex()}-",
@@ -164,6 +167,69 @@ class App:
             )
         )
         self.admin = AdminServer(build(self.console), bind_private(socket_path))
+
+    def _listen_to(self, replicas: Iterable[Replica]) -> None:
+        for replica in replicas:
+            replica.subscribe(self._changed)
+            replica.subscribe_performed(self._performed)
+
+    # models that come and go
+
+    async def add_models(self, models: Mapping[str, ModelSpec]) -> None:
+        """Serve these, too, from now on; their engines are taken up where an earlier roost left them. Complete specs,
+        as `config.load` gives them. Raises RoostError where a name is taken, or no port is free; then none is added."""
+        async with self._adding:
+            self.controller.check_names(models)
+            try:
+                replicas = self.maker.replicas(models)
+            except OSError as error:
+                raise RoostError(f"No port for the engines of {', '.join(models)}: {error}.") from error
+            self._listen_to(replicas)
+            try:
+                await asyncio.gather(*(replica.recover() for replica in replicas))
+            except BaseException:
+                await self._let_go(replicas, leave=True)
+                raise
+            self.paths.add(models)
+            self.replicas += replicas
+            self.console.add(replicas)
+            self.controller.add(models, replicas)
+        for name in models:
+            self.recorder.revive(name)
+            log.info("%s is added", name)
+            self.hub.publish({"type": "model", "model": name, "what": "added"})
+
+    async def remove_model(self, name: str) -> None:
+        """Serve it no longer: requests for it are 404 from now on and its queue is refused; its running ones end within
+        `timeouts.drain`, or are cut; then its engines are stopped and it is forgotten. Under `roost serve`, which stops
+        nothing, they run on. Raises RoostError for a model that is not there."""
+        stop = not self.options.route_only
+        try:
+            if not await self.controller.retire(name, stop=stop):
+                log.warning("%s did not end in time: what it still answers is cut", name)
+        finally:
+            if self.controller.is_leaving(name):
+                await self._forget(name, leave=not stop)
+        self.hub.publish({"type": "model", "model": name, "what": "removed"})
+        log.info("%s is gone", name)
+
+    async def _forget(self, name: str, *, leave: bool) -> None:
+        replicas = [replica for replica in self.replicas if replica.model == name]
+        for replica in replicas:
+            self.plane.take_down(replica.id)
+            self.replicas.remove(replica)
+        await self._let_go(replicas, leave=leave)
+        self.controller.forget(name)
+        self.console.forget(name)
+        self.paths.forget(name)
+        self.recorder.retire(name)
+        for replica in replicas:
+            self.watch.last_byte_at.pop(replica.id, None)
+
+    async def _let_go(self, replicas: Sequence[Replica], *, leave: bool) -> None:
+        await asyncio.gather(*(replica.close(leave=leave) for replica in replicas))
+        for replica in replicas:
+            self.maker.gone(replica)
 
     def _last_byte_at(self, replica: str) -> float | None:
         """When a byte of an answer last came from it, of one that still runs too."""
@@ -194,13 +260,15 @@ class App:
 
     def _gauges(self) -> list[ModelGauges]:
         """One per model: with several replicas their requests together and the most useful state of theirs."""
-        gate, gauges = self.controller.gate, []
-        for name in self.spec.models:
-            lane = gate.lane(name)
+        gate, now, gauges = self.controller.gate, clock.now(), []
+        for lane in gate.lanes():
             states = [seat.state for seat in lane.seats]
             state = State.READY if State.READY in states else states[0]
             busy = sum(seat.in_flight for seat in lane.seats)
-            gauges.append(ModelGauges(model=name, state=state, in_flight=busy, queue_depth=lane.depth))
+            servings = tuple(ReplicaGauge(s.owner.id, s.failures, avoided(s, now) is not None) for s in lane.seats)
+            gauges.append(
+                ModelGauges(model=lane.name, state=state, in_flight=busy, queue_depth=lane.depth, replicas=servings)
+            )
         return gauges
 
     async def _tick(self) -> None:
@@ -247,33 +315,6 @@ class App:
         """A third signal: end all engines at once."""
         for replica in self.replicas:
             replica.keeper.kill()
-
-
-class EnginePaths:
-    """Implements `proxy.ports.Paths` by the adapters of the models in use."""
-
-    def __init__(self, spec: RoostSpec) -> None:
-        adapters = {name: adapter_for(model) for name, model in spec.models.items()}
-        self._serves = {name: frozenset(adapter.inference_paths) for name, adapter in adapters.items()}
-        self._any = frozenset().union(*self._serves.values())
-        self._controls = {name: frozenset(adapter.control_paths) for name, adapter in adapters.items()}
-        self._below = {name: tuple(f"{path}/" for path in paths) for name, paths in self._controls.items()}
-        self._known: dict[tuple[str, str], bool] = {}
-
-    def is_inference(self, path: str) -> bool:
-        return path in self._any
-
-    def serves(self, route: Route, path: str) -> bool:
-        return path in self._serves[route.name]
-
-    def controls(self, route: Route, path: str) -> bool:
-        asked = (route.name, path)
-        known = self._known.get(asked)
-        if known is None:
-            known = path in self._controls[route.name] or path.startswith(self._below[route.name])
-            if len(self._known) < KNOWN_PATHS:  # paths come from clients: their number is not ours to choose
-                self._known[asked] = known
-        return known
 
 
 def as_router(spec: RoostSpec) -> RoostSpec:

@@ -169,8 +169,8 @@ class ModelSpec:
     env: dict[str, str] = field(default_factory=dict)
     """Environment variables added for the engine."""
     replicas: Replicas = ()
-    """One entry per engine that serves this model, or their number (`replicas: 3`), each then on a free port of its own;
-    a single one when left out. Requests go to the least busy one of those that do not keep failing."""
+    """One entry per engine that serves this model, or their number (`replicas: 3`), each then on a free port of its
+    own; a single one when left out. Requests go to the least busy of those that do not keep failing."""
     launcher: Literal["process", "tmux", "auto"] = "process"
     """process: a child of roost. tmux: a session of its own that can be attached to. auto: tmux where it is on PATH."""
     venv: str | None = None

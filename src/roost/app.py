@@ -32,6 +32,7 @@ from roost.core.spec import ModelSpec, RoostSpec
 from roost.core.view import Policy
 from roost.enginepaths import EnginePaths
 from roost.engines.base import Machine
+from roost.folder import Folder, FolderModels
 from roost.host.fleet import Maker, Making, end_leftovers
 from roost.host.machine import raise_open_files_limit
 from roost.host.replica import Replica
@@ -63,6 +64,8 @@ class Options:
     route_only: bool = False
     """`roost serve`: nothing is started; what an earlier roost left running is taken up and supervised again."""
     write_access_log: Callable[[str], None] | None = None
+    folder: Folder | None = None
+    """`models_dir`, if there is one: the models of the spec that come from it, and how to look again."""
 
 
 class App:
@@ -75,6 +78,7 @@ class App:
         self.port = 0
         self._ticker: asyncio.Task[None] | None = None
         self._adding = asyncio.Lock()
+        self._folder: FolderModels | None = None
 
     # making
 
@@ -101,6 +105,8 @@ class App:
             await self.listener.start(sock)
             self.console.address = f"{_shown(self.spec.server.host)}:{self.port}"
         self._ticker = spawn(self._tick(), "tick")
+        if self._folder is not None:
+            self._folder.start()
         self.console.serving = True
         self.store.write_server(
             {
@@ -136,6 +142,7 @@ class App:
                 route_only=options.route_only,
             ),
         )
+        spec = self.spec = self._with_files(spec)
         self.replicas = self.maker.replicas(spec.models)
         self.controller = Controller(spec, self.replicas, Policy(spec=spec.policy, auto=options.auto))
         self._listen_to(self.replicas)
@@ -167,6 +174,28 @@ class App:
             )
         )
         self.admin = AdminServer(build(self.console), bind_private(socket_path))
+
+    def _with_files(self, spec: RoostSpec) -> RoostSpec:
+        """Without the models of `models_dir` that cannot be had here; those are looked for again with each new file."""
+        folder = self.options.folder
+        if folder is None:
+            return spec
+        lacking = {name for name in folder.files if not self.can_serve(name, spec.models[name])}
+        if lacking:
+            log.warning("not served, for serve starts nothing and they have no port: %s", ", ".join(sorted(lacking)))
+        models = {name: model for name, model in spec.models.items() if name not in lacking}
+        served = {name: model for name, model in models.items() if name in folder.files}
+        self._folder = FolderModels(folder, self, served)
+        return replace(spec, models=models)
+
+    def can_serve(self, name: str, spec: ModelSpec) -> bool:
+        """Whether each of its engines can be had: started, or found where nothing is started."""
+        return self.maker.can_serve(name, spec)
+
+    def is_idle(self, name: str) -> bool:
+        """Nothing runs or waits for the model."""
+        lane = self.controller.gate.lane(name)
+        return not lane.depth and not any(seat.in_flight for seat in lane.seats)
 
     def _listen_to(self, replicas: Iterable[Replica]) -> None:
         for replica in replicas:
@@ -289,6 +318,8 @@ class App:
     async def stop(self, *, keep_engines: bool = False) -> None:
         """Refuse waiters, let answers end, end the engines, the API last. `hurry` cuts it short."""
         self.console.stopping = True
+        if self._folder is not None:
+            self._folder.stop()
         self.controller.gate.close()
         self.controller.stop()
         self.listener.stop_accepting()

@@ -128,6 +128,8 @@ class ReplicaSpec:
 
 def alike(value: Any) -> Any:
     """`3` as three replicas that differ in nothing. Raises ValueError outside 1 to 64; other types pass on."""
+    if isinstance(value, str) and value.isdecimal() and len(value) < 10:
+        value = int(value)  # the value of a variable is text
     if not isinstance(value, int) or isinstance(value, bool):
         return value
     if not 1 <= value <= MAX_REPLICAS:

@@ -157,7 +157,7 @@ async def test_a_folder_of_models_under_up(tmp_path: Path) -> None:
         assert (await client.post("/v1/chat/completions", json=body)).status_code == 200
         put(folder / "three.gguf")
         await until_listed(client, "a", "my/one", "my/two", "my/three")
-        body["model"] = "my/three"  # type: ignore[assignment]
+        body["model"] = "my/three"
         assert (await client.post("/v1/chat/completions", json=body)).status_code == 200
         for part in folder.glob("two-*"):
             part.unlink()

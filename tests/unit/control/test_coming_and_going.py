@@ -3,7 +3,6 @@
 import pytest
 
 from roost import clock
-from roost.control.lane import Entry
 from roost.core.errors import RoostError
 from roost.core.lifecycle import State
 from roost.core.memory_spec import MemorySpec
@@ -135,6 +134,25 @@ def test_an_engine_that_cannot_be_killed_does_not_hold_it_for_ever() -> None:
     run(main())
 
 
+def test_a_pinned_and_preloaded_one_goes_and_stays_down() -> None:
+    async def main() -> None:
+        spec = RoostSpec(models=fleet("a", "b", preload=True, pin=True))
+        async with Bench(spec) as bench:
+            await pause(20)
+            owner = bench.owners["a"]
+            assert owner.state is State.READY
+            held = bench.control.gate.passed("a/0", clock.now())
+            leaving = spawn(remove(bench, "a"), "remove")
+            await pause(30)
+            assert str(owner.state) == "draining"
+            held.release(clock.now())
+            assert await leaving
+            await pause(100)
+            assert str(owner.state) == "cold" and bench.owners["b"].state is State.READY
+
+    run(main())
+
+
 def test_one_that_runs_elsewhere_is_let_go() -> None:
     async def main() -> None:
         async with Bench(RoostSpec(models=fleet("a"))) as bench:
@@ -194,6 +212,5 @@ def test_after_closing_nobody_enters_a_model_that_comes() -> None:
         client = Client(0, "b", 1.0, clock.now())
         answer = bench.control.gate.enter(Request("r", clock.now(), method="POST"), route, client, clock.now())
         assert isinstance(answer, Refusal) and answer.code == "shutting_down"
-        assert not isinstance(answer, Entry)
 
     run(main())

@@ -10,7 +10,7 @@ import gc
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,31 +24,34 @@ from roost.console import Console, Parts, change_event, performed_event, plan_fa
 from roost.console_memory import MemoryFacts
 from roost.control.budgets import Board
 from roost.control.controller import Controller
+from roost.control.health import avoided
 from roost.control.holds import Holds
 from roost.control.recall import LastStates, Rises
+from roost.core.errors import RoostError
 from roost.core.events import Changed, Performed
 from roost.core.lifecycle import Fact, State
 from roost.core.plan import Plan
-from roost.core.request import Address, Route
-from roost.core.spec import RoostSpec
+from roost.core.request import Address
+from roost.core.spec import ModelSpec, RoostSpec
 from roost.core.view import Policy
+from roost.enginepaths import EnginePaths
 from roost.engines.base import Machine
-from roost.engines.registry import adapter_for
+from roost.folder import Folder, FolderModels
 from roost.host.account import Account
 from roost.host.devices_watch import Reader, machine_reader
-from roost.host.fleet import Making, end_leftovers, make_replicas
+from roost.host.fleet import Maker, Making, end_leftovers
 from roost.host.machine import raise_open_files_limit
+from roost.host.replica import Replica
 from roost.host.store import Store
 from roost.keeping import Keeping, OnlyChanged
 from roost.logs import log
 from roost.proxy.listener import Listener, bind
 from roost.proxy.plane import Outside, Plane
 from roost.tasks import spawn
-from roost.telemetry.counts import ModelGauges
+from roost.telemetry.counts import ModelGauges, ReplicaGauge
 from roost.telemetry.recorder import Recorder
 
 TICK_S = 0.25
-KNOWN_PATHS = 4096
 GC_OBJECTS = 20_000
 """Allocations between two looks of the collector: a request makes a few hundred objects and no lasting cycles."""
 TROUBLE = frozenset({State.BACKOFF, State.FAILED, State.STUCK})
@@ -72,6 +75,8 @@ class Options:
     """Told of each change of a replica's state, after log and events."""
     read_devices: Reader = field(default_factory=machine_reader)
     """How the memory of this machine's devices is read."""
+    folder: Folder | None = None
+    """`models_dir`, if there is one: the models of the spec that come from it, and how to look again."""
 
 
 class App:
@@ -83,6 +88,8 @@ class App:
         self.store = Store(options.state_dir)
         self.port = 0
         self._ticker: asyncio.Task[None] | None = None
+        self._adding = asyncio.Lock()
+        self._folder: FolderModels | None = None
 
     # making
 
@@ -112,6 +119,8 @@ class App:
             await self.listener.start(sock)
             self.console.address = f"{_shown(self.spec.server.host)}:{self.port}"
         self._ticker = spawn(self._tick(), "tick")
+        if self._folder is not None:
+            self._folder.start()
         self.console.serving = True
         self.store.write_server(
             {
@@ -137,7 +146,8 @@ class App:
         self.keeping = Keeping(options.state_dir, spec.server, self.recorder)
         self.hub = Hub()
         self.account = Account(spec, options.machine, lambda: self.replicas, options.read_devices)
-        self.replicas = make_replicas(
+        self.paths = EnginePaths(spec.models)
+        self.maker = Maker(
             spec,
             Making(
                 store=self.store,
@@ -149,14 +159,13 @@ class App:
                 route_only=options.route_only,
             ),
         )
+        spec = self.spec = self._with_files(spec)
+        self.replicas = self.maker.replicas(spec.models)
         self.holds = Holds(self.store.write_holds)
         board = Board(seen=self.account.watch.seen, holds=self.holds)
         self.controller = Controller(spec, self.replicas, Policy(spec=spec.policy, auto=options.auto), board)
         self.holds.nudge = self.account.watch.nudge = self.controller.nudge
-        for replica in self.replicas:
-            replica.subscribe(self.account.watch.changed)
-            replica.subscribe(self._changed)
-            replica.subscribe_performed(self._performed)
+        self._listen_to(self.replicas)
         self.controller.on_plan(self._planned)
         self.controller.on_decision(self.keeping.decided)
         socket_path = self.store.admin_socket()
@@ -164,7 +173,7 @@ class App:
             Outside(
                 server=spec.server,
                 fleet=self.controller.gate,
-                paths=EnginePaths(spec),
+                paths=self.paths,
                 watcher=self.watch,
                 admin=Address("localhost", 0, str(socket_path)),
                 id_prefix=f"r-{os.urandom(3).hex()}-",
@@ -193,9 +202,97 @@ class App:
         """What earlier runs learned, before the first plan."""
         gate = self.controller.gate
         await self.keeping.open()
-        await self.keeping.add("replica", LastStates(gate, lambda: self.spec.models))
-        await self.keeping.add("rise", Rises(gate, lambda: self.spec.models))
+        await self.keeping.add("replica", LastStates(gate, gate.names))
+        await self.keeping.add("rise", Rises(gate, gate.names))
         await self.keeping.add("footprint", OnlyChanged(self.account.footprints))
+
+    def _with_files(self, spec: RoostSpec) -> RoostSpec:
+        """Without the models of `models_dir` that cannot be had here; those are looked for again with each new file."""
+        folder = self.options.folder
+        if folder is None:
+            return spec
+        lacking = {name for name in folder.files if not self.can_serve(name, spec.models[name])}
+        if lacking:
+            log.warning("not served, for serve starts nothing and they have no port: %s", ", ".join(sorted(lacking)))
+        models = {name: model for name, model in spec.models.items() if name not in lacking}
+        served = {name: model for name, model in models.items() if name in folder.files}
+        self._folder = FolderModels(folder, self, served)
+        return replace(spec, models=models)
+
+    def can_serve(self, name: str, spec: ModelSpec) -> bool:
+        """Whether each of its engines can be had: started, or found where nothing is started."""
+        return self.maker.can_serve(name, spec)
+
+    def is_idle(self, name: str) -> bool:
+        """Nothing runs or waits for the model."""
+        lane = self.controller.gate.lane(name)
+        return not lane.depth and not any(seat.in_flight for seat in lane.seats)
+
+    def _listen_to(self, replicas: Iterable[Replica]) -> None:
+        for replica in replicas:
+            replica.subscribe(self.account.watch.changed)
+            replica.subscribe(self._changed)
+            replica.subscribe_performed(self._performed)
+
+    # models that come and go
+
+    async def add_models(self, models: Mapping[str, ModelSpec]) -> None:
+        """Serve these, too, from now on; their engines are taken up where an earlier roost left them. Complete specs,
+        as `config.load` gives them. Raises RoostError where a name is taken, or no port is free; then none is added."""
+        async with self._adding:
+            self.controller.check_names(models)
+            try:
+                replicas = self.maker.replicas(models)
+            except OSError as error:
+                raise RoostError(f"No port for the engines of {', '.join(models)}: {error}.") from error
+            self._listen_to(replicas)
+            try:
+                await asyncio.gather(*(replica.recover() for replica in replicas))
+            except BaseException:
+                await self._let_go(replicas, leave=True)
+                raise
+            self.paths.add(models)
+            self.replicas += replicas
+            self.console.add(replicas)
+            self.controller.add(models, replicas)
+        for name in models:
+            self.recorder.revive(name)
+            log.info("%s is added", name)
+            self.hub.publish({"type": "model", "model": name, "what": "added"})
+
+    async def remove_model(self, name: str) -> None:
+        """Serve it no longer: requests for it are 404 from now on and its queue is refused; its running ones end within
+        `timeouts.drain`, or are cut; then its engines are stopped and it is forgotten. Under `roost serve`, which stops
+        nothing, they run on. Raises RoostError for a model that is not there."""
+        stop = not self.options.route_only
+        try:
+            if not await self.controller.retire(name, stop=stop):
+                log.warning("%s did not end in time: what it still answers is cut", name)
+        finally:
+            if self.controller.is_leaving(name):
+                await self._forget(name, leave=not stop)
+        self.hub.publish({"type": "model", "model": name, "what": "removed"})
+        log.info("%s is gone", name)
+
+    async def _forget(self, name: str, *, leave: bool) -> None:
+        replicas = [replica for replica in self.replicas if replica.model == name]
+        for replica in replicas:
+            self.plane.take_down(replica.id)
+            self.replicas.remove(replica)
+        await self._let_go(replicas, leave=leave)
+        self.controller.forget(name)
+        self.console.forget(name)
+        self.paths.forget(name)
+        self.recorder.retire(name)
+        for replica in replicas:
+            self.watch.last_byte_at.pop(replica.id, None)
+            self.account.footprints.forget(replica.id)
+            self.account.watch.forget(replica.id)
+
+    async def _let_go(self, replicas: Sequence[Replica], *, leave: bool) -> None:
+        await asyncio.gather(*(replica.close(leave=leave) for replica in replicas))
+        for replica in replicas:
+            self.maker.gone(replica)
 
     def _last_byte_at(self, replica: str) -> float | None:
         """When a byte of an answer last came from it, of one that still runs too."""
@@ -228,13 +325,15 @@ class App:
 
     def _gauges(self) -> list[ModelGauges]:
         """One per model: with several replicas their requests together and the most useful state of theirs."""
-        gate, gauges = self.controller.gate, []
-        for name in self.spec.models:
-            lane = gate.lane(name)
+        gate, now, gauges = self.controller.gate, clock.now(), []
+        for lane in gate.lanes():
             states = [seat.state for seat in lane.seats]
             state = State.READY if State.READY in states else states[0]
             busy = sum(seat.in_flight for seat in lane.seats)
-            gauges.append(ModelGauges(model=name, state=state, in_flight=busy, queue_depth=lane.depth))
+            servings = tuple(ReplicaGauge(s.owner.id, s.failures, avoided(s, now) is not None) for s in lane.seats)
+            gauges.append(
+                ModelGauges(model=lane.name, state=state, in_flight=busy, queue_depth=lane.depth, replicas=servings)
+            )
         return gauges
 
     async def _tick(self) -> None:
@@ -256,6 +355,8 @@ class App:
     async def stop(self, *, keep_engines: bool = False) -> None:
         """Refuse waiters, let answers end, end the engines, the API last. `hurry` cuts it short."""
         self.console.stopping = True
+        if self._folder is not None:
+            self._folder.stop()
         self.controller.gate.close()
         self.controller.stop()
         self.account.watch.stop()
@@ -285,33 +386,6 @@ class App:
         """A third signal: end all engines at once."""
         for replica in self.replicas:
             replica.keeper.kill()
-
-
-class EnginePaths:
-    """Implements `proxy.ports.Paths` by the adapters of the models in use."""
-
-    def __init__(self, spec: RoostSpec) -> None:
-        adapters = {name: adapter_for(model) for name, model in spec.models.items()}
-        self._serves = {name: frozenset(adapter.inference_paths) for name, adapter in adapters.items()}
-        self._any = frozenset().union(*self._serves.values())
-        self._controls = {name: frozenset(adapter.control_paths) for name, adapter in adapters.items()}
-        self._below = {name: tuple(f"{path}/" for path in paths) for name, paths in self._controls.items()}
-        self._known: dict[tuple[str, str], bool] = {}
-
-    def is_inference(self, path: str) -> bool:
-        return path in self._any
-
-    def serves(self, route: Route, path: str) -> bool:
-        return path in self._serves[route.name]
-
-    def controls(self, route: Route, path: str) -> bool:
-        asked = (route.name, path)
-        known = self._known.get(asked)
-        if known is None:
-            known = path in self._controls[route.name] or path.startswith(self._below[route.name])
-            if len(self._known) < KNOWN_PATHS:  # paths come from clients: their number is not ours to choose
-                self._known[asked] = known
-        return known
 
 
 def as_router(spec: RoostSpec) -> RoostSpec:

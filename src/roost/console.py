@@ -15,6 +15,7 @@ from roost.admin.events import Hub
 from roost.console_memory import MemoryFacts
 from roost.console_traffic import TrafficFacts, most_useful
 from roost.control.controller import Controller
+from roost.control.health import avoided
 from roost.core.events import Changed, Performed
 from roost.core.lifecycle import RESIDENT, State
 from roost.core.plan import Action, Plan
@@ -63,13 +64,22 @@ class Console:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._by_model: dict[str, list[Replica]] = {}
-        for replica in parts.replicas:
-            self._by_model.setdefault(replica.model, []).append(replica)
+        self.add(parts.replicas)
         self._traffic = TrafficFacts(parts.spec, self._by_model, parts.controller, parts.recorder, parts.started_at)
         self._memory: dict[str, tuple[float, int | None]] = {}
         self.address = ""
         self.serving = False
         self.stopping = False
+
+    def add(self, replicas: Sequence[Replica]) -> None:
+        """These are shown, too."""
+        for replica in replicas:
+            self._by_model.setdefault(replica.model, []).append(replica)
+
+    def forget(self, name: str) -> None:
+        """The model was removed."""
+        for replica in self._by_model.pop(name, ()):
+            self._memory.pop(replica.id, None)
 
     # what is
 
@@ -124,7 +134,8 @@ class Console:
         return facts
 
     def _facts(self, name: str, replicas: Sequence[Replica]) -> dict[str, Any]:
-        spec, controller, now = self._parts.spec.models[name], self._parts.controller, clock.now()
+        controller, now = self._parts.controller, clock.now()
+        spec = controller.gate.lane(name).spec
         main = most_useful(replicas)
         seats = [controller.gate.seat(replica.id) for replica in replicas]
         blocked = controller.blocked(name)
@@ -148,15 +159,19 @@ class Console:
             "drain_goal": None if main.drain_goal is None else str(main.drain_goal),
             "idle_limit_s": self._idle_limit(main),
             "endpoint": _endpoint(main),
-            "endpoints": [self._serving(replica) for replica in replicas],
+            "endpoints": [self._serving(replica, now) for replica in replicas],
             "pid": main.keeper.pid,
             "port": main.address.port,
             "owned": main.owned,
             "last_error": main.last_error or None,
-            "notices": [notice.text for replica in replicas for notice in replica.notices],
+            "notices": [
+                *(notice.text for replica in replicas for notice in replica.notices),
+                *(f"{one.sentence}." for seat in seats if (one := avoided(seat, now)) is not None),
+            ],
             "reason": main.reason or None,
             "blocked": blocked.sentence if blocked is not None else None,
-            "listed": not spec.unlisted,
+            "listed": not (spec.unlisted or controller.is_leaving(name)),
+            "leaving": controller.is_leaving(name),
             "display_name": spec.display_name or None,
             "description": spec.description or None,
             "metadata": dict(spec.metadata),
@@ -178,14 +193,18 @@ class Console:
         limits = (replica.spec.sleep_after if replica.sleep_levels else None, replica.spec.unload_after)
         return min((limit for limit in limits if limit is not None), default=None)
 
-    def _serving(self, replica: Replica) -> dict[str, Any]:
+    def _serving(self, replica: Replica, now: float) -> dict[str, Any]:
+        seat = self._parts.controller.gate.seat(replica.id)
+        ailing = avoided(seat, now)
         return {
             "replica": replica.id,
             "endpoint": _endpoint(replica),
             "state": str(replica.state),
             "level": replica.level,
             "answers": replica.state in ANSWERS and replica.lost_since is None,
-            "in_flight": self._parts.controller.gate.seat(replica.id).in_flight,
+            "in_flight": seat.in_flight,
+            "failures": seat.failures,
+            "avoided_s": None if ailing is None else round(ailing.for_s, 3),
             "pid": replica.keeper.pid,
             "session": replica.keeper.session if replica.state is not State.COLD else None,
         }

@@ -19,6 +19,7 @@ WAKING = Outlook(is_ready=False, sentence="it is waking up.")
 class FixedLease:
     up = True
     taken_down = False
+    watched = True
 
     def __init__(self, fleet: "FixedFleet", name: str, address: Address) -> None:
         self.fleet = fleet
@@ -32,6 +33,12 @@ class FixedLease:
 
     def refused_connect(self) -> None:
         self.fleet.refused += 1
+
+    def answered(self) -> None:
+        self.fleet.outcomes.append("answered")
+
+    def failed(self, why: str) -> None:
+        self.fleet.outcomes.append(why)
 
 
 class FixedTicket:
@@ -60,6 +67,8 @@ class FixedFleet:
     leases: list[FixedLease] = field(default_factory=list)
     in_flight: int = 0
     refused: int = 0
+    outcomes: list[str] = field(default_factory=list)
+    """What the leases were told of their engines: `answered`, or why it failed."""
     outlook: Outlook = WAKING
 
     def resolve(self, name: str) -> Route | None:

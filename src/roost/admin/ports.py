@@ -38,7 +38,8 @@ class Console(Protocol):
         modalities, tools; command (without keys; null where nothing of ours was started), drain_goal, idle_limit_s
         (idle time until it is put to sleep, or stopped where that comes first or it cannot sleep; null: never);
         endpoint (`http://host:port` of the replica that stands for it) and endpoints: [{replica, endpoint, state,
-        level, answers}]."""
+        level, answers, in_flight, failures (requests that it failed), avoided_s (others get its requests for so long,
+        because it kept failing; 0 while it is tried again; null: not avoided)}]; leaving (it is being removed)."""
         ...
 
     def model(self, name: str) -> dict[str, Any] | None:

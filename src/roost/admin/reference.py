@@ -90,7 +90,9 @@ A model's `totals` count since roost first saw it, over all restarts; statistics
 ## Events
 
 `GET /api/v1/events` is a stream of server-sent events: one JSON object each, with a comment every 15 s while
-nothing happens. A reader that falls too far behind is let go; connect again and read the present state first.
+nothing happens. A reader that falls too far behind is let go; connect again and read the present state first. A model
+that comes or goes while roost runs is an event of type `model`, with `what` `added` or `removed`; until a removed one
+is gone, its entry in `/api/v1/models` has `leaving: true`.
 """
 
 

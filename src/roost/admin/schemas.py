@@ -38,7 +38,19 @@ _ERROR = _object(
     fault={"type": "string", "enum": ["client", "gateway", "engine"]},
     request_id=_TEXT,
 )
-_SERVING = _object(replica=_TEXT, endpoint=_TEXT, state=_STATE, level=_WHOLE_OR_NONE, answers=_FLAG)
+_SERVING = _object(
+    replica=_TEXT,
+    endpoint=_TEXT,
+    state=_STATE,
+    level=_WHOLE_OR_NONE,
+    answers=_FLAG,
+    in_flight=_WHOLE,
+    failures={"type": "integer", "description": "Requests that it failed since roost started."},
+    avoided_s={
+        "type": ["number", "null"],
+        "description": "Others get its requests for so long, for it kept failing; 0: it is tried now; null: no.",
+    },
+)
 _STEP = _object(
     name={"type": "string", "description": "`POST /wake_up?tags=weights`"},
     at=_TEXT,
@@ -100,6 +112,7 @@ _MODEL = _object(
     reason=_TEXT_OR_NONE,
     blocked={"type": ["string", "null"], "description": "Why the planner cannot serve it now."},
     listed=_FLAG,
+    leaving={"type": "boolean", "description": "It is being removed: no new requests, its running ones end."},
     display_name=_TEXT_OR_NONE,
     command={"type": ["string", "null"], "description": "What its engine was started with, without keys."},
     drain_goal=_TEXT_OR_NONE,

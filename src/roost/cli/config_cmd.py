@@ -25,6 +25,7 @@ from roost.core.problems import Problem
 from roost.core.spec import RoostSpec
 from roost.core.units import exact_duration
 from roost.engines.registry import adapter_for
+from roost.host.models_dir import resting
 
 _BROKEN = 2
 
@@ -49,7 +50,9 @@ def check_text(
 ) -> Loaded:
     """Load a configuration with this process's environment (and `env` over it) and home, then ask the validators."""
     home = str(Path("~").expanduser())
-    loaded = load(text, file=file, env={**os.environ, **env}, home=home, base_dir=str(base_dir.absolute()))
+    loaded = load(
+        text, file=file, env={**os.environ, **env}, home=home, base_dir=str(base_dir.absolute()), look=resting
+    )
     return check_further(loaded, validators)
 
 
@@ -78,7 +81,7 @@ def _check_folder(folder: Path, validators: Iterable[Validator]) -> Loaded:
         return Loaded(None, wrong)
     known = {name: text for name, text in texts.items() if isinstance(text, str)}
     home, base_dir = str(Path("~").expanduser()), str(folder.absolute())
-    return check_further(load_files(known, env=os.environ, home=home, base_dir=base_dir), validators)
+    return check_further(load_files(known, env=os.environ, home=home, base_dir=base_dir, look=resting), validators)
 
 
 def _text_of(file: str) -> str | Problem:
@@ -124,7 +127,8 @@ def build_config_app(*validators: Validator) -> typer.Typer:
         form = "" if loaded.dialect == "native" else f" in the {loaded.dialect} dialect"
         names = ", ".join(list(loaded.spec.models)[:8]) + (", ..." if len(loaded.spec.models) > 8 else "")
         warned = f" ({_plural(len(loaded.problems), 'warning')})" if loaded.problems else ""
-        typer.echo(f"{named(file)}: fine{form}{warned}; {_plural(len(loaded.spec.models), 'model')}: {names}")
+        found = f" ({len(loaded.found)} of models_dir)" if loaded.found else ""
+        typer.echo(f"{named(file)}: fine{form}{warned}; {_plural(len(loaded.spec.models), 'model')}{found}: {names}")
         for line in idle_lines(loaded.spec) if loaded.dialect == "llama_swap" else ():
             typer.echo(line)
 

@@ -25,13 +25,15 @@ from roost.cli import background
 from roost.cli.client import read_server
 from roost.cli.config_cmd import check_file, folder_of, given
 from roost.cli.environment import environment_spec, narrate
+from roost.cli.models_dir import folder_of_models, without
 from roost.cli.render import live_view
 from roost.config.checks import ports_written
-from roost.config.load import Validator
+from roost.config.load import Loaded, Validator, check_further
 from roost.core.errors import RoostError
 from roost.core.spec import RoostSpec
 from roost.engines.registry import validate
 from roost.engines.simulated import simulate
+from roost.folder import Folder
 from roost.host.machine import find_machine
 from roost.host.store import instance_name, state_home
 from roost.host.tmux import tmux_available
@@ -68,6 +70,7 @@ class Run:
     auto: bool = True
     route_only: bool = False
     keep_engines: bool = False
+    folder: Folder | None = None
 
 
 def up(
@@ -88,9 +91,11 @@ def up(
 ) -> None:
     """Start the models of a config as they are needed, and serve them on one port until Ctrl-C."""
     path = _config_path(config, config_option, config_dir)
-    spec = _load(path, (validate,) if not simulate_all else ())
-    spec = simulate(spec) if simulate_all else spec
+    loaded, spec = _load(path, (validate,) if not simulate_all else ())
+    fit = simulate if simulate_all else _as_it_is
+    spec = fit(spec)
     run = _run(path, _with_port(spec, port), state_dir, plain=plain or not sys.stdout.isatty(), level=level)
+    run = replace(run, folder=folder_of_models(loaded, str(path), fit))
     _check_tmux(run.spec)
     if not foreground and (detach or spec.server.detach):
         _check_free(run)
@@ -118,8 +123,9 @@ def serve(
         _main(_run(None, _with_port(environment_spec(), port), state_dir, plain=True, level=level))
         return
     path = _config_path(config, config_option, config_dir)
-    spec = as_router(_load(path, (ports_written,)))
-    run = _run(path, _with_port(spec, port), state_dir, plain=plain or not sys.stdout.isatty(), level=level)
+    loaded, spec = _load(path, (), written=(ports_written,))
+    run = _run(path, _with_port(as_router(spec), port), state_dir, plain=plain or not sys.stdout.isatty(), level=level)
+    run = replace(run, folder=folder_of_models(loaded, str(path), as_router))
     _take_over(run)
     _main(replace(run, route_only=True, keep_engines=True))
 
@@ -132,18 +138,24 @@ def _config_path(argument: Path | None, option: Path | None, folder: Path | None
     return Path(given(None if path is None else str(path), folder))
 
 
-def _load(path: Path, validators: Sequence[Validator]) -> RoostSpec:
+def _as_it_is(spec: RoostSpec) -> RoostSpec:
+    return spec
+
+
+def _load(path: Path, validators: Sequence[Validator], written: Sequence[Validator] = ()) -> tuple[Loaded, RoostSpec]:
+    """`written`: validators that only the models of the configuration itself must please."""
     try:
         loaded = check_file(str(path), validators)
     except OSError as error:
         typer.echo(f"{path} cannot be read: {error.strerror}.", err=True)
         raise typer.Exit(2) from None
+    loaded = check_further(loaded, [without(loaded.found, one) for one in written])
     for problem in loaded.problems:
         typer.echo(problem.render(str(path)), err=True)
     if loaded.spec is None:
         typer.echo(f"{path}: nothing was started. `roost config check {path}` says this again.", err=True)
         raise typer.Exit(2)
-    return loaded.spec
+    return loaded, loaded.spec
 
 
 def _with_port(spec: RoostSpec, port: int | None) -> RoostSpec:
@@ -247,6 +259,7 @@ async def _serve(run: Run) -> None:
             route_only=run.route_only,
             write_access_log=logs.write,
             on_change=partial(narrate, run.spec) if run.config is None else None,
+            folder=run.folder,
         ),
     )
     await app.start()

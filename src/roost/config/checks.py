@@ -16,8 +16,8 @@ from roost.core.spec import EngineKind, ModelSpec, RoostSpec, further_names, ser
 from roost.core.step import NO_HEALTH_PATH
 from roost.core.units import exact_duration
 
-_MAX_NAME = 200
-_FORBIDDEN = "?#%"
+MAX_NAME = 200
+FORBIDDEN_IN_NAMES = "?#%"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +75,11 @@ def names(scene: Scene) -> Iterator[Problem]:
 
 def _name(name: str, path: ConfigPath) -> Iterator[Problem]:
     fault = ""
-    if not 1 <= len(name) <= _MAX_NAME:
-        fault = f"has {len(name)} characters; a name has 1 to {_MAX_NAME}"
+    if not 1 <= len(name) <= MAX_NAME:
+        fault = f"has {len(name)} characters; a name has 1 to {MAX_NAME}"
     elif name == "all":
         fault = '"all" is reserved: commands use it for every model'
-    elif bad := [sign for sign in name if sign in _FORBIDDEN or not sign.isprintable()]:
+    elif bad := [sign for sign in name if sign in FORBIDDEN_IN_NAMES or not sign.isprintable()]:
         fault = f"holds {bad[0]!r}, which cannot stand in a URL path"
     elif name != name.strip():
         fault = "begins or ends with a space"
@@ -89,8 +89,9 @@ def _name(name: str, path: ConfigPath) -> Iterator[Problem]:
 
 def sources(scene: Scene) -> Iterator[Problem]:
     """Every model has something to start or to reach, and not two things at once."""
-    models, elsewhere = scene.tree.child("models"), bool(scene.spec.hosts) or scene.spec.models_dir is not None
-    none = not scene.model_names and not scene.given(("models", 0)) and not elsewhere
+    models = scene.tree.child("models")
+    come_later = scene.given(("models_dir",)) or scene.given(("hosts",))
+    none = not scene.model_names and not scene.given(("models", 0)) and not come_later
     if none and not (models is not None and models.broken):
         hint = 'Write "models:", below it a name, and below that its weights, command or url.'
         yield Problem(path=("models",), message="there is no model to serve", hint=hint)

@@ -19,7 +19,7 @@ from roost.config.interpolate import escape
 from roost.config.masking import MASK, is_secret_path, mask_words
 from roost.config.yamltext import scalar
 from roost.core.problems import ConfigPath
-from roost.core.spec import RoostSpec
+from roost.core.spec import ReplicaSpec, RoostSpec
 from roost.core.units import MaybeDuration, Size, exact_duration, exact_size
 
 COMMAND_LINES = frozenset({"args", "command", "stop_command"})
@@ -98,7 +98,9 @@ class Writer:
                 return escape(value, path)
         return _scalar(value, hint)
 
-    def _list(self, values: Any, hint: kinds.Hint, path: ConfigPath) -> list[Any]:
+    def _list(self, values: Any, hint: kinds.Hint, path: ConfigPath) -> list[Any] | int:
+        if path[-1] == "replicas" and values and all(value == ReplicaSpec() for value in values):
+            return len(values)
         if path[2:3] and path[2] in COMMAND_LINES and len(path) == 3:
             return self.words(tuple(values), path)
         return [self.value(value, kinds.step(hint, index), (*path, index)) for index, value in enumerate(values)]

@@ -52,7 +52,11 @@ def finish(spec: RoostSpec, folders: Folders) -> Finished:
         if finished.engine is EngineKind.LLAMACPP and not spec.policy.auto_sleep:
             finished = replace(finished, sleep_after=None)  # it sleeps by itself if it is given a time
         models[name] = finished
-    return Finished(replace(spec, models=models, defaults=ModelSpec(), macros={}), tuple(problems), sources)
+    folder = spec.models_dir
+    if folder is not None:
+        folder = replace(folder, path=folders.absolute(folder.path))
+    done = replace(spec, models=models, models_dir=folder, defaults=ModelSpec(), macros={})
+    return Finished(done, tuple(problems), sources)
 
 
 def infer_engine(model: ModelSpec) -> EngineKind:

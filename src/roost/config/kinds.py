@@ -12,10 +12,22 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
 from roost.core.problems import ConfigPath
 from roost.core.spec import RoostSpec
-from roost.core.units import BindPort, Count, Duration, MaybeDuration, Natural, Port, PositiveDuration, Size
+from roost.core.units import (
+    MAX_REPLICAS,
+    BindPort,
+    Count,
+    Duration,
+    MaybeDuration,
+    Natural,
+    Port,
+    PositiveDuration,
+    ReplicaCount,
+    Size,
+)
 
 Hint = Any
 """A type hint, as `typing.get_type_hints(..., include_extras=True)` gives it."""
@@ -27,6 +39,7 @@ _NAMED: tuple[tuple[Hint, str, str], ...] = (
     (MaybeDuration, "a duration above zero", "Write it like 30s, 5m or 1h30m, or never for no limit."),
     (Count, "a whole number of 1 or more", ""),
     (Natural, "a whole number of 0 or more", ""),
+    (ReplicaCount, f"a whole number from 1 to {MAX_REPLICAS}", ""),
     (Port, "a port number", "Write one from 1 to 65535."),
     (BindPort, "a port number", "Write one from 1 to 65535, or 0 to have a free one picked."),
 )
@@ -64,9 +77,13 @@ def _spelled(name: str, hint: Hint) -> str:
 
 
 def _bare(hint: Hint) -> Hint:
-    """Without what only renames a key or reads a word in another case."""
+    """Without what only renames a key or reads a word in another case; where more may be written than is kept, what
+    may be written."""
     is_named = any(hint == named for named, _, _ in _NAMED)
-    return hint if is_named or origin(hint) is not Annotated else get_args(hint)[0]
+    if is_named or origin(hint) is not Annotated:
+        return hint
+    written = (getattr(extra, "json_schema_input_type", PydanticUndefined) for extra in _extras(hint))
+    return next((one for one in written if one is not PydanticUndefined), get_args(hint)[0])
 
 
 def _extras(hint: Hint) -> tuple[Any, ...]:

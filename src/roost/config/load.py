@@ -7,14 +7,15 @@ Called by `app` and `cli`.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from roost.config import replicas, step_checks, step_order, step_sense, step_vllm, yamltext
+from roost.config import models_dir, replicas, step_checks, step_order, step_sense, step_vllm, yamltext
 from roost.config.budgets import budgets
 from roost.config.checks import CHECKS, Scene
 from roost.config.coexist_checks import coexistence
 from roost.config.dialects import dialect_of
 from roost.config.finish import Finished, Folders, finish
 from roost.config.masking import is_secret_path
-from roost.config.merge import File, at_home, merge
+from roost.config.merge import File, Merged, at_home, merge
+from roost.config.models_dir import Look, put_in
 from roost.config.tree import Node, lines, placed, secrets, sources
 from roost.config.validate import validate
 from roost.core.problems import ConfigPath, Problem, has_errors
@@ -24,6 +25,7 @@ MAX_PROBLEMS = 200
 _CHECKS = (
     *CHECKS,
     *replicas.CHECKS,
+    *models_dir.CHECKS,
     *step_checks.CHECKS,
     *step_order.CHECKS,
     *step_sense.CHECKS,
@@ -55,6 +57,10 @@ class Loaded:
     """The same before it was made effective: what `convert` starts from."""
     files: tuple[File, ...] = ()
     """Where it has several files: which lines of `lines` belong to which."""
+    found: Mapping[str, str] = field(default_factory=dict)
+    """Those of `spec.models` that stand in no file of the configuration: name -> their file in `models_dir`."""
+    again: "Callable[[Look], Loaded] | None" = field(default=None, compare=False, repr=False)
+    """The same configuration with another look at `models_dir`; nothing of it is read anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,42 +74,76 @@ class Written:
     """As in `Loaded`, for this spec."""
 
 
-def load(text: str, *, file: str, env: Mapping[str, str], home: str, base_dir: str) -> Loaded:
-    """Read a configuration. `file` is only its name in messages; `home` and `base_dir` are absolute folders."""
+def load(text: str, *, file: str, env: Mapping[str, str], home: str, base_dir: str, look: Look | None = None) -> Loaded:
+    """Read a configuration. `file` is only its name in messages; `home` and `base_dir` are absolute folders; `look`
+    tells which files are in `models_dir`, and without it there are none."""
     root, problems = yamltext.parse(text)
     if root is None:
         return Loaded(None, problems or (_no_mapping(file, "is empty"),))
     if not isinstance(root.value, Mapping):
         fault = "is empty" if root.value is None else "is not a mapping of keys to values"
         return Loaded(None, (*problems, _no_mapping(file, fault)))
-    return _read(root, problems, env, Folders(base_dir, home))
+    return _read(root, problems, World(env, Folders(base_dir, home), look))
 
 
-def load_files(texts: Mapping[str, str], *, env: Mapping[str, str], home: str, base_dir: str) -> Loaded:
+def load_files(
+    texts: Mapping[str, str], *, env: Mapping[str, str], home: str, base_dir: str, look: Look | None = None
+) -> Loaded:
     """Several files of the folder `base_dir` as one configuration; each problem names its file."""
     merged = merge(texts)
     if merged.root is None:
         return Loaded(None, merged.problems or (_no_mapping(base_dir, "has only empty files"),))
-    loaded = _read(merged.root, (), env, Folders(base_dir, home))
+    return _of_files(_read(merged.root, (), World(env, Folders(base_dir, home), look)), merged)
+
+
+def _of_files(loaded: Loaded, merged: Merged) -> Loaded:
+    """The same with each problem in the file that it is a problem of."""
     found = [*merged.problems, *(at_home(problem, merged.files) for problem in loaded.problems)]
-    spec = None if has_errors(found) else loaded.spec
-    return replace(loaded, spec=spec, problems=_tidy(found), files=merged.files)
+    spec, again = None if has_errors(found) else loaded.spec, loaded.again
+    return replace(
+        loaded,
+        spec=spec,
+        problems=_tidy(found),
+        files=merged.files,
+        again=None if again is None else lambda look: _of_files(again(look), merged),
+    )
 
 
-def _read(root: Node, problems: Sequence[Problem], env: Mapping[str, str], folders: Folders) -> Loaded:
+@dataclass(frozen=True, slots=True)
+class World:
+    """What a configuration is read with."""
+
+    env: Mapping[str, str]
+    folders: Folders
+    look: Look | None
+
+
+def _read(root: Node, problems: Sequence[Problem], world: World) -> Loaded:
     dialect = dialect_of(root)
-    tree, said = dialect.read(root, env)
-    return replace(_judge(tree, [*problems, *said], env, folders), dialect=dialect.name)
+    tree, said = dialect.read(root, world.env)
+
+    def judged(look: Look | None) -> Loaded:
+        put = put_in(tree, world.folders, look)
+        loaded = _judge(put.tree, [*problems, *said, *put.problems], world, frozenset(put.found))
+        return replace(loaded, dialect=dialect.name, found=put.found, again=judged)
+
+    return judged(world.look)
 
 
 def check_further(loaded: Loaded, validators: Iterable[Validator]) -> Loaded:
     """The same with what other rooms find in the spec; their problems get lines. Without a spec nothing is asked."""
     if loaded.spec is None:
         return loaded
+    validators, again = tuple(validators), loaded.again
     found = [problem for validator in validators for problem in validator(loaded.spec)]
     lined = (replace(one, line=_line(one, loaded.lines)) for one in found)
     problems = _tidy([*loaded.problems, *(at_home(one, loaded.files) for one in lined)])
-    return replace(loaded, spec=None if has_errors(problems) else loaded.spec, problems=problems)
+    return replace(
+        loaded,
+        spec=None if has_errors(problems) else loaded.spec,
+        problems=problems,
+        again=None if again is None else lambda look: check_further(again(look), validators),
+    )
 
 
 def _line(problem: Problem, known: Mapping[ConfigPath, int]) -> int | None:
@@ -114,13 +154,13 @@ def _line(problem: Problem, known: Mapping[ConfigPath, int]) -> int | None:
     return next((known[path] for path in above if path in known), None)
 
 
-def _judge(tree: Node, problems: list[Problem], env: Mapping[str, str], folders: Folders) -> Loaded:
+def _judge(tree: Node, problems: list[Problem], world: World, found_models: frozenset[str]) -> Loaded:
     validated = validate(tree)
     problems += validated.problems
     if validated.spec is None:
         return Loaded(None, _tidy(problems), lines(tree))
-    finished = finish(validated.spec, folders)
-    scene = Scene(finished.spec, tree, env, validated.faulty)
+    finished = finish(validated.spec, world.folders)
+    scene = Scene(finished.spec, tree, world.env, validated.faulty)
     found = [
         *finished.problems,
         *(problem for check in _CHECKS for problem in check(scene)),
@@ -135,8 +175,14 @@ def _judge(tree: Node, problems: list[Problem], env: Mapping[str, str], folders:
         tidy,
         _moved(lines(tree), finished),
         frozenset(_moved(dict.fromkeys(hidden, 0), finished)),
-        written=Written(validated.spec, sources(tree), hidden),
+        written=Written(_written(validated.spec, found_models), sources(tree), hidden),
     )
+
+
+def _written(spec: RoostSpec, found: frozenset[str]) -> RoostSpec:
+    """Without the models that stand in no file of the configuration."""
+    models = {name: model for name, model in spec.models.items() if name not in found}
+    return replace(spec, models=models)
 
 
 def _moved(by_path: dict[ConfigPath, int], finished: Finished) -> dict[ConfigPath, int]:

@@ -159,6 +159,7 @@ _SECTIONS: tuple[tuple[str, ConfigPath], ...] = (
     ("models.NAME.sleep_steps.expect", ("models", "NAME", "sleep_steps", 0, "expect")),
     ("models.NAME.sleep_steps.if", ("models", "NAME", "sleep_steps", 0, "if")),
     ("models.NAME.sleep_steps.wait_until", ("models", "NAME", "sleep_steps", 0, "wait_until")),
+    ("models_dir", ("models_dir",)),
     ("memory", ("memory",)),
     ("memory.groups", ("memory", "groups", "NAME")),
     ("memory.matrix", ("memory", "matrix")),
@@ -166,7 +167,13 @@ _SECTIONS: tuple[tuple[str, ConfigPath], ...] = (
 )
 _NOTES = {
     "server.keys": "Each entry of the list has these keys.",
-    "models.NAME.replicas": "Each entry of the list has these keys.",
+    "models.NAME.replicas": "Each entry of the list has these keys. `replicas: 3` means three that differ in nothing.",
+    "models_dir": (
+        "A name is the file's without `.gguf`; a split file (`-00001-of-00003.gguf`) is one model, once all its parts "
+        "are there; projectors (`mmproj`) and hidden files are none. Of two files with one name, the one in the lower "
+        "folder is called by its folder, too (`sub/name`). Files that were written to a moment ago are left until they "
+        "rest."
+    ),
     "models.NAME.sleep_steps": "Each entry of `sleep_steps` and `wake_steps` has these keys; see [Sleep](sleep.md).",
 }
 

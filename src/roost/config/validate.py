@@ -17,6 +17,7 @@ from roost.config.masking import shown
 from roost.config.tree import Node, find, given, placed
 from roost.core.problems import STEP_LISTS, ConfigPath, Problem
 from roost.core.spec import RoostSpec
+from roost.core.units import ReplicaCount
 
 _ROUNDS = 8
 _UNKNOWN = frozenset({"unexpected_keyword_argument", "extra_forbidden"})
@@ -199,7 +200,8 @@ def _way_out(node: Node, path: ConfigPath, hint: kinds.Hint) -> str:
         otherwise = ", or leave it out: timeouts.step counts then" if path[-2:] in _AS_STEP else ""
         return f"This wait is always bounded; write a long one, such as 24h{otherwise}."
     wants = [kinds.origin(part) for part in kinds.members(hint)]
-    if tuple in wants and isinstance(node.value, str | int) and _is_quotable(path, node):
+    may_be_list = tuple in wants and ReplicaCount not in kinds.members(hint)
+    if may_be_list and isinstance(node.value, str | int) and _is_quotable(path, node):
         return f"Write it as a list: [{shown(node, path)}]."
     if isinstance(node.value, str) and (near := get_close_matches(node.value, kinds.choices(hint), n=1)):
         return f'Did you mean "{near[0]}"?'

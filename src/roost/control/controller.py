@@ -5,21 +5,23 @@ ready replica serves its queue before the next plan looks.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from roost import clock
 from roost.control.budgets import Budgets, no_budgets
 from roost.control.execute import Executor, phrase
 from roost.control.gate import Gate, refusal_for
+from roost.control.leaving import Leaving
 from roost.control.loop import Loop
 from roost.control.observe import Sources, idle_since, observe
 from roost.control.ports import Owner
 from roost.control.wishes import OrderResult, Wishes
+from roost.core.errors import RoostError
 from roost.core.events import Changed
 from roost.core.plan import Blocked, Plan
 from roost.core.policy_spec import PolicySpec
-from roost.core.spec import ModelSpec, RoostSpec
+from roost.core.spec import ModelSpec, RoostSpec, further_names
 from roost.core.view import FleetView, Goal, Policy, Wish
 from roost.logs import log
 from roost.planner.plan import plan
@@ -36,6 +38,8 @@ class Controller:
         by_model: dict[str, list[Owner]] = {name: [] for name in spec.models}
         for owner in owners:
             by_model[owner.model].append(owner)
+        self._owners = by_model
+        self._leaving: dict[str, Leaving] = {}
         self._loop = Loop(self._round, self._policy.spec.check_interval)
         self._executor = Executor(owners)
         self._wishes = Wishes(by_model, {name: model.pin for name, model in spec.models.items()})
@@ -60,6 +64,61 @@ class Controller:
         """Plan no more; end standing orders. Queues are emptied by `gate.close()`, which comes first."""
         self._loop.stop()
         self._wishes.close()
+
+    def check_names(self, models: Mapping[str, ModelSpec]) -> None:
+        """Raises RoostError where a name of theirs leads to a model already, or to two of them."""
+        seen: dict[str, str] = {}
+        for model, spec in models.items():
+            for name in (model, *further_names(model, spec)):
+                owner = self.gate.owner_of(name) or seen.get(name)
+                if owner is not None:
+                    leaving = " which is still being removed" if owner in self._leaving else ""
+                    raise RoostError(
+                        f'Model "{model}" cannot be added: "{name}" already names the model "{owner}"{leaving}. '
+                        "Give it a name of its own."
+                    )
+                seen[name] = model
+
+    def add(self, models: Mapping[str, ModelSpec], owners: Sequence[Owner]) -> None:
+        """Models that come to a running roost, after all others. Raises RoostError where a name is taken; then nothing
+        is added."""
+        self.check_names(models)
+        now = clock.now()
+        self._executor.add(owners)
+        for name, spec in models.items():
+            self._owners[name] = [owner for owner in owners if owner.model == name]
+            self._wishes.pin(name, spec.pin)
+            self.gate.add(name, spec, self._owners[name], now)
+        for owner in owners:
+            owner.subscribe(self._changed)
+        self.nudge()
+
+    async def retire(self, name: str, *, stop: bool = True) -> bool:
+        """No request finds the model any more and its queue is refused; then wait until its leases are back (at most
+        `timeouts.drain`) and, with `stop`, its engines have ended. It stays in view till `forget`: its memory is
+        still held. False where that did not come in time. Raises RoostError for a model that is not there."""
+        if name not in self._owners:
+            raise RoostError(f'There is no model "{name}" to remove.')
+        if name in self._leaving:
+            raise RoostError(f'Model "{name}" is being removed already.')
+        leaving = self._leaving[name] = Leaving(self.gate, self._wishes, name, self._owners[name])
+        leaving.begin(stop=stop)
+        log.info("%s is removed: no new requests, and its running ones end", name)
+        self.nudge()
+        return await leaving.over(stop=stop)
+
+    def is_leaving(self, name: str) -> bool:
+        """Whether the model is being removed."""
+        return name in self._leaving
+
+    def forget(self, name: str) -> None:
+        """After `retire`, once its engines are let go of: nothing of it is known any more."""
+        self._wishes.forget(name)
+        for owner in self._owners.pop(name):
+            self._executor.forget(owner.id)
+        self.gate.forget(name)
+        del self._leaving[name]
+        self.nudge()
 
     def nudge(self) -> None:
         """Look soon."""
@@ -146,7 +205,10 @@ class Controller:
     def _changed(self, change: Changed) -> None:
         self._executor.replica_changed(change)
         self.gate.replica_changed(change)
-        self._wishes.replica_changed(change)
+        if change.model in self._owners:
+            self._wishes.replica_changed(change)
+        if change.model in self._leaving:
+            self._leaving[change.model].moved()
         self._loop.nudge()
 
     def _round(self, now: float) -> Plan:

@@ -55,6 +55,15 @@ class Executor:
         self._pending: dict[str, tuple[str, float]] = {}
         self._drains: dict[str, Reason] = {}
 
+    def add(self, owners: Sequence[Owner]) -> None:
+        """Further ones."""
+        self._owners.update({owner.id: owner for owner in owners})
+
+    def forget(self, replica: str) -> None:
+        """It is gone."""
+        for known in (self._owners, self._pending, self._drains):
+            known.pop(replica, None)
+
     def perform(self, actions: Sequence[Action], now: float) -> None:
         """Each action to its owner. One that the owner's state does not take is logged and left to a later plan."""
         for action in actions:

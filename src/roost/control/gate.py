@@ -6,16 +6,17 @@ by the owners' changes, by the loop (final sentences) and by `app` (sweep, close
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
+from roost.control.health import Health
 from roost.control.lane import Entry, Lane, Lease, Seat
 from roost.control.ports import LeaseLike, Owner, Waiter
 from roost.control.routes import Routes
 from roost.core.events import Changed
-from roost.core.lifecycle import Fact, State
+from roost.core.lifecycle import Fact, Order, State
 from roost.core.plan import Blocked
 from roost.core.request import Fault, Refusal, Request, Route
-from roost.core.spec import RoostSpec
+from roost.core.spec import ModelSpec, RoostSpec
 from roost.core.units import counted, format_duration
 from roost.logs import log
 from roost.planner.admission import ENQUEUE, admit, bounded_retry, coming, not_awake, pick
@@ -28,20 +29,44 @@ class Gate:
     """The one admission decision and all leases. `nudge` is called when the planner should look."""
 
     def __init__(self, spec: RoostSpec, owners: Sequence[Owner], nudge: Callable[[], None]) -> None:
-        self._routes = Routes(spec.models)
+        self._routes = Routes({})
         self._nudge = nudge
         self._closed: Refusal | None = None
-        self._lanes = {name: Lane(name, model) for name, model in spec.models.items()}
+        self._lanes: dict[str, Lane] = {}
         self._seats: dict[str, Seat] = {}
+        self._health = Health()
         self.refusals: Counter[tuple[str, str]] = Counter()
         """Requests refused, by model and code; only ever rises."""
-        for lane in self._lanes.values():
-            lane.on_release = self._released
-            lane.on_emptied = nudge
+        for name, model in spec.models.items():
+            self.add(name, model, [owner for owner in owners if owner.model == name])
+
+    def add(self, name: str, model: ModelSpec, owners: Sequence[Owner], came_at: float = 0.0) -> None:
+        """A model that requests may name from now on; none of its names may lead anywhere yet (`owner_of`)."""
+        lane = self._lanes[name] = Lane(name, model)
+        lane.came_at, lane.closed = came_at, self._closed
+        lane.on_release, lane.on_emptied = self._released, self._nudge
+        lane.on_answered, lane.on_failed = self._health.answered, self._health.failed
         for owner in owners:
-            seat = Seat(self._lanes[owner.model], owner)
-            self._seats[owner.id] = seat
-            seat.lane.seats.append(seat)
+            seat = self._seats[owner.id] = Seat(lane, owner)
+            lane.seats.append(seat)
+        self._routes.add(name, model)
+
+    def close_lane(self, name: str, refusal: Refusal) -> None:
+        """The model is being removed: nobody finds or enters it any more, those who wait are told so, leases run on."""
+        lane = self._lanes[name]
+        self._routes.remove(name)
+        lane.closed = refusal
+        self._refuse(lane, list(lane.queue), refusal)
+
+    def forget(self, name: str) -> None:
+        """It is gone. A lease that is still out may be given back as ever."""
+        for seat in self._lanes.pop(name).seats:
+            self._health.forget(seat)
+            del self._seats[seat.owner.id]
+
+    def owner_of(self, asked: str) -> str | None:
+        """The model that a name leads to, or still leads to while that is being removed; None if it is free."""
+        return asked if asked in self._lanes else self._routes.owner(asked)
 
     def resolve(self, name: str) -> Route | None:
         return self._routes.resolve(name)
@@ -51,11 +76,15 @@ class Gate:
 
     def enter(self, request: Request, route: Route, waiter: Waiter, now: float) -> Lease | Entry | Refusal:
         """See `proxy.ports.Fleet`. Lease: counts already. Entry: the waiter will be called. Refusal: the answer."""
-        lane = self._lanes[route.name]
-        if self._closed is not None:
-            return self._count(lane, self._closed)
+        lane = self._lanes.get(route.name)
+        if lane is None:  # it entered once, lost its engine, and meanwhile the model was removed
+            return removed(route.name)
+        if lane.closed is not None:
+            return self._count(lane, lane.closed)
         answer = admit(lane, request)
         if isinstance(answer, Seat):
+            if answer.handicap:
+                self._health.granted(answer, now)
             return Lease(answer, request.counts, now)
         if answer is not ENQUEUE:
             assert isinstance(answer, Refusal)
@@ -73,8 +102,10 @@ class Gate:
         lane = lease.seat.lane
         others = [seat for seat in lane.seats if seat is not lease.seat]
         seat = pick(others, lane.spec.concurrency)
-        if seat is None or self._closed is not None or not lease.is_out:
+        if seat is None or lane.closed is not None or not lease.is_out:
             return None
+        if seat.handicap:
+            self._health.granted(seat, now)
         second = Lease(seat, lease.counts, now)
         lease.release(now)
         return second
@@ -86,11 +117,15 @@ class Gate:
 
     def replica_changed(self, change: Changed) -> None:
         """Hear of an owner's change: serve the queue when ready; tell those who may not wake it when it went down."""
-        seat = self._seats[change.replica]
+        seat = self._seats.get(change.replica)
+        if seat is None:
+            return  # its model was removed
         lane = seat.lane
         if change.after is State.WAKING:
             seat.found_awake = change.event is Fact.FOUND_AWAKE
         elif change.after is State.READY:
+            if change.event is not Order.UNDRAIN:
+                self._health.forget(seat)
             _note_rise(seat, change)
             lane.blocked = None
             self._serve(lane, change.at)
@@ -108,7 +143,9 @@ class Gate:
             lane.blocked = blocked.get(name)
 
     def sweep(self, now: float) -> None:
-        """Refuse those whose time is over. Coarse: `app` calls it about four times a second."""
+        """Refuse those whose time is over, try again what was avoided. Coarse: `app` calls it about four times a
+        second."""
+        self._health.sweep(now)
         for lane in self._lanes.values():
             if not lane.queue:
                 continue
@@ -128,7 +165,16 @@ class Gate:
             close=True,
         )
         for lane in self._lanes.values():
+            lane.closed = self._closed
             self._refuse(lane, list(lane.queue), self._closed)
+
+    def names(self) -> Collection[str]:
+        """The models there are, in the order they were added."""
+        return self._lanes.keys()
+
+    def lanes(self) -> Iterable[Lane]:
+        """All models in the order in which they came, to read; also those that are being removed."""
+        return self._lanes.values()
 
     def lane(self, model: str) -> Lane:
         """The queue and seats of a model, to read."""
@@ -171,6 +217,8 @@ class Gate:
 
     def _offer(self, entry: Entry, seat: Seat, now: float) -> None:
         used_before = seat.last_granted
+        if seat.handicap:
+            self._health.granted(seat, now)
         lease = Lease(seat, entry.counts, now)
         try:
             taken = entry.waiter.granted(lease)
@@ -209,6 +257,12 @@ def _note_rise(seat: Seat, change: Changed) -> None:
         seat.lane.last_load_s = change.took_s
     elif change.before is State.WAKING and change.took_s is not None and not seat.found_awake:
         seat.lane.last_wake_s = change.took_s
+
+
+def removed(model: str) -> Refusal:
+    """The answer to those who came for a model and find it gone."""
+    message = f'Model "{model}" was removed from this roost. GET /v1/models lists what is there.'
+    return Refusal(status=404, code="model_removed", message=message, fault=Fault.GATEWAY)
 
 
 def refusal_for(blocked: Blocked) -> Refusal:

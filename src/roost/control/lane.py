@@ -6,14 +6,19 @@ one request that waits.
 
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
+from roost import clock
 from roost.control.outlook import outlook
 from roost.control.ports import Owner, Waiter
 from roost.core.lifecycle import State
 from roost.core.plan import Blocked
-from roost.core.request import Address, Outlook, Request
+from roost.core.request import Address, Outlook, Refusal, Request
 from roost.core.spec import ModelSpec
 from roost.logs import log
+
+if TYPE_CHECKING:
+    from roost.control.health import Ailing
 
 _SMOOTH = 0.1
 """Weight of the newest lease in the mean of how long leases last."""
@@ -27,7 +32,19 @@ _DOWN = frozenset({State.SUSPENDING, State.ASLEEP, State.STOPPING, State.COLD})
 class Seat:
     """One replica: who owns it and how many requests it has."""
 
-    __slots__ = ("counting", "found_awake", "in_flight", "lane", "last_done", "last_granted", "owner", "passing")
+    __slots__ = (
+        "ailing",
+        "counting",
+        "failures",
+        "found_awake",
+        "handicap",
+        "in_flight",
+        "lane",
+        "last_done",
+        "last_granted",
+        "owner",
+        "passing",
+    )
 
     def __init__(self, lane: "Lane", owner: Owner) -> None:
         self.lane = lane
@@ -41,6 +58,12 @@ class Seat:
         """It wakes only in name: someone else woke it, and it is looked at before it serves."""
         self.last_granted: float | None = None
         self.last_done: float | None = None
+        self.ailing: Ailing | None = None
+        """What is counted of it since it last failed; None while it does not. `health` alone writes it."""
+        self.handicap = 0
+        """Added to its requests where the least busy one is sought."""
+        self.failures = 0
+        """Requests that it failed; only ever rises."""
 
     @property
     def state(self) -> State:
@@ -120,6 +143,20 @@ class Lease:
         if self._counts:
             self._seat.counting -= 1
 
+    @property
+    def watched(self) -> bool:
+        """Whether its replica has failed lately, so that an answer is news."""
+        return self._seat.ailing is not None
+
+    def answered(self) -> None:
+        """The engine's answer has begun, and is none of its own failures."""
+        self._seat.lane.on_answered(self._seat, clock.now())
+
+    def failed(self, why: str) -> None:
+        """No answer came of the engine, or an error of its own; `why` in a few words."""
+        if self.up:  # one that is taken down, or was seen to have died, is not chosen anyway
+            self._seat.lane.on_failed(self._seat, why, clock.now())
+
     def refused_connect(self) -> None:
         self._seat.owner.suspect()
 
@@ -159,11 +196,15 @@ class Lane:
 
     __slots__ = (
         "blocked",
+        "came_at",
+        "closed",
         "last_load_s",
         "last_wake_s",
         "mean_hold_s",
         "name",
+        "on_answered",
         "on_emptied",
+        "on_failed",
         "on_release",
         "queue",
         "seats",
@@ -182,6 +223,10 @@ class Lane:
         self.serving = False
         """Grants are being handed out further up the stack."""
         self.blocked: Blocked | None = None
+        self.came_at = 0.0
+        """When the model was added to a running roost; 0 for one that was there from the start."""
+        self.closed: Refusal | None = None
+        """What everybody who enters is told: roost ends, or the model is being removed."""
         self.mean_hold_s = 1.0
         self.last_load_s: float | None = None
         """How long it last took from cold to ready."""
@@ -189,6 +234,8 @@ class Lane:
         """How long it last took from asleep to ready."""
         self.on_release: Callable[[Seat, float], None] = _unset
         self.on_emptied: Callable[[], None] = _unset
+        self.on_answered: Callable[[Seat, float], None] = _unset
+        self.on_failed: Callable[[Seat, str, float], None] = _unset
 
     @property
     def depth(self) -> int:

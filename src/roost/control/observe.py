@@ -30,10 +30,10 @@ class Sources:
 
 
 def observe(sources: Sources, now: float, started_at: float) -> FleetView:
-    """The fleet at `now`, models in config order."""
+    """The fleet at `now`, models in the order in which they came: that of the config, then those added since."""
     return FleetView(
         now=now,
-        models=tuple(_model(sources, name) for name in sources.spec.models),
+        models=tuple(_model(sources, name) for name in sources.owners),
         memory=sources.spec.memory,
         devices=sources.devices(sources.spec.memory, now),
         pending=sources.executor.pending(now),
@@ -53,6 +53,7 @@ def _model(sources: Sources, name: str) -> ModelView:
         oldest_onlooker_at=lane.oldest_onlooker_at,
         pinned=sources.wishes.pinned(name),
         wish=sources.wishes.wish(name),
+        came_at=lane.came_at,
     )
 
 

@@ -72,6 +72,7 @@ class Wishes:
     """At most one order per model; a newer one takes the older one's place."""
 
     def __init__(self, owners: Mapping[str, list[Owner]], pinned: Mapping[str, bool]) -> None:
+        """`owners` is looked at whenever something is asked: models may come and go in it."""
         self._owners = owners
         self._standing: dict[str, _Standing] = {}
         self._pins = dict(pinned)
@@ -87,6 +88,13 @@ class Wishes:
     def pinned(self, model: str) -> bool:
         """By the config, unless an operator has said otherwise since."""
         return self._pins.get(model, False)
+
+    def forget(self, model: str) -> None:
+        """The model is removed, while its owners are still known."""
+        self._end(model, False, 409, f'Model "{model}" was removed.')
+        self._pins.pop(model, None)
+        self._woken_at.pop(model, None)
+        self._laid_down.difference_update(owner.id for owner in self._owners[model])
 
     def pin(self, model: str, pinned: bool) -> bool:
         """True if that changed anything."""

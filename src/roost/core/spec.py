@@ -6,14 +6,27 @@ The docstring under a field is its text in the JSON Schema and in docs/configura
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
 
 from roost.core.hosted_spec import AdapterSpec, HostSpec
 from roost.core.memory_spec import FootprintsSpec, MemorySpec
 from roost.core.policy_spec import PolicySpec, Priority
 from roost.core.server_spec import ServerSpec
 from roost.core.step_spec import StepSpec
-from roost.core.units import STRICT, Count, Duration, MaybeDuration, Natural, Port, PositiveDuration, Size
+from roost.core.units import (
+    MAX_REPLICAS,
+    STRICT,
+    Count,
+    Duration,
+    MaybeDuration,
+    Natural,
+    Port,
+    PositiveDuration,
+    ReplicaCount,
+    Size,
+)
 
 MIB = 1024 * 1024
 
@@ -113,6 +126,24 @@ class ReplicaSpec:
     """Variables added to the model's `env`, such as `CUDA_VISIBLE_DEVICES`."""
 
 
+def alike(value: Any) -> Any:
+    """`3` as three replicas that differ in nothing. Raises ValueError outside 1 to 64; other types pass on."""
+    if isinstance(value, str) and value.isdecimal() and len(value) < 10:
+        value = int(value)  # the value of a variable is text
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    if not 1 <= value <= MAX_REPLICAS:
+        raise ValueError(f"{value} replicas: write 1 to {MAX_REPLICAS}")
+    return (ReplicaSpec(),) * value
+
+
+Replicas = Annotated[
+    tuple[ReplicaSpec, ...],
+    BeforeValidator(alike, json_schema_input_type=ReplicaCount | tuple[ReplicaSpec, ...]),
+]
+"""A list of them, or only their number."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
     """One model: the name is its key under `models`. Every field may also stand under `defaults`."""
@@ -139,9 +170,9 @@ class ModelSpec:
     """Arguments added to the engine's command line; an entry may hold several, split as a shell would."""
     env: dict[str, str] = field(default_factory=dict)
     """Environment variables added for the engine."""
-    replicas: tuple[ReplicaSpec, ...] = ()
-    """One entry per engine that serves this model, or their number; a single one when left out. Requests go to the
-    least busy."""
+    replicas: Replicas = ()
+    """One entry per engine that serves this model, or their number (`replicas: 3`), each then on a free port of its
+    own; a single one when left out. Requests go to the least busy of those that do not keep failing."""
     launcher: Literal["process", "tmux", "auto"] = "process"
     """process: a child of roost. tmux: a session of its own that can be attached to. auto: tmux where it is on PATH."""
     venv: str | None = None
@@ -261,7 +292,8 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelsDirSpec:
-    """Every GGUF file of a folder is a model under the file's name; files that come and go are noticed."""
+    """Every GGUF file of a folder is a model under the file's name, served by llama.cpp; files that come and go are
+    noticed. A model of the same name under `models` wins."""
 
     __pydantic_config__ = STRICT
 
@@ -269,8 +301,9 @@ class ModelsDirSpec:
     """The folder; relative paths start at the config file. Folders in it are searched, too."""
     prefix: str = ""
     """Put before each name."""
-    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Model settings by a pattern of names (`qwen*`), over `defaults`; the first one that fits counts."""
+    settings: dict[str, ModelSpec] = field(default_factory=dict)
+    """Model settings by a pattern of names (`qwen*`), over `defaults`; the first one that fits counts, and `defaults`
+    alone where none does."""
     rescan: PositiveDuration = 5.0
     """How often the folder is looked at."""
 

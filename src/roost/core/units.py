@@ -122,6 +122,9 @@ MaybeDuration = Annotated[_Positive | None, BeforeValidator(parse_duration), _sc
 Count = Annotated[int, Field(ge=1)]
 """How many of something there may be: one or more."""
 Natural = Annotated[int, Field(ge=0)]
+MAX_REPLICAS = 64
+ReplicaCount = Annotated[int, Field(ge=1, le=MAX_REPLICAS)]
+"""How many replicas a model may have where only their number is written."""
 Port = Annotated[int, Field(ge=1, le=65535)]
 BindPort = Annotated[int, Field(ge=0, le=65535)]
 """0 lets the system pick a free one."""

@@ -135,6 +135,8 @@ class ModelView:
     host: str = ""
     """The entry of `hosts` or the model that holds it; empty: its replicas are servers of their own."""
     wish: Wish | None = None
+    came_at: float = 0.0
+    """When it was added to a running roost; 0 for one that was there from the start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

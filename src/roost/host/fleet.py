@@ -50,25 +50,40 @@ class Making:
     """True: nothing is started. What an earlier roost left running is taken up, all else is at the written port."""
 
 
-def make_replicas(spec: RoostSpec, making: Making) -> list[Replica]:
-    """One for each serving of each model, in the order of the config."""
-    written = {each.port for model in spec.models.values() for each in servings(model) if each.port}
-    ports = PortPicker({spec.server.port, *written})
-    maker = _Maker(spec, making, ports)
-    return [
-        maker.replica(name, index, serving)
-        for name, model in spec.models.items()
-        for index, serving in enumerate(servings(model))
-    ]
+class Maker:
+    """Makes the replicas of one roost: those of its config, and of models that come later."""
 
+    def __init__(self, spec: RoostSpec, making: Making) -> None:
+        self.spec = spec
+        self.making = making
+        self.ports = PortPicker({spec.server.port})
 
-@dataclass(frozen=True, slots=True)
-class _Maker:
-    spec: RoostSpec
-    making: Making
-    ports: PortPicker
+    def replicas(self, models: Mapping[str, ModelSpec]) -> list[Replica]:
+        """One for each serving of each model, in their order. Raises OSError where no port is free."""
+        self.ports.reserve(each.port for model in models.values() for each in servings(model) if each.port)
+        return [
+            self._replica(name, index, serving)
+            for name, model in models.items()
+            for index, serving in enumerate(servings(model))
+        ]
 
-    def replica(self, name: str, index: int, serving: ModelSpec) -> Replica:
+    def can_serve(self, name: str, model: ModelSpec) -> bool:
+        """Whether each of its engines can be had: started, or, where nothing is started, found."""
+        return not self.making.route_only or all(
+            serving.url is not None or serving.port is not None or self._left_running(replica_id(name, index))
+            for index, serving in enumerate(servings(model))
+        )
+
+    def _left_running(self, own: str) -> bool:
+        record = self.making.store.read(own)
+        return record is not None and matches(record, own)
+
+    def gone(self, replica: Replica) -> None:
+        """Its model was removed: its port may serve another one."""
+        if replica.owned:
+            self.ports.give_back(replica.address.port)
+
+    def _replica(self, name: str, index: int, serving: ModelSpec) -> Replica:
         own, making = replica_id(name, index), self.making
         record = making.store.read(own)
         if making.route_only and serving.url is None and not (record and matches(record, own)):

@@ -21,6 +21,14 @@ class PortPicker:
     def __init__(self, reserved: Iterable[int] = ()) -> None:
         self._taken = set(reserved)
 
+    def reserve(self, ports: Iterable[int]) -> None:
+        """Ports that the config names for models that come later."""
+        self._taken.update(ports)
+
+    def give_back(self, port: int) -> None:
+        """Its engine is gone for good."""
+        self._taken.discard(port)
+
     def pick(self, host: str) -> int:
         """A port free right now. Raises OSError where the machine has none."""
         for port in _candidates():

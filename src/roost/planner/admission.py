@@ -38,6 +38,10 @@ class Seat(Protocol):
     def state(self) -> State: ...
     @property
     def in_flight(self) -> int: ...
+    @property
+    def handicap(self) -> int:
+        """Added to its requests where the least busy replica is sought: large for one that keeps failing."""
+        ...
 
 
 S = TypeVar("S", bound=Seat)
@@ -77,15 +81,15 @@ class Asking(Protocol):
 
 
 def pick(seats: Sequence[S], concurrency: int | None) -> S | None:
-    """The ready replica below its limit with the fewest requests, the first of equals; None if there is none."""
+    """The ready replica below its limit with the fewest requests, the first of equals; one that keeps failing only
+    where no other can take it. None if there is none."""
     best: S | None = None
+    least = 0
     for seat in seats:
-        if (
-            seat.state is State.READY
-            and (concurrency is None or seat.in_flight < concurrency)
-            and (best is None or seat.in_flight < best.in_flight)
-        ):
-            best = seat
+        if seat.state is State.READY and (concurrency is None or seat.in_flight < concurrency):
+            load = seat.in_flight + seat.handicap
+            if best is None or load < least:
+                best, least = seat, load
     return best
 
 

@@ -66,7 +66,8 @@ def _next_start_at(draft: Draft) -> float:
 
 
 def _never_started(draft: Draft, model: ModelView, replica: ReplicaView) -> bool:
-    return model.spec.preload and replica.state is State.COLD and replica.since <= draft.view.started_at
+    came_at = max(draft.view.started_at, model.came_at)
+    return model.spec.preload and replica.state is State.COLD and replica.since <= came_at
 
 
 def _to_be_kept(draft: Draft, model: ModelView, replica: ReplicaView) -> bool:

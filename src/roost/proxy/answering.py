@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 
 from roost.protocol.head import ResponseHead, parse_response_head, split_at_length
 from roost.proxy import access
+from roost.proxy.ports import Lease
 
 if TYPE_CHECKING:
     from roost.proxy.exchange import Exchange
 
 _LENGTH = b"content-length"
+_ASKED_FOR = frozenset({501, 505})
+"""What a request asks for and the engine does not have: no failure of the engine's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,14 @@ def read_head(data: bytes, end: int, known: Known | None) -> tuple[ResponseHead,
     # Of two lengths that agreed once, one could change alone.
     alone = parts is not None and data[:end].lower().count(_LENGTH) == 1
     return head, Known(parts[0], parts[2], head) if parts is not None and alone else None
+
+
+def note_answer(lease: Lease, status: int) -> None:
+    """Tell whether the engine did its part: called where it failed now, or has failed lately."""
+    if status >= 500 and status not in _ASKED_FOR:
+        lease.failed(f"its engine answered {status}")
+    else:
+        lease.answered()
 
 
 def client_head(exchange: "Exchange", head: ResponseHead, *, ends: bool, bodiless: bool) -> bytes:

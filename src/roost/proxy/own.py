@@ -24,6 +24,7 @@ class AdminLease:
     replica = "api"
     up = True
     taken_down = False
+    watched = False
 
     def __init__(self, address: Address) -> None:
         self.address = address
@@ -33,6 +34,12 @@ class AdminLease:
 
     def refused_connect(self) -> None:
         """Nobody to tell: the API lives in this process."""
+
+    def answered(self) -> None:
+        """Nothing is counted."""
+
+    def failed(self, why: str) -> None:
+        """Nothing is counted."""
 
 
 def admin_lines(x: "Exchange", lines: list[bytes]) -> list[bytes]:

@@ -215,6 +215,7 @@ def _connect(x: "Exchange", lease: Lease) -> None:
 
 def _refused_connect(x: "Exchange", lease: Lease, error: str) -> None:
     lease.refused_connect()
+    lease.failed("its port did not take the connection")
     if x.settled or x.lease is not lease:
         return
     request = x.request
@@ -284,6 +285,7 @@ def engine_lost(x: "Exchange", upstream: "Upstream") -> None:
         return
     if lease is not None:
         lease.refused_connect()
+        lease.failed("it closed the connection before it answered")
     if x.reentries == 0 and not x.to_admin and not x.streams_body and not upstream.heard:
         x.unanswered = True
         _enter_again(x)
@@ -320,6 +322,8 @@ def engine_silent(x: "Exchange", now: float) -> None:
     x.deadline_at = now + 3600.0
     waited = now - (request.last_token_at or request.first_byte_at or request.sent_at or now)
     setting = "between_bytes" if x.answer_started else "first_byte"
+    if not x.answer_started and x.lease is not None:
+        x.lease.failed(f"it sent nothing for {waited:.0f} s (timeouts.first_byte)")
     message = f"The engine of {_who(request)} sent nothing for {waited:.0f} s (timeouts.{setting})."
     x.refuse(Refusal(status=504, code="engine_silent", message=message, fault=Fault.ENGINE, close=x.answer_started))
 

@@ -31,6 +31,20 @@ class Lease(Protocol):
         """The replica's port refused: the gate has its owner look at it now."""
         ...
 
+    @property
+    def watched(self) -> bool:
+        """Whether its replica has failed lately: only then `answered` is news."""
+        ...
+
+    def answered(self) -> None:
+        """The engine's answer has begun, and is no failure of the engine's."""
+        ...
+
+    def failed(self, why: str) -> None:
+        """The engine refused, broke off before the first byte, was silent for too long, or answered with an error of
+        its own; `why` says which in a few words."""
+        ...
+
 
 class Ticket(Protocol):
     """A place in a model's queue."""

@@ -15,7 +15,7 @@ from roost.protocol.failure import Failure
 from roost.protocol.framing import ChunkedBody, ChunkFollower
 from roost.protocol.head import BadHead, ResponseHead
 from roost.proxy import phases
-from roost.proxy.answering import Known, client_head, read_head
+from roost.proxy.answering import Known, client_head, note_answer, read_head
 from roost.proxy.ending import TAIL_PIECES, read_ending
 from roost.proxy.own import IDLE_S
 
@@ -245,7 +245,10 @@ class Upstream(asyncio.Protocol):
     def _begin_answer(self, exchange: "Exchange", head: ResponseHead, rest: bytes) -> None:
         request = exchange.request
         request.phase = Phase.STREAMING
-        request.status = head.status
+        request.status = status = head.status
+        lease = exchange.lease
+        if lease is not None and (status >= 500 or lease.watched):
+            note_answer(lease, status)
         exchange.answer_started = True
         self._keep = not head.close
         self._answer, self._event_stream = head, head.event_stream
@@ -293,6 +296,8 @@ class Upstream(asyncio.Protocol):
         """The engine does not speak HTTP: refuse (or cut), never guess."""
         name = exchange.request.route.name if exchange.request.route is not None else "roost's own API"
         message = f"The engine of {name!r} answered with broken HTTP: {what}."
+        if exchange.lease is not None and not exchange.answer_started:
+            exchange.lease.failed(f"it answered with broken HTTP: {what}")
         exchange.refuse(Refusal(status=502, code="engine_garbled", message=message, fault=Fault.ENGINE))
 
     # the body

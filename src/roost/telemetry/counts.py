@@ -17,6 +17,19 @@ class ModelGauges:
     state: State
     in_flight: int
     queue_depth: int
+    replicas: tuple["ReplicaGauge", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaGauge:
+    """One replica of a model at that moment."""
+
+    replica: str
+    failures: int
+    """Requests that it failed: refused, broken off or silent before the first byte, or answered with an error of its
+    own. Only ever rises."""
+    avoided: bool
+    """Others get its requests where they can."""
 
 
 class ModelCounts:

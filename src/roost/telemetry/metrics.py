@@ -85,12 +85,21 @@ class _Scrape(Collector):
         in_flight = GaugeMetricFamily("roost_in_flight", "Requests at an engine.", labels=["model"])
         depth = GaugeMetricFamily("roost_queue_depth", "Requests that wait for a replica.", labels=["model"])
         state = GaugeMetricFamily("roost_model_state", "1 for the present state.", labels=["model", "state"])
+        failures = CounterMetricFamily(
+            "roost_replica_failures", "Requests that a replica failed.", labels=["model", "replica"]
+        )
+        avoided = GaugeMetricFamily(
+            "roost_replica_avoided", "1 while others get its requests.", labels=["model", "replica"]
+        )
         for now in self._read_gauges():
             in_flight.add_metric([now.model], now.in_flight)
             depth.add_metric([now.model], now.queue_depth)
             for one in State:
                 state.add_metric([now.model, one.value], 1 if one is now.state else 0)
-        yield from (in_flight, depth, state)
+            for each in now.replicas:
+                failures.add_metric([now.model, each.replica], each.failures)
+                avoided.add_metric([now.model, each.replica], int(each.avoided))
+        yield from (in_flight, depth, state, failures, avoided)
 
 
 def _requests(models: Mapping[str, ModelCounts]) -> Metric:

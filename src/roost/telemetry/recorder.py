@@ -27,6 +27,8 @@ nor a failure; any other fact is a failure."""
 STEPS_MAX = 100
 """Series of steps for one model: two full lists of a config and what verifies them; more are counted together."""
 _OTHER = "other"
+RETIRED_MAX = 256
+"""Removed models whose counts are kept."""
 _TAKES_AWAY = frozenset({State.SUSPENDING, State.STOPPING})
 
 
@@ -35,6 +37,7 @@ class Recorder:
 
     def __init__(self, gauges: Callable[[], Sequence[ModelGauges]], version: str) -> None:
         self.models: dict[str, ModelCounts] = {}
+        self._retired: dict[str, None] = {}
         self._metrics = Metrics(self.models, gauges, version)
 
     def model(self, name: str) -> ModelCounts:
@@ -43,6 +46,19 @@ class Recorder:
         if counts is None:
             counts = self.models[name] = ModelCounts()
         return counts
+
+    def retire(self, name: str) -> None:
+        """The model was removed. Its counts stay, for it may come back; of very many removed ones the oldest go."""
+        self._retired.pop(name, None)
+        self._retired[name] = None
+        if len(self._retired) > RETIRED_MAX:
+            oldest = next(iter(self._retired))
+            del self._retired[oldest]
+            self.models.pop(oldest, None)
+
+    def revive(self, name: str) -> None:
+        """It has come back."""
+        self._retired.pop(name, None)
 
     def text(self) -> bytes:
         """All of it as Prometheus text, format 0.0.4."""

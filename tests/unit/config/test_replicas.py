@@ -203,3 +203,40 @@ def test_simulated_replicas_keep_their_names_only() -> None:
         ("n", None, None, {}),
         (None, None, None, {}),
     ]
+
+
+def test_their_number_alone() -> None:
+    text = "models: {a: {weights: org/a, replicas: 3}}"
+    spec = spec_of(text)
+    assert len(servings(spec.models["a"])) == 3 and problems_of(text) == []
+    assert spec == spec_of("models: {a: {weights: org/a, replicas: [{}, {}, {}]}}")
+    assert "replicas: 3\n" in effective_yaml(spec)
+    assert spec_of(effective_yaml(spec)) == spec
+    assert len(model_of("{defaults: {replicas: '${env:N}'}, models: {a: {weights: x}}}", {"N": "2"}).replicas) == 2
+    assert len(simulate(spec).models["a"].replicas) == 3
+
+
+@pytest.mark.parametrize(
+    ("model", "place", "message"),
+    [
+        ("replicas: 0, weights: x", "replicas", "0 is not a whole number from 1 to 64 or a list of settings"),
+        ("replicas: 65, weights: x", "replicas", "65 is not a whole number from 1 to 64 or a list of settings"),
+        ("replicas: many, weights: x", "replicas", '"many" is not a whole number from 1 to 64 or a list of settings'),
+        ("replicas: 2, weights: x, port: 9000", "port", 'port 9000 is already that of replica 0 of model "a". Choose'),
+        ("replicas: 2, command: x --fast", "command", "starts 2 replicas with the same words, so all would listen on"),
+        ("replicas: 2, url: 'http://h:1'", "url", "reaches the same engine as replica 0"),
+    ],
+)
+def test_a_number_that_cannot_be(model: str, place: str, message: str) -> None:
+    (said,) = errors_of(f"models:\n  a:\n    {{{model}}}")
+    assert said.startswith(f"f:3: models.a.{place}: {message}")
+
+
+def test_a_number_and_a_command_with_a_port() -> None:
+    assert problems_of("models: {a: {command: 'x --port ${PORT}', replicas: 2}}") == []
+
+
+def test_the_schema_knows_both_forms() -> None:
+    forms = json_schema()["$defs"]["ModelSpec"]["properties"]["replicas"]["anyOf"]
+    assert {"type": "integer", "minimum": 1, "maximum": 64} in forms
+    assert any(form.get("type") == "array" for form in forms)

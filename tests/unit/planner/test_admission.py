@@ -14,6 +14,7 @@ from roost.planner.admission import ENQUEUE, admit, bounded_retry
 class Seat:
     state: State = State.READY
     in_flight: int = 0
+    handicap: int = 0
 
 
 @dataclass

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from roost.config.interpolate import Interpolator
+from roost.config.models_dir import NOT_FROM_DEFAULTS
 from roost.config.tree import Node, with_children
 from roost.core.problems import Problem
 
@@ -20,7 +21,21 @@ def read(root: Node, env: Mapping[str, str]) -> tuple[Node, tuple[Problem, ...]]
     if models is not None and models.mapping and defaults is not None and defaults.mapping:
         complete = {name: merge(defaults, model) for name, model in models.mapping.items()}
         root = with_children(root, {**root.mapping, "models": with_children(models, complete)})
+    if defaults is not None and defaults.mapping and "models_dir" in root.mapping:
+        root = with_children(root, {**root.mapping, "models_dir": _complete(defaults, root.mapping["models_dir"])})
     return root, tuple(interpolator.problems)
+
+
+def _complete(defaults: Node, section: Node) -> Node:
+    """Every pattern of `models_dir.settings` over what the defaults can mean for a file; `*` stands for the rest."""
+    settings = section.mapping.get("settings") or replace(section, value={})
+    if not isinstance(section.value, Mapping) or not isinstance(settings.value, Mapping | None):
+        return section
+    below = {key: node for key, node in defaults.mapping.items() if key not in NOT_FROM_DEFAULTS}
+    fitting = with_children(defaults, below)
+    patterns = {pattern: merge(fitting, own) for pattern, own in settings.mapping.items()}
+    patterns.setdefault("*", fitting)
+    return with_children(section, {**section.mapping, "settings": with_children(settings, patterns)})
 
 
 def merge(defaults: Node, own: Node) -> Node:

@@ -16,8 +16,10 @@ from roost.core.spec import ModelSpec, RoostSpec, servings
 from roost.engines import own as own_steps
 from roost.engines.base import Machine
 from roost.engines.registry import adapter_for
+from roost.host.hosted import HostedServer
 from roost.host.keepers.base import Keeper
 from roost.host.keepers.foreign import ForeignKeeper
+from roost.host.keepers.hosted import HostedKeeper
 from roost.host.keepers.identity import matches
 from roost.host.keepers.process import ProcessKeeper
 from roost.host.keepers.tmux import TmuxKeeper
@@ -43,8 +45,15 @@ class Making:
     """Replica id -> when a byte of an answer last came from it."""
     answering: Callable[[str], Mapping[str, int]] = field(default=lambda own: {})
     """Replica id -> how far its running answers are, see `Setup.answering`."""
+    servers: Mapping[str, HostedServer] = field(default_factory=dict)
+    """The servers of `hosts` by name."""
     route_only: bool = False
     """True: nothing is started. What an earlier roost left running is taken up, all else is at the written port."""
+
+
+def make_servers(spec: RoostSpec) -> dict[str, HostedServer]:
+    """One for each entry of `hosts`."""
+    return {name: HostedServer(name, host) for name, host in spec.hosts.items()}
 
 
 def make_replicas(spec: RoostSpec, making: Making) -> list[Replica]:
@@ -87,10 +96,17 @@ class _Maker:
                 cwd=making.cwd,
                 last_byte_at=lambda: making.last_byte_at(own),
                 answering=lambda: making.answering(own),
+                server=self._server(model),
             )
         )
 
+    def _server(self, model: ModelSpec) -> HostedServer | None:
+        return None if model.inside is None else self.making.servers[model.inside]
+
     def _keeper(self, own: str, name: str, model: ModelSpec, output: Output) -> Keeper:
+        server = self._server(model)
+        if server is not None:
+            return HostedKeeper(server, model, model.served_name or name)
         if model.url is not None:
             return ForeignKeeper()
         words = (model.stop_command,) if isinstance(model.stop_command, str) else model.stop_command

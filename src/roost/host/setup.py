@@ -13,6 +13,7 @@ import httpx
 from roost.core.request import Address
 from roost.core.spec import ModelSpec
 from roost.engines.base import Adapter, Machine
+from roost.host.hosted import HostedServer
 from roost.host.keepers.base import Keeper
 from roost.host.measure import Gauge, MachineGauge
 from roost.host.output import Output
@@ -41,5 +42,7 @@ class Setup:
     """How its address is reached; None: by TCP."""
     rng: Random = field(default_factory=Random)
     """What spreads the pauses between tries."""
+    server: HostedServer | None = None
+    """The server of someone else that it lives in."""
     gauge: Gauge = field(default_factory=MachineGauge)
     """What reads its memory."""

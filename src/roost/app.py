@@ -30,7 +30,7 @@ from roost.core.spec import RoostSpec
 from roost.core.view import Policy
 from roost.engines.base import Machine
 from roost.engines.registry import adapter_for
-from roost.host.fleet import Making, end_leftovers, make_replicas
+from roost.host.fleet import Making, end_leftovers, make_replicas, make_servers
 from roost.host.machine import raise_open_files_limit
 from roost.host.store import Store
 from roost.logs import log
@@ -91,6 +91,7 @@ class App:
             self.port = sock.getsockname()[1]
         self._make()
         await end_leftovers(self.store, (replica.id for replica in self.replicas if replica.owned))
+        await asyncio.gather(*(server.start() for server in self.servers.values()))
         await asyncio.gather(*(replica.recover() for replica in self.replicas))
         self.controller.start()
         await self.admin.start()
@@ -121,6 +122,7 @@ class App:
         self.recorder = Recorder(self._gauges, __version__)
         self.watch = Watch(self.recorder, options.write_access_log if spec.server.request_log else None)
         self.hub = Hub()
+        self.servers = make_servers(spec)
         self.replicas = make_replicas(
             spec,
             Making(
@@ -129,6 +131,7 @@ class App:
                 cwd=options.base_dir,
                 last_byte_at=self._last_byte_at,
                 answering=lambda replica: self.plane.answering(replica),
+                servers=self.servers,
                 route_only=options.route_only,
             ),
         )
@@ -230,6 +233,8 @@ class App:
         await asyncio.gather(
             *(replica.close(leave=keep_engines or replica.spec.on_exit == "leave") for replica in self.replicas)
         )
+        for server in self.servers.values():
+            await server.close()
         if self._ticker is not None:
             self._ticker.cancel()
         self.hub.close()

@@ -33,6 +33,10 @@ class FixedLease:
     def refused_connect(self) -> None:
         self.fleet.refused += 1
 
+    def denied(self, status: int, body: bytes) -> bool:
+        """The fleet's own word for it."""
+        return self.fleet.denies(status, body)
+
 
 class FixedTicket:
     def __init__(self, fleet: "FixedFleet", waiter: Waiter) -> None:
@@ -60,6 +64,7 @@ class FixedFleet:
     leases: list[FixedLease] = field(default_factory=list)
     in_flight: int = 0
     refused: int = 0
+    denies: Callable[[int, bytes], bool] = field(default=lambda status, body: False)
     outlook: Outlook = WAKING
 
     def resolve(self, name: str) -> Route | None:

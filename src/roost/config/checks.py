@@ -90,12 +90,17 @@ def _name(name: str, path: ConfigPath) -> Iterator[Problem]:
 def sources(scene: Scene) -> Iterator[Problem]:
     """Every model has something to start or to reach, and not two things at once."""
     models = scene.tree.child("models")
-    if not scene.model_names and not scene.given(("models", 0)) and not (models is not None and models.broken):
+    finds_models = scene.given(("hosts",)) or scene.given(("models_dir",))
+    if not (scene.model_names or finds_models or scene.given(("models", 0))) and not (
+        models is not None and models.broken
+    ):
         hint = 'Write "models:", below it a name, and below that its weights, command or url.'
         yield Problem(path=("models",), message="there is no model to serve", hint=hint)
     for name, model in scene.spec.models.items():
         path: ConfigPath = ("models", name)
         has = {field for field in ("weights", "command", "url", "port", "stop_command") if scene.given((*path, field))}
+        if scene.given((*path, "inside")):
+            continue  # host_checks looks at it
         if "url" in has:
             yield from _foreign(path, model, has)
         elif _all_run_already(scene, path, model) or scene.has_unknown_key(name):

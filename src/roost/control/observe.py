@@ -33,6 +33,7 @@ def observe(sources: Sources, now: float, started_at: float) -> FleetView:
         now=now,
         models=tuple(_model(sources, name) for name in sources.spec.models),
         memory=sources.spec.memory,
+        places={name: host.max_resident for name, host in sources.spec.hosts.items() if host.max_resident is not None},
         pending=sources.executor.pending(now),
         started_at=started_at,
     )
@@ -49,6 +50,7 @@ def _model(sources: Sources, name: str) -> ModelView:
         onlookers=lane.depth - lane.wakers,
         oldest_onlooker_at=lane.oldest_onlooker_at,
         pinned=sources.wishes.pinned(name),
+        host=lane.spec.inside or "",
         wish=sources.wishes.wish(name),
     )
 
@@ -74,6 +76,7 @@ def _replica(sources: Sources, owner: Owner) -> ReplicaView:
         retry_at=owner.retry_at,
         failures=owner.failures,
         last_error=owner.last_error,
+        absent=owner.absent,
         revive=owner.revive and sources.wishes.may_revive(owner.id),
         drain_goal=owner.drain_goal,
         drain_idle=owner.drain_idle,

@@ -121,21 +121,20 @@ async def load(replica: "Replica", server: HostedServer) -> None:
     log.info("Loading model %s as served name %s in host %s: %s", replica.model, name, server.name, replica.reason)
     replica.canary.begin()
     replica.absent = ""
-    with_steps: list[Sequence] = []
     try:
         with work.sequence_of(replica, Operation.LOAD) as sequence:
-            with_steps.append(sequence)
             async with asyncio.timeout(limit):
                 await _brought_in(replica, server, sequence)
             await work.verify(replica, sequence)
     except TimeoutError:
         log.error("Timed out waiting for model %s to load in host %s", replica.model, server.name)
-        why = f'not listed as loaded in host "{server.name}" {format_duration(limit)} after the load call (load_timeout)'
+        after = f"{format_duration(limit)} after the load call (load_timeout)"
+        why = f'not listed as loaded in host "{server.name}" {after}'
         work.stop_failed(replica, Fact.TIMED_OUT, why)
     except _ServerDown as down:
         _await_server(replica, str(down))
     except StepError as error:
-        await _failed(replica, server, f"{error}", with_steps[-1])
+        await _failed(replica, server, f"{error}", sequence)
     else:
         await work.learn(replica)
         replica.fact(Fact.READY)
@@ -146,7 +145,7 @@ async def _failed(replica: "Replica", server: HostedServer, why: str, sequence: 
         _await_server(replica, server.trouble)
         return
     log.error("Failed to load model %s in host %s: %s", replica.model, server.name, why)
-    if any(record.status == _NO_SUCH and not record.check for record in sequence.records):
+    if any(sequence.records[number].status == _NO_SUCH for number in sequence.ordered):
         replica.absent = (
             f'Model "{replica.model}" is not there: the server "{server.name}" at {server.address.url} refuses to load '
             f'"{replica.served_name}" ({why}).'

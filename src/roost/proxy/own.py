@@ -34,6 +34,10 @@ class AdminLease:
     def refused_connect(self) -> None:
         """Nobody to tell: the API lives in this process."""
 
+    def denied(self, status: int, body: bytes) -> bool:
+        """It has no models."""
+        return False
+
 
 def admin_lines(x: "Exchange", lines: list[bytes]) -> list[bytes]:
     """The head's lines with the caller's name, scopes and models in place of any the client made up."""

@@ -176,12 +176,13 @@ async def test_a_load_that_fails_is_tried_again(tmp_path: Path) -> None:
 async def test_the_answer_no_such_model_is_not_retried_for_ever(tmp_path: Path) -> None:
     async with listening(FakeOllama()) as fake:
         async with running_roost(CONFIG.format(url=fake.url, resident=1, preset="auto"), tmp_path) as roost:
-            body = {"model": "alpha", "prompt": "x", "n": 1}
             await roost.chat("alpha")
-            fake.names = ("other:latest",)  # listed as loaded, and unknown to its requests
-            answer = await roost.client.post("/v1/completions", json=body)
+            fake.denied = frozenset({"/v1/chat/completions"})
+            fake.asked.clear()
+            answer = await roost.chat("alpha")
             assert answer.status_code == 404
-            assert answer.json()["error"]["message"] in ("model 'alpha' not found",) or "box" in answer.text
+            assert answer.json()["error"]["message"] == "model 'alpha' not found"
+            assert fake.asked.count("/v1/chat/completions") == 2
 
 
 @live

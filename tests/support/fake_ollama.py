@@ -29,6 +29,10 @@ class FakeOllama:
     """Loads wait for it."""
     broken: str = ""
     """A model whose loads fail."""
+    denied: frozenset[str] = frozenset()
+    """Paths that say of any model that it is not there."""
+    asked: list[str] = field(default_factory=list)
+    """Paths of inference that were asked."""
     port: int = 0
 
     @property
@@ -84,7 +88,9 @@ class FakeOllama:
     async def _chat(self, request: Request) -> Response:
         body: dict[str, Any] = await request.json()
         name = self._known(body["model"])
-        if name is None or (self.strict and name not in self.loaded):
+        self.asked.append(request.url.path)
+        gone = request.url.path in self.denied or (self.strict and name not in self.loaded)
+        if name is None or gone:
             error = {"message": f"model '{body['model']}' not found", "type": "api_error", "code": None}
             return JSONResponse({"error": error}, status_code=404)
         if body.get("stream"):

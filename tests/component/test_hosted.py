@@ -1,4 +1,4 @@
-"""Models inside servers that someone else runs: a whole roost over a simulated llama-server router and a fake Ollama."""
+"""Models inside servers that someone else runs: roost over a simulated llama-server router and a fake Ollama."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,6 +9,7 @@ import httpx
 
 from roost.core.hosted_spec import Preset
 from roost.core.lifecycle import State
+from roost.tasks import spawn
 from tests.support.fake_ollama import FakeOllama, listening
 from tests.support.live import live
 from tests.support.roost import RunningRoost, running_roost
@@ -104,7 +105,7 @@ async def test_a_server_that_is_down_is_waited_for_and_named(tmp_path: Path) -> 
     async with listening(fake):
         url = fake.url
     async with running_roost(CONFIG.format(url=url, resident=1, preset="auto"), tmp_path) as roost:
-        asked = asyncio.create_task(roost.chat("alpha"))
+        asked = spawn(roost.chat("alpha"), "test")
         await roost.until("alpha", State.BACKOFF)
         short = await roost.client.post(
             "/v1/chat/completions",
@@ -120,16 +121,18 @@ async def test_a_server_that_is_down_is_waited_for_and_named(tmp_path: Path) -> 
 
 @live
 async def test_ollama_is_recognised_and_names_need_no_tag(tmp_path: Path) -> None:
-    async with listening(FakeOllama()) as fake:
-        async with running_roost(CONFIG.format(url=fake.url, resident=1, preset="auto"), tmp_path) as roost:
-            server = roost.app.servers["box"]
-            assert server.way is not None
-            assert server.way.preset is Preset.OLLAMA
-            assert server.offers() == fake.names
-            assert (await roost.chat("alpha")).status_code == 200
-            assert (await roost.chat("beta", stream=True)).text.endswith("data: [DONE]\n\n")
-            assert fake.orders == ["load alpha:latest", "unload alpha:latest", "load beta:latest"]
-            assert fake.loaded == ["beta:latest"]
+    async with (
+        listening(FakeOllama()) as fake,
+        running_roost(CONFIG.format(url=fake.url, resident=1, preset="auto"), tmp_path) as roost,
+    ):
+        server = roost.app.servers["box"]
+        assert server.way is not None
+        assert server.way.preset is Preset.OLLAMA
+        assert server.offers() == fake.names
+        assert (await roost.chat("alpha")).status_code == 200
+        assert (await roost.chat("beta", stream=True)).text.endswith("data: [DONE]\n\n")
+        assert fake.orders == ["load alpha:latest", "unload alpha:latest", "load beta:latest"]
+        assert fake.loaded == ["beta:latest"]
 
 
 @live
@@ -152,50 +155,58 @@ async def test_a_restart_of_the_server_is_seen_and_its_models_are_loaded_again(t
 
 @live
 async def test_a_name_that_the_server_refuses_to_load_is_404(tmp_path: Path) -> None:
-    async with listening(FakeOllama()) as fake:
-        async with running_roost(CONFIG.format(url=fake.url, resident=1, preset="auto"), tmp_path) as roost:
-            answer = await roost.chat("gamma")
-            assert answer.status_code == 404
-            error = answer.json()["error"]
-            assert error["code"] == "model_not_found"
-            assert 'the server "box"' in error["message"]
-            assert "model 'gamma' not found" in error["message"]
+    async with (
+        listening(FakeOllama()) as fake,
+        running_roost(CONFIG.format(url=fake.url, resident=1, preset="auto"), tmp_path) as roost,
+    ):
+        answer = await roost.chat("gamma")
+        assert answer.status_code == 404
+        error = answer.json()["error"]
+        assert error["code"] == "model_not_found"
+        assert 'the server "box"' in error["message"]
+        assert "model 'gamma' not found" in error["message"]
 
 
 @live
 async def test_a_load_that_fails_is_tried_again(tmp_path: Path) -> None:
-    async with listening(FakeOllama(broken="alpha:latest")) as fake:
-        async with running_roost(CONFIG.format(url=fake.url, resident=1, preset="auto"), tmp_path) as roost:
-            asked = asyncio.create_task(roost.chat("alpha"))
-            await roost.until("alpha", State.BACKOFF)
-            fake.broken = ""
-            assert (await asked).status_code == 200
+    async with (
+        listening(FakeOllama(broken="alpha:latest")) as fake,
+        running_roost(CONFIG.format(url=fake.url, resident=1, preset="auto"), tmp_path) as roost,
+    ):
+        asked = spawn(roost.chat("alpha"), "test")
+        await roost.until("alpha", State.BACKOFF)
+        fake.broken = ""
+        assert (await asked).status_code == 200
 
 
 @live
 async def test_the_answer_no_such_model_is_not_retried_for_ever(tmp_path: Path) -> None:
-    async with listening(FakeOllama()) as fake:
-        async with running_roost(CONFIG.format(url=fake.url, resident=1, preset="auto"), tmp_path) as roost:
-            await roost.chat("alpha")
-            fake.denied = frozenset({"/v1/chat/completions"})
-            fake.asked.clear()
-            answer = await roost.chat("alpha")
-            assert answer.status_code == 404
-            assert answer.json()["error"]["message"] == "model 'alpha' not found"
-            assert fake.asked.count("/v1/chat/completions") == 2
+    async with (
+        listening(FakeOllama()) as fake,
+        running_roost(CONFIG.format(url=fake.url, resident=1, preset="auto"), tmp_path) as roost,
+    ):
+        await roost.chat("alpha")
+        fake.denied = frozenset({"/v1/chat/completions"})
+        fake.asked.clear()
+        answer = await roost.chat("alpha")
+        assert answer.status_code == 404
+        assert answer.json()["error"]["message"] == "model 'alpha' not found"
+        assert fake.asked.count("/v1/chat/completions") == 2
 
 
 @live
 async def test_a_fixed_server_serves_what_it_lists_and_404s_the_rest(tmp_path: Path) -> None:
-    async with sim_engine("--served-model-name", "alpha") as sim:
-        async with running_roost(CONFIG.format(url=sim.url, resident=1, preset="auto"), tmp_path) as roost:
-            server = roost.app.servers["box"]
-            assert server.way is not None
-            assert server.way.preset is Preset.FIXED
-            assert (await roost.chat("alpha")).status_code == 200
-            missing = await roost.chat("beta")
-            assert missing.status_code == 404
-            assert 'does not list "beta"' in missing.json()["error"]["message"]
+    async with (
+        sim_engine("--served-model-name", "alpha") as sim,
+        running_roost(CONFIG.format(url=sim.url, resident=1, preset="auto"), tmp_path) as roost,
+    ):
+        server = roost.app.servers["box"]
+        assert server.way is not None
+        assert server.way.preset is Preset.FIXED
+        assert (await roost.chat("alpha")).status_code == 200
+        missing = await roost.chat("beta")
+        assert missing.status_code == 404
+        assert 'does not list "beta"' in missing.json()["error"]["message"]
 
 
 @live
@@ -211,7 +222,7 @@ async def test_many_requests_for_three_models_in_one_place_all_get_whole_answers
                     data = (await own.get("/v1/models")).json()["data"]
                     most = max(most, sum(entry["status"]["value"] != "unloaded" for entry in data))
 
-        watching = asyncio.create_task(watch())
+        watching = spawn(watch(), "test")
         answers = await asyncio.gather(*(roost.chat(NAMES[n % 3], stream=n % 2 == 0) for n in range(60)))
         done.set()
         await watching

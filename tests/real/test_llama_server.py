@@ -17,12 +17,14 @@ import psutil
 
 from roost.core.hosted_spec import Preset
 from roost.core.lifecycle import State
+from roost.tasks import spawn
 from tests.support.llama_router import NAMES, LlamaRouter, llama_router
 from tests.support.roost import RunningRoost, running_roost
 
-PROGRAM = os.environ["ROOST_LLAMA_SERVER"]
+PROGRAM = os.environ.get("ROOST_LLAMA_SERVER", "llama-server")
 LIMIT_S = 240.0
 REQUESTS = 200
+AT_ONCE = 40
 CONFIG = """
 memory: {{max_resident: {resident}}}
 defaults: {{restart: {{backoff: 100ms}}}}
@@ -38,9 +40,12 @@ models:
 
 @asynccontextmanager
 async def served(folder: Path, *, resident: int = 1) -> AsyncIterator[tuple[RunningRoost, LlamaRouter]]:
-    async with asyncio.timeout(LIMIT_S), llama_router(PROGRAM, folder) as router:
-        async with running_roost(CONFIG.format(url=router.url, resident=resident), folder) as roost:
-            yield roost, router
+    async with (
+        asyncio.timeout(LIMIT_S),
+        llama_router(PROGRAM, folder) as router,
+        running_roost(CONFIG.format(url=router.url, resident=resident), folder) as roost,
+    ):
+        yield roost, router
 
 
 async def loaded(router: LlamaRouter) -> set[str]:
@@ -114,7 +119,7 @@ def test_a_restart_of_the_whole_server_is_seen(tmp_path: Path) -> None:
             said = await answer(roost, "alpha")
             await router.stop()
             await roost.until("alpha", State.BACKOFF)
-            waiting = asyncio.create_task(answer(roost, "alpha"))
+            waiting = spawn(answer(roost, "alpha"), "test")
             await router.start()
             assert await waiting == said
 
@@ -138,11 +143,13 @@ def test_200_mixed_requests_for_three_models_in_one_place(tmp_path: Path) -> Non
     async def story() -> None:
         async with served(tmp_path) as (roost, router):
             rng = random.Random(5)
-            done, seen = asyncio.Event(), []
-            watching = asyncio.create_task(_watch(router, done, seen))
+            done = asyncio.Event()
+            seen: list[int] = []
+            watching = spawn(_watch(router, done, seen), "test")
             limits = httpx.Limits(max_connections=REQUESTS)
             async with httpx.AsyncClient(base_url=roost.url, timeout=LIMIT_S, trust_env=False, limits=limits) as client:
-                jobs = [_one(client, rng.choice(NAMES), rng) for _ in range(REQUESTS)]
+                room = asyncio.Semaphore(AT_ONCE)
+                jobs = [_one(client, room, _body(rng)) for _ in range(REQUESTS)]
                 faults = await asyncio.gather(*jobs)
             done.set()
             await watching
@@ -159,22 +166,27 @@ async def _watch(router: LlamaRouter, done: asyncio.Event, seen: list[int]) -> N
         while not done.is_set():
             statuses = await router.statuses(client)
             seen.append(sum(status != "unloaded" for status in statuses.values()))
-            await asyncio.sleep(0.02)
 
 
-async def _one(client: httpx.AsyncClient, model: str, rng: random.Random) -> str:
+def _body(rng: random.Random) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "model": rng.choice(NAMES),
+        "max_tokens": rng.randint(1, 60),
+        "stream": rng.random() < 0.7,
+        "seed": 1,
+    }
+    return body | ({"messages": [{"role": "user", "content": "go"}]} if rng.random() < 0.5 else {"prompt": "the river"})
+
+
+async def _one(client: httpx.AsyncClient, room: asyncio.Semaphore, body: dict[str, Any]) -> str:
     """What was wrong with one answer; empty if it was whole."""
-    tokens, chat, streams = rng.randint(1, 40), rng.random() < 0.5, rng.random() < 0.7
-    await asyncio.sleep(rng.random() * 4)
-    body: dict[str, Any] = {"model": model, "max_tokens": tokens, "stream": streams, "seed": 1}
-    body |= {"messages": [{"role": "user", "content": "go"}]} if chat else {"prompt": "the river"}
-    path = "/v1/chat/completions" if chat else "/v1/completions"
-    got = await client.post(path, json=body)
+    async with room:
+        got = await client.post("/v1/chat/completions" if "messages" in body else "/v1/completions", json=body)
     if got.status_code != 200:
-        return f"{model}: {got.status_code} {got.text}"
-    if not streams:
-        return "" if got.json()["choices"][0]["finish_reason"] else f"{model}: no finish reason"
+        return f"{body['model']}: {got.status_code} {got.text}"
+    if not body["stream"]:
+        return "" if got.json()["choices"][0]["finish_reason"] else f"{body['model']}: no finish reason"
     lines = [line[6:] for line in got.text.splitlines() if line.startswith("data: ")]
     chunks = [json.loads(line) for line in lines[:-1]]
     finished = any(choice.get("finish_reason") for chunk in chunks for choice in chunk.get("choices", ()))
-    return "" if finished and lines[-1] == "[DONE]" else f"{model}: cut after {got.text[-300:]!r}"
+    return "" if finished and lines[-1] == "[DONE]" else f"{body['model']}: cut after {got.text[-300:]!r}"

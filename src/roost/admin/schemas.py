@@ -39,6 +39,15 @@ _ERROR = _object(
     request_id=_TEXT,
 )
 _SERVING = _object(replica=_TEXT, endpoint=_TEXT, state=_STATE, level=_WHOLE_OR_NONE, answers=_FLAG)
+_HOST = _object(
+    name={"type": "string", "description": "Its entry under `hosts`."},
+    url=_TEXT,
+    preset={"type": ["string", "null"], "description": "Null until it has answered."},
+    why={"type": ["string", "null"], "description": "What that preset was seen by."},
+    trouble={"type": "string", "description": "Why it is not known what is loaded there, or empty."},
+    loaded=_list(_TEXT),
+    offers=_list(_TEXT),
+)
 _STEP = _object(
     name={"type": "string", "description": "`POST /wake_up?tags=weights`"},
     at=_TEXT,
@@ -92,6 +101,7 @@ _MODEL = _object(
     tools=_ANY,
     endpoint={"type": "string", "description": "Base address of the replica that stands for it."},
     endpoints=_list(_SERVING),
+    host=_HOST | {"type": ["object", "null"], "description": "The server of someone else that it lives in."},
     history={"type": "array", "description": "Its last changes of state; of one model asked for by name."},
     sequences=_list(_SEQUENCE) | {"description": "Its last sleeps, wakes and loads; likewise."},
     steps=_list(_STEP) | {"description": "The steps of all of these; likewise."},

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 
 from roost.config.checks import Scene, address
 from roost.config.step_checks import Entry, alone
+from roost.config.tree import find
 from roost.core.hosted_spec import HostSpec, Preset
 from roost.core.problems import ConfigPath, Problem
 from roost.core.spec import ModelSpec
@@ -88,7 +89,8 @@ def _foreign_fields(scene: Scene, model: ModelSpec, path: ConfigPath) -> Iterato
     if len(model.replicas) > 1:
         message = "has several replicas, and a server holds a model once"
         yield Problem(path=(*path, "replicas"), message=message, hint="Name further servers as models of their own.")
-    if host is not None and scene.given((*path, "url")) and model.url != host.url:
+    written = find(scene.tree, (*path, "url"))[0].value
+    if host is not None and scene.given((*path, "url")) and written != host.url:
         message = "url and inside exclude each other: the host has the address"
         yield Problem(path=(*path, "url"), message=message, hint="Remove one of the two.")
 

@@ -9,6 +9,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from random import Random
+from typing import Any
 
 import httpx
 
@@ -55,7 +56,8 @@ class HostedServer:
         self.trouble = f"{self} has not been asked yet."
         self.refuses = False
         """Nobody listens there, so nothing is loaded there."""
-        self._begun_at = float("-inf")
+        self._begun = 0
+        """Looks so far, with the one under way."""
         self._looking = asyncio.Lock()
         self._doubted = asyncio.Event()
         self._look_hearers: list[Callable[[], None]] = []
@@ -72,7 +74,7 @@ class HostedServer:
 
     async def start(self) -> None:
         """Look once, then go on looking."""
-        await self.look(clock.now())
+        await self.look()
         self._poll = spawn(self._polling(), f"listing of host {self.name}")
 
     async def close(self) -> None:
@@ -109,14 +111,27 @@ class HostedServer:
         listed = self.listing is not None and self.key(name) in self.listing.permanent
         return listed or not self.way.can_load
 
+    def facts(self) -> dict[str, Any]:
+        """Of itself, for status and API."""
+        return {
+            "name": self.name,
+            "url": self.address.url,
+            "preset": None if self.found is None else str(self.found.way.preset),
+            "why": None if self.found is None else self.found.why,
+            "trouble": self.trouble,
+            "loaded": [] if self.listing is None else sorted(self.listing.loaded),
+            "offers": list(self.offers()),
+        }
+
     # looking
 
-    async def look(self, since: float) -> Listing | None:
-        """A listing asked for at `since` or later: of several who want one at once, one asks."""
+    async def look(self) -> Listing | None:
+        """A listing that is asked for from now on: of several who want one at once, one asks."""
+        wanted = self._begun + 1
         async with self._looking:
-            if self._begun_at >= since:
+            if self._begun >= wanted:
                 return self.listing
-            self._begun_at = clock.now()
+            self._begun += 1
             before = self.listing
             listing = await self._asked()
             self._note(listing)
@@ -136,7 +151,7 @@ class HostedServer:
                 pass
             self._doubted.clear()
             try:
-                await self.look(clock.now())
+                await self.look()
             except Exception:  # a look that went wrong must not end all looking
                 log.exception("host %s: could not be looked at", self.name)
 
@@ -230,7 +245,7 @@ class HostedServer:
         return () if self.way is None else self.way.unload(name, limit_s)
 
     async def _gone(self, name: str) -> bool:
-        listing = await self.look(clock.now())
+        listing = await self.look()
         return self.refuses if listing is None else not listing.holds(self.key(name))
 
 

@@ -141,7 +141,7 @@ async def load(replica: "Replica", server: HostedServer) -> None:
 
 
 async def _failed(replica: "Replica", server: HostedServer, why: str, sequence: Sequence) -> None:
-    if await server.look(clock.now()) is None:
+    if await server.look() is None:
         _await_server(replica, server.trouble)
         return
     log.error("Failed to load model %s in host %s: %s", replica.model, server.name, why)
@@ -156,7 +156,7 @@ async def _failed(replica: "Replica", server: HostedServer, why: str, sequence: 
 async def _brought_in(replica: "Replica", server: HostedServer, sequence: Sequence) -> None:
     """Raises StepError, and _ServerDown where it does not answer."""
     name = replica.served_name
-    listing = await server.look(clock.now())
+    listing = await server.look()
     if listing is None:
         raise _ServerDown(server.trouble)
     if not listing.holds(server.key(name)):
@@ -167,7 +167,7 @@ async def _brought_in(replica: "Replica", server: HostedServer, sequence: Sequen
 async def _until_listed(replica: "Replica", server: HostedServer) -> None:
     key, wait_s, unseen_since = server.key(replica.served_name), FIRST_WAIT_S, clock.now()
     while True:
-        listing = await server.look(clock.now())
+        listing = await server.look()
         if listing is None:
             if server.refuses:
                 raise _ServerDown(server.trouble)

@@ -1,4 +1,4 @@
-"""An answer "no such model" for one that was believed loaded: whole, in pieces, chunked, and when it is the client's."""
+"""An answer "no such model" for one that was believed loaded: whole, in pieces, chunked, or the client's after all."""
 
 import asyncio
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ async def ask(
             reader, writer = await plane.open()
             writer.write(request or post())
             head, body = await read_answer(reader)
-            await plane.until_settled()
+            await plane.watcher.until_settled()
         assert fleet.in_flight == 0
         assert all(lease.released == 1 for lease in fleet.leases)
         return head.partition(b"\r\n")[0] + b" " + body, fleet, judged

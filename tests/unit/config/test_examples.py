@@ -20,7 +20,7 @@ def test_an_example_has_no_problem(path: Path) -> None:
 
 
 def test_the_examples_are_there_and_the_smallest_has_three_lines() -> None:
-    assert len(EXAMPLES) == 12
+    assert len(EXAMPLES) == 13
     assert len((EXAMPLES[0].parent / "minimal.yaml").read_text().splitlines()) == 3
 
 

@@ -225,10 +225,9 @@ class HostedServer:
     async def unload(self, model: ModelSpec, name: str, sequence: Sequence, limit_s: float) -> bool:
         """Unload it, and wait until the server no longer lists it as loaded; False if it still does after `limit_s`,
         or if it cannot be told."""
-        steps = self._unload_steps(model, name, limit_s)
-        if not await self._gone(name):
+        if not await self._gone(name):  # that look tells what kind of server it is, too
             try:
-                await self.executor.perform(steps, sequence, limit_s)
+                await self.executor.perform(self._unload_steps(model, name, limit_s), sequence, limit_s)
             except StepError as error:
                 log.warning("host %s: %s", self.name, error)
         deadline, wait_s = clock.now() + limit_s, FIRST_WAIT_S

@@ -39,7 +39,7 @@ from roost.engines.base import Machine
 from roost.folder import Folder, FolderModels
 from roost.host.account import Account
 from roost.host.devices_watch import Reader, machine_reader
-from roost.host.fleet import Maker, Making, end_leftovers
+from roost.host.fleet import Maker, Making, end_leftovers, make_servers
 from roost.host.machine import raise_open_files_limit
 from roost.host.replica import Replica
 from roost.host.store import Store
@@ -110,6 +110,7 @@ class App:
         self._make()
         await self._recall()
         await end_leftovers(self.store, (replica.id for replica in self.replicas if replica.owned))
+        await asyncio.gather(*(server.start() for server in self.servers.values()))
         await asyncio.gather(*(replica.recover() for replica in self.replicas))
         self.holds.restore(self.store.read_holds())
         await self.account.start()
@@ -147,6 +148,7 @@ class App:
         self.hub = Hub()
         self.account = Account(spec, options.machine, lambda: self.replicas, options.read_devices)
         self.paths = EnginePaths(spec.models)
+        self.servers = make_servers(spec)
         self.maker = Maker(
             spec,
             Making(
@@ -156,6 +158,7 @@ class App:
                 last_byte_at=self._last_byte_at,
                 answering=lambda replica: self.plane.answering(replica),
                 memory=self.account,
+                servers=self.servers,
                 route_only=options.route_only,
             ),
         )
@@ -368,6 +371,8 @@ class App:
         await asyncio.gather(
             *(replica.close(leave=keep_engines or replica.spec.on_exit == "leave") for replica in self.replicas)
         )
+        for server in self.servers.values():
+            await server.close()
         if self._ticker is not None:
             self._ticker.cancel()
         self.hub.close()

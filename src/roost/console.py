@@ -163,6 +163,7 @@ class Console:
             "pid": main.keeper.pid,
             "port": main.address.port,
             "owned": main.owned,
+            "host": None if main.setup.server is None else main.setup.server.facts(),
             "last_error": main.last_error or None,
             "notices": [
                 *(notice.text for replica in replicas for notice in replica.notices),

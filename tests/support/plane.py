@@ -40,6 +40,10 @@ class FixedLease:
     def failed(self, why: str) -> None:
         self.fleet.outcomes.append(why)
 
+    def denied(self, status: int, body: bytes) -> bool:
+        """The fleet's own word for it."""
+        return self.fleet.denies(status, body)
+
 
 class FixedTicket:
     def __init__(self, fleet: "FixedFleet", waiter: Waiter) -> None:
@@ -69,6 +73,7 @@ class FixedFleet:
     refused: int = 0
     outcomes: list[str] = field(default_factory=list)
     """What the leases were told of their engines: `answered`, or why it failed."""
+    denies: Callable[[int, bytes], bool] = field(default=lambda status, body: False)
     outlook: Outlook = WAKING
 
     def resolve(self, name: str) -> Route | None:

@@ -51,6 +51,15 @@ _SERVING = _object(
         "description": "Others get its requests for so long, for it kept failing; 0: it is tried now; null: no.",
     },
 )
+_HOST = _object(
+    name={"type": "string", "description": "Its entry under `hosts`."},
+    url=_TEXT,
+    preset={"type": ["string", "null"], "description": "Null until it has answered."},
+    why={"type": ["string", "null"], "description": "What that preset was seen by."},
+    trouble={"type": "string", "description": "Why it is not known what is loaded there, or empty."},
+    loaded=_list(_TEXT),
+    offers=_list(_TEXT),
+)
 _STEP = _object(
     name={"type": "string", "description": "`POST /wake_up?tags=weights`"},
     at=_TEXT,
@@ -143,6 +152,7 @@ _MODEL = _object(
         last_used=_TEXT_OR_NONE,
         since={"type": "string", "description": "When roost began to count; restarts do not end it."},
     ),
+    host=_HOST | {"type": ["object", "null"], "description": "The server of someone else that it lives in."},
     history={"type": "array", "description": "Its last changes of state; of one model asked for by name."},
     sequences=_list(_SEQUENCE) | {"description": "Its last sleeps, wakes and loads; likewise."},
     steps=_list(_STEP) | {"description": "The steps of all of these; likewise."},

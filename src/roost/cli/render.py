@@ -83,8 +83,14 @@ def remarks(model: dict[str, Any]) -> list[str]:
     canary = [part for part in str(model.get("canary") or "").split("; ") if "given up" in part]
     return [
         *(str(notice) for notice in model.get("notices") or ()),
+        *_of_host(model.get("host")),
         *(f"{part[:1].upper()}{part[1:]}." for part in canary),
     ]
+
+
+def _of_host(host: dict[str, Any] | None) -> list[str]:
+    """That the server it lives in does not answer."""
+    return [str(host["trouble"])] if host is not None and host.get("trouble") else []
 
 
 def outcome(state: str, *, owned: bool) -> str:

@@ -98,6 +98,8 @@ def sources(scene: Scene) -> Iterator[Problem]:
     for name, model in scene.spec.models.items():
         path: ConfigPath = ("models", name)
         has = {field for field in ("weights", "command", "url", "port", "stop_command") if scene.given((*path, field))}
+        if scene.given((*path, "inside")):
+            continue  # host_checks looks at it
         if "url" in has:
             yield from _foreign(path, model, has)
         elif _all_run_already(scene, path, model) or scene.has_unknown_key(name):

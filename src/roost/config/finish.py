@@ -9,6 +9,7 @@ import re
 import shlex
 from dataclasses import dataclass, replace
 
+from roost.config.hosts import in_its_host
 from roost.core.problems import ConfigPath, Problem
 from roost.core.spec import EngineKind, ModelSpec, RoostSpec
 
@@ -48,7 +49,7 @@ def finish(spec: RoostSpec, folders: Folders) -> Finished:
     for name, model in spec.models.items():
         worker = _Worker(("models", name), folders, problems)
         args = worker.split_args(model.args, sources)
-        finished = worker.finished(replace(model, args=args))
+        finished = in_its_host(worker.finished(replace(model, args=args)), spec.hosts)
         if finished.engine is EngineKind.LLAMACPP and not spec.policy.auto_sleep:
             finished = replace(finished, sleep_after=None)  # it sleeps by itself if it is given a time
         models[name] = finished
@@ -61,6 +62,8 @@ def finish(spec: RoostSpec, folders: Folders) -> Finished:
 
 def infer_engine(model: ModelSpec) -> EngineKind:
     """The engine of a model that names none, as `ModelSpec.engine` says."""
+    if model.inside is not None:
+        return EngineKind.COMMAND
     if model.engine is not None:
         return model.engine
     runs_elsewhere = model.weights is None and bool(model.replicas) and all(own.url for own in model.replicas)

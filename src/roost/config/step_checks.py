@@ -95,14 +95,19 @@ def each_step(scene: Scene) -> Iterator[Problem]:
     for name, model in scene.spec.models.items():
         for key in LISTS:
             for entry in entries(scene, name, model, key):
-                yield from _endpoint(entry, entry.step.endpoint, ("endpoint",))
-                yield from _body(entry)
-                yield from _headers(entry)
-                yield from _numbers(entry)
-                yield from _expect(entry, entry.step.expect, ("expect",))
-                if entry.step.wait_until is not None:
-                    yield from _endpoint(entry, entry.step.wait_until.endpoint, ("wait_until", "endpoint"))
-                    yield from _expect(entry, entry.step.wait_until.expect, ("wait_until", "expect"))
+                yield from alone(entry)
+
+
+def alone(entry: Entry) -> Iterator[Problem]:
+    """What can be said of one step, whatever it is a step of."""
+    yield from _endpoint(entry, entry.step.endpoint, ("endpoint",))
+    yield from _body(entry)
+    yield from _headers(entry)
+    yield from _numbers(entry)
+    yield from _expect(entry, entry.step.expect, ("expect",))
+    if entry.step.wait_until is not None:
+        yield from _endpoint(entry, entry.step.wait_until.endpoint, ("wait_until", "endpoint"))
+        yield from _expect(entry, entry.step.wait_until.expect, ("wait_until", "expect"))
 
 
 def _endpoint(entry: Entry, endpoint: str, below: ConfigPath) -> Iterator[Problem]:

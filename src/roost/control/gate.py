@@ -267,11 +267,12 @@ def removed(model: str) -> Refusal:
 
 def refusal_for(blocked: Blocked) -> Refusal:
     """The answer to those who wait for what cannot come."""
+    absent = blocked.code == "model_not_found"
     return Refusal(
-        status=503,
+        status=404 if absent else 503,
         code=blocked.code,
         message=blocked.sentence,
-        fault=Fault.ENGINE if blocked.code == "model_failed" else Fault.GATEWAY,
+        fault=Fault.CLIENT if absent else Fault.ENGINE if blocked.code == "model_failed" else Fault.GATEWAY,
         retry_after_s=None if blocked.retry_after_s is None else bounded_retry(blocked.retry_after_s),
     )
 

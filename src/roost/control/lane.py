@@ -160,6 +160,10 @@ class Lease:
     def refused_connect(self) -> None:
         self._seat.owner.suspect()
 
+    def denied(self, status: int, body: bytes) -> bool:
+        """See `proxy.ports.Lease`."""
+        return self._seat.owner.denies(status, body, self._taken_at)
+
 
 class Entry:
     """One waiting request: the ticket its session holds."""

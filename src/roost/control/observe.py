@@ -36,6 +36,7 @@ def observe(sources: Sources, now: float, started_at: float) -> FleetView:
         models=tuple(_model(sources, name) for name in sources.owners),
         memory=sources.spec.memory,
         devices=sources.devices(sources.spec.memory, now),
+        places={name: host.max_resident for name, host in sources.spec.hosts.items() if host.max_resident is not None},
         pending=sources.executor.pending(now),
         started_at=started_at,
     )
@@ -52,6 +53,7 @@ def _model(sources: Sources, name: str) -> ModelView:
         onlookers=lane.depth - lane.wakers,
         oldest_onlooker_at=lane.oldest_onlooker_at,
         pinned=sources.wishes.pinned(name),
+        host=lane.spec.inside or "",
         wish=sources.wishes.wish(name),
         came_at=lane.came_at,
     )
@@ -81,6 +83,7 @@ def _replica(sources: Sources, owner: Owner) -> ReplicaView:
         footprint=owner.footprint,
         devices=owner.devices,
         lingering=owner.lingering,
+        absent=owner.absent,
         revive=owner.revive and sources.wishes.may_revive(owner.id),
         drain_goal=owner.drain_goal,
         drain_idle=owner.drain_idle,

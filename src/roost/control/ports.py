@@ -32,6 +32,7 @@ class LeaseLike(Protocol):
     def watched(self) -> bool: ...
     def answered(self) -> None: ...
     def failed(self, why: str) -> None: ...
+    def denied(self, status: int, body: bytes) -> bool: ...
 
 
 class Waiter(Protocol):
@@ -57,6 +58,8 @@ class Owner(Protocol):
     failures: int
     retry_at: float | None
     last_error: str
+    absent: str
+    """Why the server that it lives in has it not, and cannot load it; empty else."""
     became_ready_at: float | None
     last_sleep_at: float | None
     last_load_at: float | None
@@ -104,6 +107,11 @@ class Owner(Protocol):
 
     def suspect(self) -> None:
         """Someone saw its port refuse: look now instead of at the next probe."""
+        ...
+
+    def denies(self, status: int, body: bytes, since: float) -> bool:
+        """Whether an engine's answer to a request sent after `since` says that it has not the model though it was
+        believed to; then it is no longer ready, and is looked at now."""
         ...
 
     def subscribe(self, hear: Callable[[Changed], None]) -> None:

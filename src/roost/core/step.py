@@ -19,6 +19,8 @@ class Operation(StrEnum):
     """What a sequence of steps is for."""
 
     LOAD = "load"
+    UNLOAD = "unload"
+    """Of a model inside a server that someone else runs."""
     SLEEP = "sleep"
     WAKE = "wake"
 

@@ -96,6 +96,8 @@ class ReplicaView:
     """In BACKOFF and FAILED: not before this; None in FAILED means only an operator may."""
     failures: int = 0
     last_error: str = ""
+    absent: str = ""
+    """Why the server that it lives in has it not, and cannot load it; a sentence, or empty."""
     revive: bool = False
     """It was stopped to be started afresh at once, whether or not anybody waits (a step's `on_failure: restart`)."""
     footprint: Footprint | None = None

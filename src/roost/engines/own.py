@@ -45,21 +45,22 @@ def filled(spec: ModelSpec, name: str, port: int) -> ModelSpec:
 
     return replace(
         spec,
-        sleep_steps=tuple(_each_text(step, put) for step in spec.sleep_steps),
-        wake_steps=tuple(_each_text(step, put) for step in spec.wake_steps),
+        sleep_steps=tuple(with_texts(step, put) for step in spec.sleep_steps),
+        wake_steps=tuple(with_texts(step, put) for step in spec.wake_steps),
     )
 
 
-def _each_text(value: T, put: Callable[[str], str]) -> T:
+def with_texts(value: T, put: Callable[[str], str]) -> T:
+    """The same with every text in it changed."""
     changed: Any = value
     if isinstance(value, str):
         changed = put(value)
     elif isinstance(value, tuple | list):
-        changed = type(value)(_each_text(each, put) for each in value)
+        changed = type(value)(with_texts(each, put) for each in value)
     elif isinstance(value, Mapping):
-        changed = {key: _each_text(each, put) for key, each in value.items()}
+        changed = {key: with_texts(each, put) for key, each in value.items()}
     elif is_dataclass(value) and not isinstance(value, type):
-        changed = replace(value, **{part.name: _each_text(getattr(value, part.name), put) for part in fields(value)})
+        changed = replace(value, **{part.name: with_texts(getattr(value, part.name), put) for part in fields(value)})
     return changed  # type: ignore[no-any-return]
 
 
@@ -94,7 +95,7 @@ def default_timeout_s(model: ModelSpec, operation: Operation) -> float:
             return limits.sleep or limits.step
         case Operation.WAKE:
             return limits.wake or limits.step
-        case Operation.LOAD:
+        case Operation.LOAD | Operation.UNLOAD:
             return limits.step
         case _ as never:
             assert_never(never)

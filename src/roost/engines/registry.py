@@ -10,6 +10,7 @@ from roost.core.problems import Problem
 from roost.core.spec import EngineKind, ModelSpec, RoostSpec, servings
 from roost.engines.base import Adapter
 from roost.engines.command import COMMAND
+from roost.engines.hosted import HOSTED
 from roost.engines.llamacpp import LLAMACPP
 from roost.engines.own import with_own_steps
 from roost.engines.sglang import SGLANG
@@ -28,7 +29,10 @@ ADAPTERS: Mapping[EngineKind, Adapter] = MappingProxyType(
 
 
 def adapter_for(spec: ModelSpec) -> Adapter:
-    """The adapter of the model's engine kind (the config has set it), with the model's own steps where it has any."""
+    """The adapter of the model's engine kind (the config has set it), with the model's own steps where it has any; of
+    one that lives inside a server that holds several, always the same."""
+    if spec.inside is not None:
+        return HOSTED
     return with_own_steps(spec, ADAPTERS[spec.engine or EngineKind.COMMAND])
 
 

@@ -144,7 +144,7 @@ _KNOWN = frozenset(SIMULATED.control_paths) - {"/models/load", "/models/unload",
 def simulate(spec: RoostSpec) -> RoostSpec:
     """The same configuration with every engine simulated: names, queues, times, footprints and own steps stay, all that
     says where and how the real engine runs goes. Footprints are planned with, not allocated."""
-    return replace(spec, models={name: _simulated(model) for name, model in spec.models.items()})
+    return replace(spec, models={name: _simulated(model) for name, model in spec.models.items()}, hosts={})
 
 
 def _simulated(model: ModelSpec) -> ModelSpec:
@@ -169,4 +169,5 @@ def _simulated(model: ModelSpec) -> ModelSpec:
         cwd=None,
         stop_command=None,
         health_path=None,
+        inside=None,
     )

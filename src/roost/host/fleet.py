@@ -17,8 +17,10 @@ from roost.engines import own as own_steps
 from roost.engines.base import Machine
 from roost.engines.registry import adapter_for
 from roost.host.footprints import Memory, NoMemory
+from roost.host.hosted import HostedServer
 from roost.host.keepers.base import Keeper
 from roost.host.keepers.foreign import ForeignKeeper
+from roost.host.keepers.hosted import HostedKeeper
 from roost.host.keepers.identity import matches
 from roost.host.keepers.process import ProcessKeeper
 from roost.host.keepers.tmux import TmuxKeeper
@@ -46,8 +48,15 @@ class Making:
     """Replica id -> how far its running answers are, see `Setup.answering`."""
     memory: Memory = field(default_factory=NoMemory)
     """Who keeps account of what replicas hold."""
+    servers: Mapping[str, HostedServer] = field(default_factory=dict)
+    """The servers of `hosts` by name."""
     route_only: bool = False
     """True: nothing is started. What an earlier roost left running is taken up, all else is at the written port."""
+
+
+def make_servers(spec: RoostSpec) -> dict[str, HostedServer]:
+    """One for each entry of `hosts`."""
+    return {name: HostedServer(name, host) for name, host in spec.hosts.items()}
 
 
 class Maker:
@@ -106,10 +115,17 @@ class Maker:
                 last_byte_at=lambda: making.last_byte_at(own),
                 answering=lambda: making.answering(own),
                 memory=making.memory,
+                server=self._server(model),
             )
         )
 
+    def _server(self, model: ModelSpec) -> HostedServer | None:
+        return None if model.inside is None else self.making.servers[model.inside]
+
     def _keeper(self, own: str, name: str, model: ModelSpec, output: Output) -> Keeper:
+        server = self._server(model)
+        if server is not None:
+            return HostedKeeper(server, model, model.served_name or name)
         if model.url is not None:
             return ForeignKeeper()
         words = (model.stop_command,) if isinstance(model.stop_command, str) else model.stop_command

@@ -17,7 +17,7 @@ from roost.core.plan import Action, Drain, Idle, Load, Ordered, Sleep, Stop, Und
 from roost.core.step import StepRecord
 from roost.core.view import Goal
 from roost.engines.base import Notice
-from roost.host import adoption, watching, work
+from roost.host import adoption, inside, watching, work
 from roost.host.calling import Caller
 from roost.host.canary import Canary
 from roost.host.keepers.base import Start
@@ -83,6 +83,10 @@ class Replica:
         """Why one that runs elsewhere may be half asleep, and cannot tell: only a whole wake makes it fit to serve."""
         self.listening: list[float] | None = None
         """Which process of this machine listened there when it was put to sleep; None where that cannot be seen."""
+        self.absent = ""
+        """Why the server that it lives in has it not, and cannot load it; empty else."""
+        self.awaits_server = False
+        """In BACKOFF: only until that server answers."""
         self.context_length: int | None = None
         """Learned from the engine."""
         self.lost_since: float | None = None
@@ -223,7 +227,14 @@ class Replica:
 
     def suspect(self) -> None:
         """Someone saw its port refuse: look now."""
+        if self.setup.server is not None:
+            self.setup.server.doubt()
         self._look.set()
+
+    def denies(self, status: int, body: bytes, since: float) -> bool:
+        """Whether this answer, to a request sent after `since`, says that the model is not loaded where it lives."""
+        server = self.setup.server
+        return server is not None and inside.denied(self, server, status, body, since)
 
     # facts
 
@@ -350,6 +361,9 @@ class Replica:
 
     async def recover(self) -> None:
         """At start: take up what an earlier roost left running, then watch."""
+        if self.setup.server is not None:
+            inside.join(self, self.setup.server)
+            return
         if self.owned:
             await adoption.recover(self)
         else:

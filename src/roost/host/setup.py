@@ -14,6 +14,7 @@ from roost.core.request import Address
 from roost.core.spec import ModelSpec
 from roost.engines.base import Adapter, Machine
 from roost.host.footprints import Memory, NoMemory
+from roost.host.hosted import HostedServer
 from roost.host.keepers.base import Keeper
 from roost.host.measure import Gauge, MachineGauge
 from roost.host.output import Output
@@ -42,6 +43,8 @@ class Setup:
     """How its address is reached; None: by TCP."""
     rng: Random = field(default_factory=Random)
     """What spreads the pauses between tries."""
+    server: HostedServer | None = None
+    """The server of someone else that it lives in."""
     gauge: Gauge = field(default_factory=MachineGauge)
     """What reads its memory."""
     memory: Memory = field(default_factory=NoMemory)

@@ -72,7 +72,7 @@ async def _watch_ready(replica: "Replica") -> None:
         else:
             await stall.look(replica)
         return
-    silent = _silence(replica)
+    silent = silence(replica)
     if silent < replica.spec.timeouts.probe_lost:
         return
     why = f"answered no probe and sent no byte for {format_duration(silent)} (timeouts.probe_lost)"
@@ -82,7 +82,7 @@ async def _watch_ready(replica: "Replica") -> None:
         replica.failed(Fact.GONE, why)
 
 
-def _silence(replica: "Replica") -> float:
+def silence(replica: "Replica") -> float:
     """Seconds since the first lost probe or the last byte of an answer, whichever is later."""
     now, last_byte_at = clock.now(), replica.setup.last_byte_at()
     if replica.lost_since is None:
@@ -112,7 +112,7 @@ async def _watch_asleep(replica: "Replica") -> None:
         replica.lost_since = None
     elif gone:
         _forget_sleep(replica, f"the process that slept at {replica.address} is gone")
-    elif _silence(replica) >= replica.spec.timeouts.probe_lost:
+    elif silence(replica) >= replica.spec.timeouts.probe_lost:
         _forget_sleep(replica, f"{replica.address} does not answer any more (timeouts.probe_lost)")
 
 

@@ -16,7 +16,7 @@ from roost.core.lifecycle import Fact, State
 from roost.core.step import Operation, Step
 from roost.core.units import format_duration, format_size
 from roost.engines.own import default_timeout_s
-from roost.host import canary, confirming, measure
+from roost.host import canary, confirming, inside, measure
 from roost.host.keepers.base import PortTaken
 from roost.host.launching import check_files, start_of
 from roost.host.steps import Sequence
@@ -141,6 +141,9 @@ async def perform(replica: "Replica", made: Callable[[], tuple[Step, ...]], sequ
 
 async def load(replica: "Replica") -> None:
     """Start the engine, wait until it answers, verify it."""
+    if replica.setup.server is not None:
+        await inside.load(replica, replica.setup.server)
+        return
     replica.canary.begin()
     try:
         check_files(replica)
@@ -315,6 +318,9 @@ def _what_follows(replica: "Replica") -> str:
 
 async def stop(replica: "Replica", *, after_failure: bool) -> None:
     """End the engine and all it started; STUCK if it survives SIGKILL, until it is gone after all."""
+    if replica.setup.server is not None:
+        await inside.stop(replica, replica.setup.server, after_failure=after_failure)
+        return
     gone = await replica.keeper.stop(replica.spec.stop_grace)
     if not gone:
         log.error("%s: pid %s survived SIGKILL; its memory stays counted", replica.id, replica.keeper.pid)

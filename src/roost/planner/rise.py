@@ -155,12 +155,14 @@ def _effort(replica: ReplicaView) -> tuple[bool, int, float]:
 def _hindrance(draft: Draft, want: Want, replica: ReplicaView) -> Blocked | None:
     """Why what is down may not be started now. An operator's order does not wait for the next try, once each."""
     name, spec = want.model.name, want.model.spec
+    if replica.absent and not (replica.owned and (_first_try_of_order(want, replica) or _is_due(draft, replica))):
+        return Blocked(model=name, sentence=replica.absent, final=True, code="model_not_found")
     if not replica.owned:
         sentence = f'Model "{name}" waits until {spec.url or "its engine"} answers; roost does not start it.'
         return Blocked(model=name, sentence=sentence)
     if _first_try_of_order(want, replica):
         return None
-    if replica.state is State.COLD or (replica.retry_at is not None and replica.retry_at <= draft.now):
+    if _is_due(draft, replica):
         return None
     cause = f": {replica.last_error.rstrip('.')}" if replica.last_error else ""
     often = "" if replica.failures < 2 else f" {replica.failures} times"
@@ -173,6 +175,10 @@ def _hindrance(draft: Draft, want: Want, replica: ReplicaView) -> Blocked | None
     draft.at(replica.retry_at)
     wait = "" if replica.retry_at is None else f" in {format_duration(replica.retry_at - draft.now)}"
     return Blocked(model=name, sentence=f"{failed}. The next try is{wait or ' soon'}.")
+
+
+def _is_due(draft: Draft, replica: ReplicaView) -> bool:
+    return replica.state is State.COLD or (replica.retry_at is not None and replica.retry_at <= draft.now)
 
 
 def _first_try_of_order(want: Want, replica: ReplicaView) -> bool:

@@ -33,6 +33,7 @@ class Exchange:
         "lease",
         "length",
         "loading",
+        "missed",
         "path",
         "plane",
         "query",
@@ -68,6 +69,7 @@ class Exchange:
         self.deadline_at = math.inf
         self.held = 0
         self.reentries = 0
+        self.missed = False
         self.unanswered = False
         self.answer_started = False
         self.settled = False

@@ -41,6 +41,10 @@ class AdminLease:
     def failed(self, why: str) -> None:
         """Nothing is counted."""
 
+    def denied(self, status: int, body: bytes) -> bool:
+        """It has no models."""
+        return False
+
 
 def admin_lines(x: "Exchange", lines: list[bytes]) -> list[bytes]:
     """The head's lines with the caller's name, scopes and models in place of any the client made up."""

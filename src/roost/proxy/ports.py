@@ -45,6 +45,11 @@ class Lease(Protocol):
         its own; `why` says which in a few words."""
         ...
 
+    def denied(self, status: int, body: bytes) -> bool:
+        """Whether this whole answer says that the server there has not the model, though roost believed it loaded:
+        then its owner brings it back, and the request may be sent once more."""
+        ...
+
 
 class Ticket(Protocol):
     """A place in a model's queue."""

@@ -14,7 +14,7 @@ from roost.core.request import Address, Fault, Phase, Refusal
 from roost.protocol.failure import Failure
 from roost.protocol.framing import ChunkedBody, ChunkFollower
 from roost.protocol.head import BadHead, ResponseHead
-from roost.proxy import phases
+from roost.proxy import missing, phases
 from roost.proxy.answering import Known, client_head, note_answer, read_head
 from roost.proxy.ending import TAIL_PIECES, read_ending
 from roost.proxy.own import IDLE_S
@@ -223,6 +223,9 @@ class Upstream(asyncio.Protocol):
             head, self._known = read_head(data, end, self._known)
         except BadHead as bad:
             self._broken(exchange, str(bad))
+            return b""
+        if head.status >= 400 and (verdict := missing.judge(exchange, head, rest)) is not missing.Verdict.PASS:
+            self._buffer = data if verdict is missing.Verdict.WAIT else b""
             return b""
         if head.status >= 200:
             self._begin_answer(exchange, head, rest)

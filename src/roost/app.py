@@ -10,7 +10,7 @@ import gc
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -27,7 +27,6 @@ from roost.control.controller import Controller
 from roost.control.health import avoided
 from roost.control.holds import Holds
 from roost.control.recall import LastStates, Rises
-from roost.core.errors import RoostError
 from roost.core.events import Changed, Performed
 from roost.core.lifecycle import Fact, State
 from roost.core.plan import Plan
@@ -47,6 +46,7 @@ from roost.keeping import Keeping, OnlyChanged
 from roost.logs import log
 from roost.proxy.listener import Listener, bind
 from roost.proxy.plane import Outside, Plane
+from roost.roster import Members, Roster
 from roost.tasks import spawn
 from roost.telemetry.counts import ModelGauges, ReplicaGauge
 from roost.telemetry.recorder import Recorder
@@ -88,7 +88,6 @@ class App:
         self.store = Store(options.state_dir)
         self.port = 0
         self._ticker: asyncio.Task[None] | None = None
-        self._adding = asyncio.Lock()
         self._folder: FolderModels | None = None
 
     # making
@@ -200,6 +199,7 @@ class App:
             )
         )
         self.admin = AdminServer(build(self.console), bind_private(socket_path))
+        self._make_roster()
 
     async def _recall(self) -> None:
         """What earlier runs learned, before the first plan."""
@@ -214,22 +214,32 @@ class App:
         folder = self.options.folder
         if folder is None:
             return spec
-        lacking = {name for name in folder.files if not self.can_serve(name, spec.models[name])}
+        lacking = {name for name in folder.files if not self.maker.can_serve(name, spec.models[name])}
         if lacking:
             log.warning("not served, for serve starts nothing and they have no port: %s", ", ".join(sorted(lacking)))
-        models = {name: model for name, model in spec.models.items() if name not in lacking}
-        served = {name: model for name, model in models.items() if name in folder.files}
-        self._folder = FolderModels(folder, self, served)
-        return replace(spec, models=models)
+        return replace(spec, models={name: model for name, model in spec.models.items() if name not in lacking})
 
-    def can_serve(self, name: str, spec: ModelSpec) -> bool:
-        """Whether each of its engines can be had: started, or found where nothing is started."""
-        return self.maker.can_serve(name, spec)
-
-    def is_idle(self, name: str) -> bool:
-        """Nothing runs or waits for the model."""
-        lane = self.controller.gate.lane(name)
-        return not lane.depth and not any(seat.in_flight for seat in lane.seats)
+    def _make_roster(self) -> None:
+        self.roster = Roster(
+            Members(
+                maker=self.maker,
+                replicas=self.replicas,
+                controller=self.controller,
+                plane=self.plane,
+                console=self.console,
+                paths=self.paths,
+                recorder=self.recorder,
+                watch=self.watch,
+                account=self.account,
+                hub=self.hub,
+                listen_to=self._listen_to,
+                stops=not self.options.route_only,
+            )
+        )
+        folder = self.options.folder
+        if folder is not None:
+            served = {name: model for name, model in self.spec.models.items() if name in folder.files}
+            self._folder = FolderModels(folder, self.roster, served)
 
     def _listen_to(self, replicas: Iterable[Replica]) -> None:
         for replica in replicas:
@@ -240,62 +250,12 @@ class App:
     # models that come and go
 
     async def add_models(self, models: Mapping[str, ModelSpec]) -> None:
-        """Serve these, too, from now on; their engines are taken up where an earlier roost left them. Complete specs,
-        as `config.load` gives them. Raises RoostError where a name is taken, or no port is free; then none is added."""
-        async with self._adding:
-            self.controller.check_names(models)
-            try:
-                replicas = self.maker.replicas(models)
-            except OSError as error:
-                raise RoostError(f"No port for the engines of {', '.join(models)}: {error}.") from error
-            self._listen_to(replicas)
-            try:
-                await asyncio.gather(*(replica.recover() for replica in replicas))
-            except BaseException:
-                await self._let_go(replicas, leave=True)
-                raise
-            self.paths.add(models)
-            self.replicas += replicas
-            self.console.add(replicas)
-            self.controller.add(models, replicas)
-        for name in models:
-            self.recorder.revive(name)
-            log.info("%s is added", name)
-            self.hub.publish({"type": "model", "model": name, "what": "added"})
+        """See `Roster.add_models`."""
+        await self.roster.add_models(models)
 
     async def remove_model(self, name: str) -> None:
-        """Serve it no longer: requests for it are 404 from now on and its queue is refused; its running ones end within
-        `timeouts.drain`, or are cut; then its engines are stopped and it is forgotten. Under `roost serve`, which stops
-        nothing, they run on. Raises RoostError for a model that is not there."""
-        stop = not self.options.route_only
-        try:
-            if not await self.controller.retire(name, stop=stop):
-                log.warning("%s did not end in time: what it still answers is cut", name)
-        finally:
-            if self.controller.is_leaving(name):
-                await self._forget(name, leave=not stop)
-        self.hub.publish({"type": "model", "model": name, "what": "removed"})
-        log.info("%s is gone", name)
-
-    async def _forget(self, name: str, *, leave: bool) -> None:
-        replicas = [replica for replica in self.replicas if replica.model == name]
-        for replica in replicas:
-            self.plane.take_down(replica.id)
-            self.replicas.remove(replica)
-        await self._let_go(replicas, leave=leave)
-        self.controller.forget(name)
-        self.console.forget(name)
-        self.paths.forget(name)
-        self.recorder.retire(name)
-        for replica in replicas:
-            self.watch.last_byte_at.pop(replica.id, None)
-            self.account.footprints.forget(replica.id)
-            self.account.watch.forget(replica.id)
-
-    async def _let_go(self, replicas: Sequence[Replica], *, leave: bool) -> None:
-        await asyncio.gather(*(replica.close(leave=leave) for replica in replicas))
-        for replica in replicas:
-            self.maker.gone(replica)
+        """See `Roster.remove_model`."""
+        await self.roster.remove_model(name)
 
     def _last_byte_at(self, replica: str) -> float | None:
         """When a byte of an answer last came from it, of one that still runs too."""

@@ -1,0 +1,118 @@
+"""Models that come and go in a running roost: made, taken up, shown and counted when they come; drained, stopped and
+forgotten everywhere when they go.
+
+Decides nothing about who is awake. Made by `app`; called by it, by `folder` and by whoever finds models elsewhere.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from roost.accesslog import Watch
+from roost.admin.events import Hub
+from roost.console import Console
+from roost.control.controller import Controller
+from roost.core.errors import RoostError
+from roost.core.spec import ModelSpec
+from roost.enginepaths import EnginePaths
+from roost.host.account import Account
+from roost.host.fleet import Maker
+from roost.host.replica import Replica
+from roost.logs import log
+from roost.proxy.plane import Plane
+from roost.telemetry.recorder import Recorder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Members:
+    """Everybody who knows of models."""
+
+    maker: Maker
+    replicas: list[Replica]
+    """All there are; changed in place."""
+    controller: Controller
+    plane: Plane
+    console: Console
+    paths: EnginePaths
+    recorder: Recorder
+    watch: Watch
+    account: Account
+    hub: Hub
+    listen_to: Callable[[Iterable[Replica]], None]
+    stops: bool
+    """False: engines of a model that goes run on (`roost serve`)."""
+
+
+class Roster:
+    """Adds and removes; one at a time."""
+
+    def __init__(self, members: Members) -> None:
+        self._all = members
+        self._adding = asyncio.Lock()
+
+    def can_serve(self, name: str, spec: ModelSpec) -> bool:
+        """Whether each of its engines can be had: started, or found where nothing is started."""
+        return self._all.maker.can_serve(name, spec)
+
+    def is_idle(self, name: str) -> bool:
+        """Nothing runs or waits for the model."""
+        lane = self._all.controller.gate.lane(name)
+        return not lane.depth and not any(seat.in_flight for seat in lane.seats)
+
+    async def add_models(self, models: Mapping[str, ModelSpec]) -> None:
+        """Serve these, too, from now on; their engines are taken up where an earlier roost left them. Complete specs,
+        as `config.load` gives them. Raises RoostError where a name is taken, or no port is free; then none is added."""
+        async with self._adding:
+            self._all.controller.check_names(models)
+            try:
+                replicas = self._all.maker.replicas(models)
+            except OSError as error:
+                raise RoostError(f"No port for the engines of {', '.join(models)}: {error}.") from error
+            self._all.listen_to(replicas)
+            try:
+                await asyncio.gather(*(replica.recover() for replica in replicas))
+            except BaseException:
+                await self._let_go(replicas, leave=True)
+                raise
+            self._all.paths.add(models)
+            self._all.replicas.extend(replicas)
+            self._all.console.add(replicas)
+            self._all.controller.add(models, replicas)
+        for name in models:
+            self._all.recorder.revive(name)
+            log.info("%s is added", name)
+            self._all.hub.publish({"type": "model", "model": name, "what": "added"})
+
+    async def remove_model(self, name: str) -> None:
+        """Serve it no longer: requests for it are 404 from now on and its queue is refused; its running ones end within
+        `timeouts.drain`, or are cut; then its engines are stopped and it is forgotten. Under `roost serve`, which stops
+        nothing, they run on. Raises RoostError for a model that is not there."""
+        stop = self._all.stops
+        try:
+            if not await self._all.controller.retire(name, stop=stop):
+                log.warning("%s did not end in time: what it still answers is cut", name)
+        finally:
+            if self._all.controller.is_leaving(name):
+                await self._forget(name, leave=not stop)
+        self._all.hub.publish({"type": "model", "model": name, "what": "removed"})
+        log.info("%s is gone", name)
+
+    async def _forget(self, name: str, *, leave: bool) -> None:
+        replicas = [replica for replica in self._all.replicas if replica.model == name]
+        for replica in replicas:
+            self._all.plane.take_down(replica.id)
+            self._all.replicas.remove(replica)
+        await self._let_go(replicas, leave=leave)
+        self._all.controller.forget(name)
+        self._all.console.forget(name)
+        self._all.paths.forget(name)
+        self._all.recorder.retire(name)
+        for replica in replicas:
+            self._all.watch.last_byte_at.pop(replica.id, None)
+            self._all.account.footprints.forget(replica.id)
+            self._all.account.watch.forget(replica.id)
+
+    async def _let_go(self, replicas: Sequence[Replica], *, leave: bool) -> None:
+        await asyncio.gather(*(replica.close(leave=leave) for replica in replicas))
+        for replica in replicas:
+            self._all.maker.gone(replica)

@@ -41,6 +41,8 @@ class Mechanics:
     """Out of them."""
     footprint: Footprint | None = None
     """None: as its spec says."""
+    owned: bool = True
+    """False: it runs elsewhere, is ready from the start, and is never started or stopped."""
 
     def back_s(self, rung: Rung) -> float:
         """From there to ready."""
@@ -92,6 +94,8 @@ class Scene(NamedTuple):
     replica: str
     order: str
     reason: str
+    evicts: bool
+    """It makes room for another model."""
 
 
 class Spell(NamedTuple):

@@ -24,7 +24,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "hold": ("roost.cli.hold_cmd", "hold", "Give a device back to its owner for a while."),
     "release": ("roost.cli.hold_cmd", "release", "Take a held device back."),
     "logs": ("roost.cli.look_cmd", "logs", "The last lines of an engine's log."),
-    "plan": ("roost.cli.look_cmd", "plan", "What the running roost would do now."),
+    "plan": ("roost.cli.plan_cmd", "plan", "What roost would do: now, or with a config by a trace."),
     "replay": ("roost.cli.replay_cmd", "replay", "Where this version decides otherwise than the journal."),
     "requests": ("roost.cli.look_cmd", "requests", "Requests in flight, or the recent ones."),
     "cancel": ("roost.cli.order_cmd", "cancel", "Cut a request in flight."),

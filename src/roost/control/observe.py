@@ -1,10 +1,14 @@
 """Builds the planner's view of the fleet from those who know: owners, gate, wishes, orders under way.
 
-Reads only; changes nothing. Called by `controller` once per round and by whoever wants to show a plan.
+Reads only; changes nothing but its own memory of the views it built last: what has not changed since is the same
+object again, so that a round over many models that rest costs next to nothing. Called by `controller` once per round
+and by whoever wants to show a plan.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Any
 
 from roost.control.budgets import Budgets, no_budgets
 from roost.control.execute import Executor
@@ -12,9 +16,53 @@ from roost.control.gate import Gate
 from roost.control.ports import Owner
 from roost.control.wishes import Wishes
 from roost.core.lifecycle import State
-from roost.core.plan import Stalled
+from roost.core.plan import Reason, Stalled
 from roost.core.spec import RoostSpec
-from roost.core.view import FleetView, ModelView, ReplicaView
+from roost.core.view import FleetView, ModelView, ReplicaView, Wish
+
+_SAME = (
+    "state",
+    "since",
+    "owned",
+    "level",
+    "became_ready_at",
+    "last_sleep_at",
+    "last_load_at",
+    "retry_at",
+    "failures",
+    "last_error",
+    "footprint",
+    "devices",
+    "lingering",
+    "absent",
+    "drain_goal",
+    "drain_idle",
+)
+"""What a replica's view takes from its owner as it is; plain attributes, cheap to read. A view is built of `_Facts`
+alone, and those are compared in each round: so it cannot be out of date."""
+_OWN = attrgetter(*_SAME, "stalled", "manual_wake_at")
+_SEAT = attrgetter("in_flight", "counting", "passing", "last_granted", "last_done")
+
+
+_Facts = tuple[tuple[Any, ...], tuple[Any, ...], float | None, bool, Reason | None]
+"""Everything that a replica's view is built of, but for whether it can sleep: what `_OWN` and `_SEAT` say; when it was
+last woken by hand (READY only); whether it may be revived; why it drains (DRAINING only)."""
+
+
+@dataclass(slots=True)
+class Seen:
+    """The views built last."""
+
+    replicas: dict[str, tuple[_Facts, ReplicaView]] = field(default_factory=dict)
+    models: dict[str, ModelView] = field(default_factory=dict)
+
+    def keep_only(self, owners: Mapping[str, Sequence[Owner]]) -> None:
+        """Forget models that are there no longer."""
+        if len(self.models) <= len(owners):
+            return
+        self.models = {name: view for name, view in self.models.items() if name in owners}
+        there = {owner.id for replicas in owners.values() for owner in replicas}
+        self.replicas = {name: known for name, known in self.replicas.items() if name in there}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,13 +75,15 @@ class Sources:
     wishes: Wishes
     executor: Executor
     devices: Budgets = no_budgets
+    seen: Seen = field(default_factory=Seen)
 
 
 def observe(sources: Sources, now: float, started_at: float) -> FleetView:
     """The fleet at `now`, models in the order in which they came: that of the config, then those added since."""
+    sources.seen.keep_only(sources.owners)
     return FleetView(
         now=now,
-        models=tuple(_model(sources, name) for name in sources.owners),
+        models=tuple([_model(sources, name) for name in sources.owners]),
         memory=sources.spec.memory,
         devices=sources.devices(sources.spec.memory, now),
         places={name: host.max_resident for name, host in sources.spec.hosts.items() if host.max_resident is not None},
@@ -43,51 +93,77 @@ def observe(sources: Sources, now: float, started_at: float) -> FleetView:
 
 
 def _model(sources: Sources, name: str) -> ModelView:
-    lane = sources.gate.lane(name)
-    return ModelView(
+    lane, wishes = sources.gate.lane(name), sources.wishes
+    wish, pinned, owners = wishes.wish(name), wishes.pinned(name), sources.owners[name]
+    known = sources.seen.models.get(name)
+    if (
+        known is not None
+        and known.spec is lane.spec
+        and known.came_at == lane.came_at
+        and known.wish is wish
+        and known.pinned is pinned
+        and not (lane.queue or known.waiting or known.onlookers)
+        and len(known.replicas) == len(owners)
+    ):
+        for owner, before in zip(owners, known.replicas, strict=True):
+            if _replica(sources, owner, wish) is not before:
+                break
+        else:
+            return known
+    sources.seen.models[name] = view = ModelView(
         name=name,
         spec=lane.spec,
-        replicas=tuple(_replica(sources, owner) for owner in sources.owners[name]),
+        replicas=tuple([_replica(sources, owner, wish) for owner in owners]),
         waiting=lane.wakers,
         oldest_wait_at=lane.oldest_wait_at,
         onlookers=lane.depth - lane.wakers,
         oldest_onlooker_at=lane.oldest_onlooker_at,
-        pinned=sources.wishes.pinned(name),
+        pinned=pinned,
         host=lane.spec.inside or "",
-        wish=sources.wishes.wish(name),
+        wish=wish,
         came_at=lane.came_at,
     )
+    return view
 
 
-def _replica(sources: Sources, owner: Owner) -> ReplicaView:
-    seat = sources.gate.seat(owner.id)
+def _replica(sources: Sources, owner: Owner, wish: Wish | None) -> ReplicaView:
+    state, name = owner.state, owner.id
+    woken_at = sources.wishes.woken_at(owner.model) if state is State.READY else None
+    drain_reason = sources.executor.drain_reason(owner) if state is State.DRAINING else None
+    may_revive = owner.revive and sources.wishes.may_revive(name)
+    facts = (_OWN(owner), _SEAT(sources.gate.seat(name)), woken_at, may_revive, drain_reason)
+    known = sources.seen.replicas.get(name)
+    if known is not None and known[0] == facts:
+        view = known[1]
+        # Whether it can sleep is the one thing that takes long to ask, and nobody asks it of what rests unordered.
+        rests = state is State.COLD and wish is None
+        if rests or (view.sleep_levels == owner.sleep_levels and view.no_sleep == owner.no_sleep):
+            return view
+    view = _built(owner, facts)
+    sources.seen.replicas[name] = facts, view
+    return view
+
+
+def _built(owner: Owner, facts: _Facts) -> ReplicaView:
+    own, seat, woken_at, may_revive, drain_reason = facts
+    same: dict[str, Any] = dict(zip(_SAME, own, strict=False))
+    stalled, manual_wake_at = own[len(_SAME) :]
+    in_flight, counting, passing, granted, done = seat
+    state, idle = same["state"], None
+    if state is State.READY and not counting:
+        idle = _idle_since(same["became_ready_at"], done, manual_wake_at, woken_at)
     return ReplicaView(
         id=owner.id,
         model=owner.model,
-        state=owner.state,
-        since=owner.since,
-        owned=owner.owned,
         sleep_levels=owner.sleep_levels,
         no_sleep=owner.no_sleep,
-        level=owner.level,
-        in_flight=seat.in_flight,
-        stranded=seat.in_flight - seat.passing if owner.state is State.ASLEEP else 0,
-        became_ready_at=owner.became_ready_at,
-        idle_since=idle_since(sources, owner),
-        last_used_at=_latest(seat.last_granted, seat.last_done),
-        last_sleep_at=owner.last_sleep_at,
-        last_load_at=owner.last_load_at,
-        retry_at=owner.retry_at,
-        failures=owner.failures,
-        last_error=owner.last_error,
-        footprint=owner.footprint,
-        devices=owner.devices,
-        lingering=owner.lingering,
-        absent=owner.absent,
-        revive=owner.revive and sources.wishes.may_revive(owner.id),
-        drain_goal=owner.drain_goal,
-        drain_idle=owner.drain_idle,
-        drain_reason=Stalled(sentence=owner.stalled) if owner.stalled else sources.executor.drain_reason(owner),
+        in_flight=in_flight,
+        stranded=in_flight - passing if state is State.ASLEEP else 0,
+        idle_since=idle,
+        last_used_at=_latest(granted, done),
+        revive=may_revive,
+        drain_reason=Stalled(sentence=stalled) if stalled else drain_reason,
+        **same,
     )
 
 
@@ -97,8 +173,12 @@ def idle_since(sources: Sources, owner: Owner) -> float | None:
     seat = sources.gate.seat(owner.id)
     if owner.state is not State.READY or seat.counting:
         return None
-    woken_at = _latest(owner.manual_wake_at, sources.wishes.woken_at(owner.model))
-    return _latest(_latest(owner.became_ready_at, seat.last_done), woken_at)
+    woken_at = sources.wishes.woken_at(owner.model)
+    return _idle_since(owner.became_ready_at, seat.last_done, owner.manual_wake_at, woken_at)
+
+
+def _idle_since(*moments: float | None) -> float | None:
+    return max((moment for moment in moments if moment is not None), default=None)
 
 
 def _latest(one: float | None, other: float | None) -> float | None:

@@ -39,15 +39,20 @@ def observe(sources: Sources, now: float, started_at: float) -> FleetView:
 
 
 def _model(sources: Sources, name: str) -> ModelView:
+    """One that was told to come back counts as waiting, where nobody else does."""
     lane = sources.gate.lane(name)
+    recalled_at = None if lane.wakers else lane.recalled_at
     return ModelView(
         name=name,
         spec=lane.spec,
         replicas=tuple(_replica(sources, owner) for owner in sources.owners[name]),
-        waiting=lane.wakers,
-        oldest_wait_at=lane.oldest_wait_at,
+        waiting=lane.wakers + (recalled_at is not None),
+        oldest_wait_at=lane.oldest_wait_at if recalled_at is None else recalled_at,
         onlookers=lane.depth - lane.wakers,
         oldest_onlooker_at=lane.oldest_onlooker_at,
+        unserved_since=lane.unserved_since if recalled_at is None else recalled_at,
+        priority=lane.queue.highest if lane.depth else None,
+        hold_s=lane.hold_s,
         pinned=sources.wishes.pinned(name),
         wish=sources.wishes.wish(name),
     )

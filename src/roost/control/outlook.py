@@ -1,11 +1,11 @@
 """What a waiting request may expect of its model: how far it has come, what is in the way, and how long it takes by
 what has been learned. Only reads.
 
-Called by `Entry.outlook`, for clients that asked to be shown their wait, by `gate`, for those who would wait in vain,
+Called by `Entry.outlook`, for clients that asked to be shown their wait; by `gate`, for those who would wait in vain;
 and by the console.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from roost import clock
 from roost.core.lifecycle import State
@@ -72,20 +72,6 @@ def _room_s(lane: "Lane") -> float | None:
     if lane.blocked is None or any(seat.state in _RISING for seat in lane.seats):
         return 0.0
     return lane.blocked.room_s
-
-
-def queue_facts(lane: "Lane", now: float) -> dict[str, Any]:
-    """The queue for the API: how many wait, by class, for how long; and how long the last in it would wait, by its
-    parts, where that is known."""
-    waiting = list(lane.queue.in_turn())
-    first = min((entry.queued_at for entry in waiting), default=None)
-    last = prospect(waiting[-1], len(waiting) - 1, now) if waiting else None
-    return {
-        "depth": lane.depth,
-        "by_class": {str(priority): count for priority, count in lane.queue.sizes().items()},
-        "oldest_wait_s": None if first is None else round(now - first, 3),
-        "expected": None if last is None else last.as_dict(),
-    }
 
 
 def _way(lane: "Lane", states: set[State]) -> str:

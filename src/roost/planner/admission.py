@@ -143,10 +143,10 @@ class Prospect:
         wait = self.wait_s
         return None if wait is None or self.service_s is None else wait + self.service_s
 
-    def as_dict(self) -> dict[str, float | None]:
-        """JSON-ready."""
-        parts = {"queue_s": self.queue_s, "room_s": self.room_s, "rise_s": self.rise_s, "wait_s": self.wait_s}
-        return {name: None if part is None else round(part, 3) for name, part in parts.items()}
+    @property
+    def parts(self) -> dict[str, float | None]:
+        """By name, with their sum."""
+        return {"queue_s": self.queue_s, "room_s": self.room_s, "rise_s": self.rise_s, "wait_s": self.wait_s}
 
 
 def queue_s(ahead: int, concurrency: int | None, ready: int, hold_s: float | None) -> float | None:

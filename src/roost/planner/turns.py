@@ -33,13 +33,17 @@ def standing(draft: Draft, model: ModelView) -> Standing:
     if since is None and model.oldest_wait_at is not None:
         used = (replica.last_used_at for replica in model.replicas if replica.last_used_at is not None)
         since = max(model.oldest_wait_at, *used, -math.inf)
-    return Standing(_RANKS[model.priority or model.spec.priority], draft.now if since is None else since)
+    return Standing(_rank(model), draft.now if since is None else since)
+
+
+def _rank(model: ModelView) -> int:
+    return _RANKS[model.priority or model.spec.priority]
 
 
 def has_its_turn(draft: Draft, holder: ModelView, replica: ReplicaView, newcomer: ModelView, since: float) -> bool:
     """It is not to yield for this newcomer yet, which has waited since then. Notes when it may."""
     if replica.state is not State.READY:  # what it keeps asleep is of use to those who wait for it before the newcomer
-        return holder.waiting > 0 and standing(draft, holder) <= Standing(standing(draft, newcomer).rank, since)
+        return holder.waiting > 0 and standing(draft, holder) <= Standing(_rank(newcomer), since)
     ends_at = _ends_at(draft, holder, replica, newcomer, since)
     if ends_at <= draft.now:
         return False
@@ -55,7 +59,7 @@ def _ends_at(draft: Draft, holder: ModelView, replica: ReplicaView, newcomer: Mo
     waits = holder.waiting > 0 or holder.onlookers > 0
     if not waits and not replica.in_flight:
         return -math.inf
-    rank, comes = _rank_at_work(holder, replica, waits=waits), standing(draft, newcomer).rank
+    rank, comes = _rank_at_work(holder, replica, waits=waits), _rank(newcomer)
     if comes < rank:
         return -math.inf
     if waits and rank < comes:
@@ -70,8 +74,7 @@ def _rank_at_work(holder: ModelView, replica: ReplicaView, *, waits: bool) -> in
     own = _RANKS[holder.spec.priority]
     if not waits:
         return own
-    rank = _RANKS[holder.priority or holder.spec.priority]
-    return min(rank, own) if replica.in_flight else rank
+    return min(_rank(holder), own) if replica.in_flight else _rank(holder)
 
 
 def turn_left(draft: Draft, replica: ReplicaView, newcomer: ModelView) -> str:
@@ -89,9 +92,9 @@ def room_s(draft: Draft, newcomer: ModelView) -> float | None:
     sleep or stop takes is left out."""
     found: list[float | None] = []
     for other, replica in draft.room.holders:
-        turn = draft.turns.get(replica.id)
         if other is newcomer:
             continue
+        turn = draft.turns.get(replica.id)
         if draft.destination(replica) is not None:
             found.append(other.hold_s if replica.in_flight else 0.0)
         elif turn is not None and turn.for_model == newcomer.name:

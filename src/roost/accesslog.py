@@ -84,6 +84,8 @@ def line(request: Request) -> str:
         text += f" tokens {request.prompt_tokens or 0}+{request.completion_tokens}"
     if request.key is not None:
         text += f" key={request.key.name}"
+    if request.fallback_for:
+        text += f" fallback-for={request.fallback_for}"
     if request.retried:
         text += " retried"
     text += f" id={request.id}"
@@ -108,6 +110,7 @@ def summary(request: Request, now: float) -> dict[str, Any]:
     return {
         "id": request.id,
         "model": request.route.name if request.route is not None else None,
+        "fallback_for": request.fallback_for or None,
         "method": request.method,
         "path": request.path,
         "client": request.client,

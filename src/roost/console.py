@@ -13,6 +13,7 @@ from roost import __version__, clock
 from roost.accesslog import Watch, summary
 from roost.admin.events import Hub
 from roost.console_memory import MemoryFacts
+from roost.console_queue import wait_facts, waiting_facts
 from roost.console_traffic import TrafficFacts, most_useful
 from roost.control.controller import Controller
 from roost.control.health import avoided
@@ -152,6 +153,7 @@ class Console:
             "level": main.level,
             "in_flight": sum(seat.in_flight for seat in seats),
             "queue_depth": controller.gate.lane(name).depth,
+            **waiting_facts(controller, name, now),
             "pinned": controller.pinned(name),
             "idle_s": round(now - idle_from, 3) if idle_from and not busy else None,
             "replicas": [replica.id for replica in replicas],
@@ -270,7 +272,8 @@ class Console:
 
     def requests(self) -> list[dict[str, Any]]:
         now = clock.now()
-        return [summary(request, now) for request in self._parts.plane.requests() if request.route is not None]
+        waits = self._parts.plane.waits()
+        return [summary(request, now) | wait_facts(told) for request, told in waits if request.route is not None]
 
     def recent(self) -> list[dict[str, Any]]:
         now = clock.now()

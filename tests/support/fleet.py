@@ -251,6 +251,8 @@ class Client:
     ticket: object = None
     refusal: Refusal | None = None
     gone: bool = False
+    granted_at: float | None = None
+    refused_at: float | None = None
     done_at: float | None = None
     calls: int = 0
     settled: asyncio.Event = field(default_factory=asyncio.Event)
@@ -264,12 +266,12 @@ class Client:
 
     def refused(self, refusal: Refusal) -> None:
         self.calls += 1
-        self.refusal = refusal
+        self.refusal, self.refused_at = refusal, clock.now()
         self.settled.set()
 
     def use(self, lease: LeaseLike) -> None:
         """Hold it for `hold_s`, then give it back."""
-        self.lease = lease
+        self.lease, self.granted_at = lease, clock.now()
         asyncio.get_running_loop().call_later(self.hold_s, self.finish)
 
     def finish(self) -> None:
@@ -333,12 +335,23 @@ class Bench:
             await pause(self.sweep_every_s)
             self.control.gate.sweep(clock.now())
 
-    def ask(self, model: str, hold_s: float = 1.0, *, method: str = "POST", key: KeySpec | None = None) -> Client:
-        """One request now; it is answered in its time."""
+    def ask(
+        self,
+        model: str,
+        hold_s: float = 1.0,
+        *,
+        method: str = "POST",
+        key: KeySpec | None = None,
+        patience_s: float | None = None,
+        stream: bool = False,
+    ) -> Client:
+        """One request now; it is answered in its time. `patience_s`: its client's own deadline."""
         route = self.control.gate.resolve(model)
         assert route is not None
         now = clock.now()
         request = Request(id=f"r{len(self.clients)}", received_at=now, method=method, key=key, route=route)
+        request.stream = stream
+        request.deadline_at = None if patience_s is None else now + patience_s
         may_wake = request.may_wake and route.spec.wake_on_request
         client = Client(len(self.clients), model, hold_s, now, request.counts, may_wake)
         self.clients.append(client)

@@ -34,9 +34,11 @@ class Console(Protocol):
     def models(self) -> list[dict[str, Any]]:
         """Every model: name, aliases, engine, task, state, since, level, in_flight, queue_depth, pinned,
         idle_s, replica ids, pid, port, last_error, notices (what is wrong with how its engine was started), reason (of
-        its present state), blocked (sentence or null), listed, display_name, description, metadata, context_length,
-        modalities, tools; command (without keys; null where nothing of ours was started), drain_goal, idle_limit_s
-        (idle time until it is put to sleep, or stopped where that comes first or it cannot sleep; null: never);
+        its present state), queue (depth, by_class, oldest_wait_s, expected), turn (null, or for_model and ends_in_s:
+        another model waits for its room), blocked (sentence or null), listed, display_name, description, metadata,
+        context_length, modalities, tools; command (without keys; null where nothing of ours was started), drain_goal,
+        idle_limit_s (idle time until it is put to sleep, or stopped where that comes first or it cannot sleep; null:
+        never);
         endpoint (`http://host:port` of the replica that stands for it) and endpoints: [{replica, endpoint, state,
         level, answers, in_flight, failures (requests that it failed), avoided_s (others get its requests for so long,
         because it kept failing; 0 while it is tried again; null: not avoided)}]; leaving (it is being removed)."""

@@ -57,6 +57,18 @@ second with 200 and chunks whose `delta` has a `reasoning_content`: what the req
 second, and how long it took. The engine's own events follow unchanged; its header fields are dropped. Refusals that are
 known at once keep their status. What fails later, an answer that is no stream of events among it, comes as
 `data: {"error": {...}}` and `data: [DONE]`; the connection lives on.
+
+With `heartbeat: 10s` any streamed POST to the model hears an SSE comment that often while it waits, the first one
+after that time: `: roost position=3 expected_s=12`. Clients skip comments. What is not known is left out. Header,
+failures and end are as above; on `/v1/messages` an error is `event: error`, as Anthropic's clients expect it.
+
+A request whose wait is known to pass its deadline is refused at once: 503 `would_wait_too_long`, with the computed
+Retry-After. With `fallback: [other]` another model answers instead: `X-Roost-Fallback: other`, or, if comments are out
+already, `: roost fallback=other`. docs/fairness.md says who is served when.
+
+In the status of a model, `queue` is who waits (`depth`, `by_class`, `oldest_wait_s`) and what the last of them has to
+expect (`expected`); `turn` says that another model waits for its room, and when it gets it. `/api/v1/requests` has each
+waiting request's `position` and `expected_s`.
 """
 _ORDERS = """
 ## Answers of orders

@@ -102,6 +102,16 @@ _BUDGET = _object(
     reason=_TEXT_OR_NONE,
     holders=_list(_object(replica=_TEXT, bytes=_WHOLE, measured=_FLAG)),
 )
+_QUEUE = _object(
+    depth=_WHOLE,
+    by_class=_object(high=_WHOLE, normal=_WHOLE, low=_WHOLE),
+    oldest_wait_s=_NUMBER_OR_NONE,
+    expected={
+        "type": ["object", "null"],
+        "description": "Of the last one that waits, in seconds: queue_s, room_s, rise_s and wait_s, their sum; null "
+        "where nothing has been learned.",
+    },
+)
 _MODEL = _object(
     name=_TEXT,
     aliases=_list(_TEXT),
@@ -112,6 +122,12 @@ _MODEL = _object(
     level=_WHOLE_OR_NONE,
     in_flight=_WHOLE,
     queue_depth=_WHOLE,
+    queue=_QUEUE,
+    turn={
+        "type": ["object", "null"],
+        "description": "Another model waits for its room: for_model, and ends_in_s; null there: not before its "
+        "requests of a higher class are served.",
+    },
     pinned=_FLAG,
     idle_s=_NUMBER_OR_NONE,
     pid=_WHOLE_OR_NONE,
@@ -168,6 +184,9 @@ _REQUEST = _object(
     replica=_TEXT_OR_NONE,
     bytes_out=_WHOLE,
     events=_WHOLE,
+    fallback_for={"type": ["string", "null"], "description": "The model that was asked for, if another one answers."},
+    position={"type": ["integer", "null"], "description": "Its place in the queue, 1 for the next one."},
+    expected_s={"type": ["number", "null"], "description": "Seconds that it is expected to wait on."},
 )
 _OPENAI_MODEL = _object(
     id=_TEXT,

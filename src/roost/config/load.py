@@ -7,7 +7,17 @@ Called by `app` and `cli`.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from roost.config import host_checks, models_dir, replicas, step_checks, step_order, step_sense, step_vllm, yamltext
+from roost.config import (
+    fallback_checks,
+    host_checks,
+    models_dir,
+    replicas,
+    step_checks,
+    step_order,
+    step_sense,
+    step_vllm,
+    yamltext,
+)
 from roost.config.budgets import budgets
 from roost.config.checks import CHECKS, Scene
 from roost.config.coexist_checks import coexistence
@@ -31,6 +41,7 @@ _CHECKS = (
     *step_order.CHECKS,
     *step_sense.CHECKS,
     *step_vllm.CHECKS,
+    *fallback_checks.CHECKS,
     budgets,
     coexistence,
 )

@@ -222,7 +222,7 @@ class Controller:
         self._tell_notes(made)
         self.last_plan = made
         self._executor.perform(made.actions, now)
-        self.gate.note_blocked(dict(made.blocked))
+        self.gate.note_plan(made, now)
         for model, blocked in made.blocked.items():
             if blocked.final:
                 self.gate.refuse_all(model, refusal_for(blocked))

@@ -6,20 +6,31 @@ by the owners' changes, by the loop (final sentences) and by `app` (sweep, close
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from roost.control.health import Health
 from roost.control.lane import Entry, Lane, Lease, Seat
+from roost.control.outlook import prospect
 from roost.control.ports import LeaseLike, Owner, Waiter
 from roost.control.routes import Routes
 from roost.core.events import Changed
 from roost.core.lifecycle import Fact, Order, State
-from roost.core.plan import Blocked
+from roost.core.plan import Blocked, Plan, Turn
 from roost.core.request import Fault, Refusal, Request, Route
 from roost.core.spec import ModelSpec, RoostSpec
 from roost.core.units import counted, format_duration
 from roost.logs import log
-from roost.planner.admission import ENQUEUE, admit, bounded_retry, coming, not_awake, pick
+from roost.planner.admission import (
+    ENQUEUE,
+    Prospect,
+    admit,
+    bounded_retry,
+    coming,
+    in_vain,
+    not_awake,
+    pick,
+    would_wait_too_long,
+)
 
 _HELD_BY_LEASES = frozenset({State.DRAINING, State.ASLEEP})
 """What becomes of a replica in these may wait for its last lease."""
@@ -35,6 +46,7 @@ class Gate:
         self._lanes: dict[str, Lane] = {}
         self._seats: dict[str, Seat] = {}
         self._health = Health()
+        self._turns: Mapping[str, Turn] = {}
         self.refusals: Counter[tuple[str, str]] = Counter()
         """Requests refused, by model and code; only ever rises."""
         for name, model in spec.models.items():
@@ -92,7 +104,12 @@ class Gate:
         entry = Entry(lane, request, waiter, now)
         if entry.deadline_at <= now:
             return self._count(lane, _too_late(entry, now))
+        refusal = self._in_vain(entry, prospect(entry, lane.queue.ahead_of(entry), now), now)
+        if refusal is not None:
+            return self._count(lane, refusal)
         lane.add(entry)
+        if not any(seat.state is State.READY for seat in lane.seats):
+            lane.fresh.append(entry)
         self._nudge()
         return entry
 
@@ -128,8 +145,9 @@ class Gate:
                 self._health.forget(seat)
             _note_rise(seat, change)
             lane.blocked = None
+            lane.forget_recalled()
             self._serve(lane, change.at)
-        elif lane.queue and not coming(lane):
+        elif lane.depth and not coming(lane):
             self._refuse_idle_waiters(lane)
 
     def refuse_all(self, model: str, refusal: Refusal) -> None:
@@ -137,21 +155,33 @@ class Gate:
         lane = self._lanes[model]
         self._refuse(lane, list(lane.queue), refusal)
 
-    def note_blocked(self, blocked: dict[str, Blocked]) -> None:
-        """What the last plan said about each model, for the sentence of those whose time runs out."""
+    def note_plan(self, plan: Plan, now: float) -> None:
+        """What the last plan said about each model, for the sentence of those whose time runs out; who came since the
+        plan before it and would wait in vain is told so now."""
+        self._turns = plan.turns
         for name, lane in self._lanes.items():
-            lane.blocked = blocked.get(name)
+            lane.blocked = plan.blocked.get(name)
+            if not lane.fresh:
+                continue
+            for entry in lane.fresh_ones():
+                place = lane.queue.place(entry)
+                refusal = None if place is None else self._in_vain(entry, prospect(entry, place - 1, now), now)
+                if refusal is not None:
+                    self._refuse(lane, [entry], refusal)
 
     def sweep(self, now: float) -> None:
         """Refuse those whose time is over, try again what was avoided. Coarse: `app` calls it about four times a
         second."""
         self._health.sweep(now)
         for lane in self._lanes.values():
-            if not lane.queue:
+            if lane.recalled_at is not None and lane.recalled_until <= now:
+                lane.forget_recalled()
+                self._nudge()
+            if not lane.depth:
                 continue
             for entry in [entry for entry in lane.queue if entry.deadline_at <= now]:
                 self._refuse(lane, [entry], _too_late(entry, now))
-            if lane.queue and not coming(lane):
+            if lane.depth and not coming(lane):
                 self._refuse_idle_waiters(lane)
 
     def close(self) -> None:
@@ -197,20 +227,22 @@ class Gate:
     def _released(self, seat: Seat, now: float) -> None:
         state = seat.owner.state
         if state is State.READY:
-            if seat.lane.queue:
+            if seat.lane.depth:
                 self._serve(seat.lane, now)
+            elif seat.owner.id in self._turns:
+                self._nudge()  # its turn is over: it has nothing more to do
         elif state in _HELD_BY_LEASES and seat.in_flight == 0:
             self._nudge()
 
     def _serve(self, lane: Lane, now: float) -> None:
         """Hand leases out in order while there is room. A waiter may give its lease back, or enter, within its
         call; the flag keeps that from growing the stack."""
-        if lane.serving or not lane.queue:
+        if lane.serving or not lane.depth:
             return
         lane.serving = True
         try:
-            while lane.queue and (seat := pick(lane.seats, lane.spec.concurrency)) is not None:
-                self._offer(lane.take_first(), seat, now)
+            while lane.depth and (seat := pick(lane.seats, lane.spec.concurrency)) is not None:
+                self._offer(lane.take_first(now), seat, now)
         finally:
             lane.serving = False
         self._nudge()  # who waits for this model's room may go on when its own waiters are served
@@ -242,6 +274,18 @@ class Gate:
                 log.exception("a waiting request for model %r failed as it was refused", lane.name)
         if told:
             self._nudge()
+
+    def _in_vain(self, entry: Entry, prospect: Prospect, now: float) -> Refusal | None:
+        """The refusal of one that would wait past its deadline. Its model is brought up all the same: the client is
+        told to come back when it is there."""
+        lane, left = entry.lane, entry.deadline_at - now
+        if not in_vain(prospect, left):
+            return None
+        refusal = would_wait_too_long(lane.name, prospect, left, by_client=entry.by_client)
+        if entry.may_wake and prospect.rise_s:
+            lane.recall(now, now + (refusal.retry_after_s or 0.0))
+            self._nudge()
+        return refusal
 
     def _refuse_idle_waiters(self, lane: Lane) -> None:
         self._refuse(lane, [entry for entry in lane.queue if not entry.may_wake], not_awake(lane))
@@ -280,7 +324,8 @@ def refusal_for(blocked: Blocked) -> Refusal:
 def _too_late(entry: Entry, now: float) -> Refusal:
     lane = entry.lane
     why = lane.blocked.sentence if lane.blocked is not None else _plight(lane)
-    retry = bounded_retry(lane.expected_wait_s)
+    expected = prospect(entry, max(0, lane.depth - 1), now).total_s
+    retry = bounded_retry(lane.expected_wait_s if expected is None else expected)
     return Refusal(
         status=503,
         code="waited_too_long",

@@ -4,13 +4,13 @@ Only `control/gate.py` changes it. A seat is one replica; a lease is one request
 one request that waits.
 """
 
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from roost import clock
 from roost.control.outlook import outlook
 from roost.control.ports import Owner, Waiter
+from roost.control.queue import Queue
 from roost.core.lifecycle import State
 from roost.core.plan import Blocked
 from roost.core.request import Address, Outlook, Refusal, Request
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from roost.control.health import Ailing
 
 _SMOOTH = 0.1
-"""Weight of the newest lease in the mean of how long leases last."""
+"""Weight of the newest lease in the mean of how long leases last, once there have been enough of them."""
+_KNOWN_BY = 0.22
+"""Below it four leases at least have ended: from then on the mean is no guess."""
 _RISE_GUESS_S = 10.0
 """Retry-After while nothing is known of how long this model takes to come up."""
 
@@ -130,8 +132,10 @@ class Lease:
         if self._counts:
             seat.counting -= 1
             seat.last_done = now
-        lane.mean_hold_s += _SMOOTH * (now - self._taken_at - lane.mean_hold_s)
-        if lane.queue or seat.in_flight == 0:
+        lane.mean_hold_s += lane.newest_weighs * (now - self._taken_at - lane.mean_hold_s)
+        if lane.newest_weighs > _SMOOTH:
+            lane.newest_weighs = max(_SMOOTH, 1.0 / (1.0 / lane.newest_weighs + 1.0))
+        if lane.depth or seat.in_flight == 0:
             lane.on_release(seat, now)
 
     def revoke(self) -> None:
@@ -168,7 +172,19 @@ class Lease:
 class Entry:
     """One waiting request: the ticket its session holds."""
 
-    __slots__ = ("counts", "deadline_at", "lane", "may_wake", "queued_at", "request", "waiter")
+    __slots__ = (
+        "by_client",
+        "counts",
+        "deadline_at",
+        "lane",
+        "may_wake",
+        "priority",
+        "queued_at",
+        "request",
+        "share",
+        "waiter",
+        "weight",
+    )
 
     def __init__(self, lane: "Lane", request: Request, waiter: Waiter, now: float) -> None:
         self.lane = lane
@@ -177,12 +193,18 @@ class Entry:
         self.queued_at = now
         self.may_wake = request.may_wake and lane.spec.wake_on_request
         self.counts = request.counts
-        limit = now + lane.spec.queue.max_wait
-        self.deadline_at = limit if request.deadline_at is None else min(limit, request.deadline_at)
+        key = request.key
+        self.share = "" if key is None else key.name
+        self.weight = 1.0 if key is None else key.weight
+        self.priority = lane.spec.priority if key is None or key.priority is None else key.priority
+        limit, given = now + lane.spec.queue.max_wait, request.deadline_at
+        self.by_client = given is not None and given < limit
+        """Its deadline is the client's own."""
+        self.deadline_at = given if given is not None and given < limit else limit
 
     def leave(self) -> None:
         """Give the place up. Idempotent."""
-        if self.lane.drop(self) and not self.lane.queue:
+        if self.lane.drop(self) and not self.lane.depth:
             self.lane.on_emptied()
 
     def outlook(self) -> Outlook:
@@ -191,8 +213,8 @@ class Entry:
 
     @property
     def position(self) -> int | None:
-        """1 for the next one; None if it no longer waits. Counts through the queue: for status, not per request."""
-        return next((place for place, entry in enumerate(self.lane.queue, 1) if entry is self), None)
+        """1 for the next one; None if it no longer waits."""
+        return self.lane.queue.place(self)
 
 
 class Lane:
@@ -202,18 +224,24 @@ class Lane:
         "blocked",
         "came_at",
         "closed",
+        "depth",
+        "fresh",
         "last_load_s",
         "last_wake_s",
         "mean_hold_s",
         "name",
+        "newest_weighs",
         "on_answered",
         "on_emptied",
         "on_failed",
         "on_release",
         "queue",
+        "recalled_at",
+        "recalled_until",
         "seats",
         "serving",
         "spec",
+        "unserved_since",
         "wakers",
     )
 
@@ -221,17 +249,29 @@ class Lane:
         self.name = name
         self.spec = spec
         self.seats: list[Seat] = []
-        self.queue: OrderedDict[Entry, None] = OrderedDict()
+        self.queue: Queue[Entry] = Queue()
+        self.depth = 0
+        """Requests that wait; the length of the queue as the path of every request reads it."""
         self.wakers = 0
         """Entries that may wake the model."""
         self.serving = False
         """Grants are being handed out further up the stack."""
+        self.unserved_since: float | None = None
+        """Since when somebody has waited all the time who may wake it and nobody has been served."""
+        self.fresh: list[Entry] = []
+        """Those who came since the last plan, which may say that they wait in vain."""
+        self.recalled_at: float | None = None
+        """When one was refused because the model is too far away for it: it is brought up all the same."""
+        self.recalled_until = 0.0
+        """When that one was told to come back by."""
         self.blocked: Blocked | None = None
         self.came_at = 0.0
         """When the model was added to a running roost; 0 for one that was there from the start."""
         self.closed: Refusal | None = None
         """What everybody who enters is told: roost ends, or the model is being removed."""
         self.mean_hold_s = 1.0
+        """How long a lease lasts on average; a guess while `newest_weighs` is 1."""
+        self.newest_weighs = 1.0
         self.last_load_s: float | None = None
         """How long it last took from cold to ready."""
         self.last_wake_s: float | None = None
@@ -242,20 +282,27 @@ class Lane:
         self.on_failed: Callable[[Seat, str, float], None] = _unset
 
     @property
-    def depth(self) -> int:
-        return len(self.queue)
+    def hold_s(self) -> float | None:
+        """How long a lease lasts on average; None while too few have ended to say so."""
+        return self.mean_hold_s if self.newest_weighs < _KNOWN_BY else None
 
     @property
     def oldest_wait_at(self) -> float | None:
         """When the longest waiting request that may wake it came; None if there is none."""
-        return next((entry.queued_at for entry in self.queue if entry.may_wake), None)
+        return self._oldest(may_wake=True) if self.wakers else None
 
     @property
     def oldest_onlooker_at(self) -> float | None:
         """When the longest waiting request that may not wake it came; None if there is none."""
-        if len(self.queue) == self.wakers:
-            return None
-        return next((entry.queued_at for entry in self.queue if not entry.may_wake), None)
+        return None if self.depth == self.wakers else self._oldest(may_wake=False)
+
+    def _oldest(self, *, may_wake: bool) -> float | None:
+        """They came in this order within each class."""
+        found = (
+            next((entry.queued_at for entry in waiting if entry.may_wake is may_wake), None)
+            for waiting in self.queue.heads()
+        )
+        return min((moment for moment in found if moment is not None), default=None)
 
     @property
     def expected_wait_s(self) -> float:
@@ -263,7 +310,7 @@ class Lane:
         for Retry-After."""
         ready = sum(seat.state is State.READY for seat in self.seats)
         if not ready:
-            last = self.last_s(self._rise())
+            last = self.last_s(self.rise())
             return _RISE_GUESS_S if last is None else last
         return self.mean_hold_s / (ready * (self.spec.concurrency or 1))
 
@@ -271,30 +318,56 @@ class Lane:
         """How long that way up (STARTING or WAKING) last took; None if that is not known."""
         return self.last_wake_s if rise is State.WAKING else self.last_load_s
 
-    def _rise(self) -> State:
+    def rise(self) -> State:
         """The way up that its nearest replica is on, or will be."""
         states = {seat.state for seat in self.seats}
         wakes = State.WAKING in states or (State.STARTING not in states and not _WILL_WAKE.isdisjoint(states))
         return State.WAKING if wakes else State.STARTING
 
     def add(self, entry: Entry) -> None:
-        """At the end of the queue."""
-        self.queue[entry] = None
-        self.wakers += entry.may_wake
+        """Into the queue."""
+        self.queue.add(entry)
+        self.depth += 1
+        if entry.may_wake:
+            self.wakers += 1
+            if self.unserved_since is None:
+                self.unserved_since = entry.queued_at
 
-    def take_first(self) -> Entry:
-        """Out of the front of the queue."""
-        entry, _ = self.queue.popitem(last=False)
-        self.wakers -= entry.may_wake
+    def take_first(self, now: float) -> Entry:
+        """Out of the queue: whose turn it is."""
+        entry = self.queue.take()
+        self._gone(entry)
+        if self.wakers:
+            self.unserved_since = now
         return entry
 
     def drop(self, entry: Entry) -> bool:
-        """Out of the queue wherever it stands, at O(1); False if it no longer waited."""
-        if entry not in self.queue:
+        """Out of the queue wherever it stands; False if it no longer waited."""
+        if not self.queue.drop(entry):
             return False
-        del self.queue[entry]
-        self.wakers -= entry.may_wake
+        self._gone(entry)
         return True
+
+    def _gone(self, entry: Entry) -> None:
+        self.depth -= 1
+        self.wakers -= entry.may_wake
+        if not self.wakers:
+            self.unserved_since = None
+
+    def recall(self, now: float, until: float) -> None:
+        """Want the model up for one that was refused and told to come back."""
+        if self.recalled_at is None:
+            self.recalled_at = now
+        self.recalled_until = max(self.recalled_until, until)
+
+    def forget_recalled(self) -> None:
+        """It is up, or the time is over."""
+        self.recalled_at, self.recalled_until = None, 0.0
+
+    def fresh_ones(self) -> Iterable[Entry]:
+        """Those who came since the last plan; each is given once."""
+        came, self.fresh = self.fresh, []
+        return came
 
 
 def _unset(*_: object) -> None:

@@ -93,7 +93,9 @@ def observe(sources: Sources, now: float, started_at: float) -> FleetView:
 
 
 def _model(sources: Sources, name: str) -> ModelView:
+    """One that was told to come back counts as waiting, where nobody else does."""
     lane, wishes = sources.gate.lane(name), sources.wishes
+    recalled_at = None if lane.wakers else lane.recalled_at
     wish, pinned, owners = wishes.wish(name), wishes.pinned(name), sources.owners[name]
     known = sources.seen.models.get(name)
     if (
@@ -102,7 +104,8 @@ def _model(sources: Sources, name: str) -> ModelView:
         and known.came_at == lane.came_at
         and known.wish is wish
         and known.pinned is pinned
-        and not (lane.queue or known.waiting or known.onlookers)
+        and known.hold_s == lane.hold_s
+        and not (lane.depth or recalled_at is not None or known.waiting or known.onlookers)
         and len(known.replicas) == len(owners)
     ):
         for owner, before in zip(owners, known.replicas, strict=True):
@@ -114,10 +117,13 @@ def _model(sources: Sources, name: str) -> ModelView:
         name=name,
         spec=lane.spec,
         replicas=tuple([_replica(sources, owner, wish) for owner in owners]),
-        waiting=lane.wakers,
-        oldest_wait_at=lane.oldest_wait_at,
+        waiting=lane.wakers + (recalled_at is not None),
+        oldest_wait_at=lane.oldest_wait_at if recalled_at is None else recalled_at,
         onlookers=lane.depth - lane.wakers,
         oldest_onlooker_at=lane.oldest_onlooker_at,
+        unserved_since=lane.unserved_since if recalled_at is None else recalled_at,
+        priority=lane.queue.highest if lane.depth else None,
+        hold_s=lane.hold_s,
         pinned=pinned,
         host=lane.spec.inside or "",
         wish=wish,

@@ -1,13 +1,17 @@
-"""What a waiting request is told of its model: how far it has come and what is in the way. Only reads.
+"""What a waiting request may expect of its model: how far it has come, what is in the way, and how long it takes by
+what has been learned. Only reads.
 
-Called by `Entry.outlook`, for clients that asked to be shown their wait.
+Called by `Entry.outlook`, for clients that asked to be shown their wait; by `gate`, for those who would wait in vain;
+and by the console.
 """
 
 from typing import TYPE_CHECKING
 
+from roost import clock
 from roost.core.lifecycle import State
 from roost.core.request import Outlook
 from roost.core.units import format_duration
+from roost.planner.admission import Prospect, queue_s
 
 if TYPE_CHECKING:
     from roost.control.lane import Entry, Lane
@@ -28,10 +32,46 @@ def outlook(entry: "Entry") -> Outlook:
     states = {seat.state for seat in lane.seats}
     is_ready = State.READY in states
     what = "it is ready and serves others first" if is_ready else _way(lane, states)
+    position = entry.position
+    ahead = (position or 1) - 1
     if lane.spec.concurrency is not None:  # else all who wait are served together
-        ahead = (entry.position or 1) - 1
         what += f", with {ahead} request{'s' if ahead != 1 else ''} ahead of this one" if ahead else ""
-    return Outlook(is_ready=is_ready, sentence=f"{what}." if not what.endswith(".") else what)
+    return Outlook(
+        is_ready=is_ready,
+        sentence=f"{what}." if not what.endswith(".") else what,
+        position=position,
+        expected_s=prospect(entry, ahead, clock.now()).wait_s,
+    )
+
+
+def prospect(entry: "Entry", ahead: int, now: float) -> Prospect:
+    """Of a request with `ahead` others before it."""
+    lane = entry.lane
+    ready = sum(seat.state is State.READY for seat in lane.seats)
+    return Prospect(
+        queue_s=queue_s(ahead, lane.spec.concurrency, ready, lane.hold_s),
+        room_s=0.0 if ready else _room_s(lane),
+        rise_s=0.0 if ready else _rise_s(lane, now),
+        service_s=lane.hold_s if entry.by_client and not entry.request.stream else 0.0,
+        is_waking=not ready and lane.rise() is State.WAKING,
+    )
+
+
+def _rise_s(lane: "Lane", now: float) -> float | None:
+    """What is left of the way up by what it last took."""
+    way = lane.rise()
+    last = lane.last_s(way)
+    if last is None:
+        return None
+    under_way = max((now - seat.owner.since for seat in lane.seats if seat.state is way), default=0.0)
+    return max(0.0, last - under_way)
+
+
+def _room_s(lane: "Lane") -> float | None:
+    """What the last plan said of others that must make room first."""
+    if lane.blocked is None or any(seat.state in _RISING for seat in lane.seats):
+        return 0.0
+    return lane.blocked.room_s
 
 
 def _way(lane: "Lane", states: set[State]) -> str:

@@ -225,6 +225,18 @@ class Blocked:
     final: bool = False
     retry_after_s: float | None = None
     code: str = "model_unavailable"
+    room_s: float | None = 0.0
+    """How long others are likely to need until they have made room for it; None: nothing has been learned of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """A model that is up goes on serving while another one waits for its room."""
+
+    for_model: str
+    """Who is next."""
+    ends_at: float | None
+    """None: not before its requests of a higher class are served."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,4 +252,6 @@ class Plan:
     each other one is up as well, has failed, or finds no room. The order ends."""
     notes: tuple[str, ...] = ()
     """Sentences on what is not as the configuration wants it and cannot be mended now, whoever waits or not."""
+    turns: Mapping[str, Turn] = field(default_factory=dict)
+    """Replica -> the turn it has, where another model waits for its room."""
     next_check_at: float | None = None

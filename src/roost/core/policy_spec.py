@@ -57,8 +57,9 @@ class PolicySpec:
     wake_ahead: bool = False
     """Models come up before they are likely wanted, into free memory or in place of models that are wanted later."""
     turn: Duration = 30.0
-    """Where models contend for the same memory: how long a model that is up goes on serving what is queued for it
-    while another one waits."""
+    """Where models contend for the same memory: how long a model that is up goes on while another one waits, as long as
+    it has requests; counted from when it became ready or the other one began to wait, whichever is later. 0: it serves
+    what it has, and takes no new ones."""
     last_resort: tuple[Literal["residency", "pin"], ...] = ()
     """What may be broken where a request could else not be served at all: the minimum residency, or a pin."""
     on_drain_deadline: Literal["wait", "cut"] = "wait"

@@ -78,6 +78,10 @@ class Outlook:
     is_ready: bool
     """The model is up: others are served first."""
     sentence: str
+    position: int | None = None
+    """1 for the next one that is served."""
+    expected_s: float | None = None
+    """Seconds until it is, by what has been learned; None: nothing has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +159,8 @@ class Request:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     retried: bool = False
+    fallback_for: str = ""
+    """The model that was asked for, where another one answers in its place."""
 
     def __init__(self, id: str, received_at: float, **known: Any) -> None:
         self.id = id

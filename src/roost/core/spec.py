@@ -72,7 +72,8 @@ class TimeoutsSpec:
     wake: PositiveDuration | None = None
     """Each call that wakes the engine; as `step` when left out, and as bounded."""
     drain: Duration = 60.0
-    """How long an operator's order (sleep, unload, restart) lets running requests go on."""
+    """How long an operator's order (sleep, unload, restart) lets running requests go on; with
+    `policy.on_drain_deadline: cut` so does one that makes room for another model."""
     probe_lost: PositiveDuration = 30.0
     """A ready engine that answers no probe and sends no byte for this long is restarted."""
     stall_after: MaybeDuration = 120.0
@@ -275,10 +276,12 @@ class ModelSpec:
     device_count: Count | None = None
     """How many devices it takes at once; left out: as its arguments say (`--tensor-parallel-size`), else one."""
     priority: Priority = Priority.NORMAL
-    """high, normal or low: whose requests go first where models contend for the same memory."""
+    """high, normal or low: whose requests go first where models contend for the same memory. A high one ends the turn
+    of lower ones at once; a low one waits until no higher one does."""
     fallback: tuple[str, ...] = ()
-    """Models that answer in its place, in this order, when a request would have to wait past its deadline; the answer
-    then says so in `X-Roost-Fallback`."""
+    """Models that answer in its place when it cannot answer in time: it would have to wait past the request's deadline,
+    its queue is full, or it has failed. The first of them that may and can answers, and the answer says so in
+    `X-Roost-Fallback`."""
     heartbeat: MaybeDuration = None
     """Streamed requests that wait get an SSE comment with their position and the expected time this often; `never`: not
     at all."""

@@ -12,7 +12,7 @@ from roost.core.footprint import Footprint
 from roost.core.forecast import Forecast, ReturnCosts
 from roost.core.lifecycle import State
 from roost.core.memory_spec import MemorySpec
-from roost.core.policy_spec import PolicySpec
+from roost.core.policy_spec import PolicySpec, Priority
 from roost.core.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -128,6 +128,12 @@ class ModelView:
     onlookers: int = 0
     """Requests in its queue that may not wake it: they wait for a free place while it is up."""
     oldest_onlooker_at: float | None = None
+    unserved_since: float | None = None
+    """Since when somebody has waited all the time who may wake it and nobody has been served; None: not known."""
+    priority: Priority | None = None
+    """The highest class of those who wait; None: as its spec says."""
+    hold_s: float | None = None
+    """How long a request of it takes on average; None: not known."""
     pinned: bool = False
     """Pinned by config, by a schedule or by the operator."""
     forecast: Forecast | None = None

@@ -1,10 +1,11 @@
-"""Whether a request gets a replica now, waits, or is refused: one pure function over what the gate knows.
+"""Whether a request gets a replica now, waits, or is refused: pure functions over what the gate knows.
 
 Keeps nothing, reads no clock. Called by `control/gate.py` for each request; the path to a ready replica makes
-no object at all.
+no object at all. `Prospect` is the predicted wait of one that must wait.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol, TypeVar
 from urllib.parse import quote
@@ -12,10 +13,14 @@ from urllib.parse import quote
 from roost.core.lifecycle import State
 from roost.core.request import Fault, Refusal
 from roost.core.spec import ModelSpec
-from roost.core.units import counted
+from roost.core.units import counted, format_duration
 
 RETRY_AFTER_MAX_S = 120.0
 """The OpenAI client ignores a Retry-After above it."""
+TOO_LONG = "would_wait_too_long"
+"""Code of the refusal of one whose predicted wait is past its deadline."""
+IN_VAIN_BY = 1.25
+"""A wait is called too long only if it is predicted to be this many times what the request has left."""
 COMING = frozenset({State.READY, State.STARTING, State.WAKING, State.DRAINING, State.SUSPENDING})
 """States in which even a request that may not wake the model waits."""
 
@@ -112,6 +117,77 @@ def admit(lane: Lane[S], request: Asking) -> S | Enqueue | Refusal:
 def coming(lane: Lane[Seat]) -> bool:
     """The model is up or on its way, or somebody waits who will bring it up."""
     return lane.wakers > 0 or any(seat.state in COMING for seat in lane.seats)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prospect:
+    """The predicted wait of one request, by its parts, in seconds; None: nothing has been learned of it."""
+
+    queue_s: float | None
+    """Until those before it are served."""
+    room_s: float | None
+    """Until others have made room."""
+    rise_s: float | None
+    """The load or wake."""
+    service_s: float | None = 0.0
+    """Its own answer, where the deadline is for the whole of it."""
+    is_waking: bool = False
+    """The way up is a wake."""
+
+    @property
+    def wait_s(self) -> float | None:
+        """Until it is let in; None where a part is not known."""
+        if self.queue_s is None or self.room_s is None or self.rise_s is None:
+            return None
+        return self.queue_s + self.room_s + self.rise_s
+
+    @property
+    def total_s(self) -> float | None:
+        """Until it is answered; None where a part is not known."""
+        wait = self.wait_s
+        return None if wait is None or self.service_s is None else wait + self.service_s
+
+    @property
+    def parts(self) -> dict[str, float | None]:
+        """By name, with their sum."""
+        return {"queue_s": self.queue_s, "room_s": self.room_s, "rise_s": self.rise_s, "wait_s": self.wait_s}
+
+
+def queue_s(ahead: int, concurrency: int | None, ready: int, hold_s: float | None) -> float | None:
+    """How long the `ahead` requests before one keep it waiting, a lease lasting `hold_s` on average and `ready`
+    replicas serving; 0 ready: once the first of them is up. None: nobody knows how long a lease lasts."""
+    if concurrency is None:
+        return 0.0
+    slots = concurrency * max(1, ready)
+    turns = (ahead + 1) / slots if ready else float(ahead // slots)
+    return turns * hold_s if hold_s is not None else None if turns else 0.0
+
+
+def in_vain(prospect: Prospect, left_s: float) -> bool:
+    """Whether the request would wait past its deadline, by a margin, and by nothing that is guessed. Its own answer
+    counts for half the time at most: that others took longer says too little of this one."""
+    if prospect.wait_s is None or prospect.service_s is None:
+        return False
+    return prospect.wait_s + min(prospect.service_s, left_s / 2) > left_s * IN_VAIN_BY
+
+
+def would_wait_too_long(model: str, prospect: Prospect, left_s: float, *, by_client: bool) -> Refusal:
+    """503 at once, in place of the same after a wait."""
+    total = prospect.total_s or 0.0
+    named = {
+        "others before it": prospect.queue_s,
+        "making room": prospect.room_s,
+        "the wake" if prospect.is_waking else "the load": prospect.rise_s,
+        "the answer": prospect.service_s,
+    }
+    parts = ", ".join(f"{name} {format_duration(part)}" for name, part in named.items() if part)
+    setting = "the client's own deadline" if by_client else "queue.max_wait"
+    retry = bounded_retry(total)
+    message = (
+        f'Model "{model}" is expected to need {format_duration(total)} for this request ({parts}), and it may take '
+        f"{format_duration(left_s)} ({setting}). Try again in {retry:.0f} s."
+    )
+    return Refusal(status=503, code=TOO_LONG, message=message, fault=Fault.GATEWAY, retry_after_s=retry)
 
 
 def queue_full(lane: Lane[Seat]) -> Refusal:

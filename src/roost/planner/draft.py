@@ -4,7 +4,7 @@ At most one order per replica and round. Pure; made and finished by `plan`, fill
 """
 
 from roost.core.lifecycle import State
-from roost.core.plan import Action, Blocked, Load, Plan, Wake
+from roost.core.plan import Action, Blocked, Load, Plan, Turn, Wake
 from roost.core.view import FleetView, ModelView, Policy, ReplicaView
 from roost.planner.company import Company
 from roost.planner.room import Amounts, Room, destination, rising, takes_place
@@ -26,6 +26,7 @@ class Draft:
         self.denied: dict[str, Blocked] = {}
         self.settled: list[str] = []
         self.notes: list[str] = []
+        self.turns: dict[str, Turn] = {}
         self.due: float | None = None
         self.starts = sum(
             replica.state in _STARTS or view.pending.get(replica.id) in ("load", "wake")
@@ -101,5 +102,6 @@ class Draft:
             denied={name: blocked for name, blocked in self.denied.items() if name in wished},
             settled=tuple(self.settled),
             notes=tuple(self.notes),
+            turns=self.turns,
             next_check_at=self.due,
         )

@@ -12,6 +12,7 @@ from roost.core.view import ModelView, ReplicaView
 from roost.planner.company import Verdict
 from roost.planner.draft import Draft
 from roost.planner.room import PLACES, Amounts
+from roost.planner.turns import turn_left
 
 
 def never(draft: Draft, model: ModelView, replica: ReplicaView) -> Blocked | None:
@@ -88,7 +89,7 @@ def firm(draft: Draft, model: ModelView, replica: ReplicaView, *, sibling: bool)
 def waits_for_others(draft: Draft, model: ModelView, replica: ReplicaView, missing: Amounts) -> str:
     """Bytes or places are missing, and nobody who holds them may yield yet."""
     held = [
-        f'"{other.name}" ({plight(draft, other, holding)})'
+        f'"{other.name}" ({turn_left(draft, holding, model) or plight(draft, other, holding)})'
         for other, holding in draft.room.holders
         if holding.id != replica.id
         and any(draft.room.weight(other, holding, holding.state).get(key) for key in missing)

@@ -1,7 +1,7 @@
 """What goes down: drains that have come to their end, drains taken back, and orders to sleep, stop or restart.
 
-Leases are never cut before an operator's `force_at`, or the drain deadline of an engine that stands still. Pure;
-called by `plan` before anything rises.
+Leases are never cut before an operator's `force_at`, or the drain deadline of an engine that stands still or, with
+`policy.on_drain_deadline: cut`, of one that makes room. Pure; called by `plan` before anything rises.
 """
 
 from roost.core.lifecycle import State
@@ -89,9 +89,18 @@ def _drain_on(draft: Draft, model: ModelView, replica: ReplicaView) -> None:
     reason = _take_back(draft, model, replica)
     if reason is not None:
         draft.do(Undrain(replica=replica.id, reason=reason))
-    elif replica.in_flight == 0:
+    elif replica.in_flight == 0 or _is_cut(draft, model, replica):
         goal = replica.drain_goal or Goal.STOPPED
         _end_drain(draft, model, replica, replica.drain_reason or Ordered(goal=goal, by="roost"))
+
+
+def _is_cut(draft: Draft, model: ModelView, replica: ReplicaView) -> bool:
+    """Its requests have had the time of a drain, somebody needs its room, and the config says that this is enough."""
+    if draft.policy.spec.on_drain_deadline != "cut" or not isinstance(replica.drain_reason, Evict | OverBudget):
+        return False
+    overdue_at = replica.since + model.spec.timeouts.drain
+    draft.at(overdue_at)
+    return draft.now >= overdue_at
 
 
 def _take_back(draft: Draft, model: ModelView, replica: ReplicaView) -> Reason | None:
@@ -130,7 +139,7 @@ def _end_drain(draft: Draft, model: ModelView, replica: ReplicaView, reason: Rea
         level = sleep_level(model.spec, replica.sleep_levels)
         draft.do(Sleep(replica=replica.id, level=level, reason=reason))
     elif replica.owned:
-        draft.do(Stop(replica=replica.id, reason=reason))
+        draft.do(Stop(replica=replica.id, reason=reason, forced=replica.in_flight > 0))
     else:
         draft.do(Undrain(replica=replica.id, reason=reason))
 

@@ -1,13 +1,13 @@
 """What comes up because requests wait for it or an operator wants it ready. Preloads are next door, in `preload`.
 
-The oldest want goes first and keeps the room promised to it, so nobody younger slips past. A load or wake is
-ordered only when it fits now; else room is made (`victims`) or a sentence says what it waits for. Of a model with
-several replicas the easiest one comes first; the others follow as long as the want stands, into room that is free
+The want whose turn it is (`turns`) goes first and keeps the room promised to it, so nobody later slips past. A load
+or wake is ordered only when it fits now; else room is made (`victims`) or a sentence says what it waits for. Of a model
+with several replicas the easiest one comes first; the others follow as long as the want stands, into room that is free
 anyway. Pure; called by `plan`.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from roost.core.lifecycle import State
 from roost.core.plan import Blocked, Demand, Load, Ordered, Stranded, Wake
@@ -16,6 +16,7 @@ from roost.core.view import Goal, ModelView, ReplicaView
 from roost.planner.beside import judge, may_come
 from roost.planner.draft import Draft
 from roost.planner.lower import goes_down, stuck
+from roost.planner.turns import room_s, standing
 from roost.planner.victims import Newcomer, make_room
 
 _UNDER_WAY = frozenset({State.READY, State.STARTING, State.WAKING})
@@ -43,15 +44,17 @@ class Want:
 
     model: ModelView
     since: float
+    rank: int = 0
+    """Of its class, 0 the highest."""
     reason: Demand | Ordered | Stranded
     replica: ReplicaView | None = None
     """The one that must come up, whatever its siblings do; None: the easiest."""
 
 
 def wants(draft: Draft) -> list[Want]:
-    """All of them, the oldest first; before them those for requests that were let in already."""
+    """All of them, in the order of their turns; before them those for requests that were let in already."""
     found = [want for model in draft.view.models for want in _wants(draft, model)]
-    return sorted(found, key=lambda want: (want.replica is None, want.since))
+    return sorted(found, key=lambda want: (want.replica is None, want.rank, want.since))
 
 
 def _wants(draft: Draft, model: ModelView) -> Iterator[Want]:
@@ -68,15 +71,16 @@ def _wants(draft: Draft, model: ModelView) -> Iterator[Want]:
 
 def _want(draft: Draft, model: ModelView) -> Want | None:
     wish = None if model.name in draft.denied else model.wish
-    waiting_since = draft.now if model.oldest_wait_at is None else model.oldest_wait_at
+    rank, since = standing(draft, model)
     if wish is not None:
         if wish.goal not in _UP_AGAIN or all(goes_down(wish, replica) for replica in model.replicas):
             return None
-        since = min(wish.asked_at, waiting_since)
-        return Want(model=model, since=since, reason=Ordered(goal=wish.goal, by=wish.by))
+        since = min(wish.asked_at, since)
+        return Want(model=model, since=since, rank=rank, reason=Ordered(goal=wish.goal, by=wish.by))
     if model.waiting:
+        waiting_since = draft.now if model.oldest_wait_at is None else model.oldest_wait_at
         reason = Demand(waiting=model.waiting, waited_s=draft.now - waiting_since)
-        return Want(model=model, since=waiting_since, reason=reason)
+        return Want(model=model, since=since, rank=rank, reason=reason)
     return None
 
 
@@ -193,7 +197,8 @@ def _start(draft: Draft, want: Want, replica: ReplicaView, action: Load | Wake) 
     need = room.need(model, replica)
     verdict = judge(draft, model, replica)
     if not room.fits(need) or not verdict.clear:
-        draft.block(make_room(draft, Newcomer(model, replica, want.since, need, verdict)))
+        blocked = make_room(draft, Newcomer(model, replica, want.since, need, verdict))
+        draft.block(replace(blocked, room_s=room_s(draft, model)))
     elif draft.may_start():
         draft.start(model, action, need)
     else:

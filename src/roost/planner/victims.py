@@ -17,6 +17,7 @@ from roost.planner.company import Verdict
 from roost.planner.draft import Draft
 from roost.planner.hold import held_fast, kept_apart, listed, never, waits_for_company, waits_for_others
 from roost.planner.room import PLACES, Amounts
+from roost.planner.turns import has_its_turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +145,14 @@ def _candidates(draft: Draft, newcomer: Newcomer) -> Iterator[tuple[ModelView, R
         # One of the newcomer's own that sleeps may keep what the first to wake needs. One that is ready yields only to
         # requests that are with the newcomer already, and last of all.
         sibling = other.name == newcomer.model.name
-        if not sibling and (other.wish is not None or _has_its_turn(other, newcomer.since)):
+        if not sibling and (other.wish is not None or _is_spared(draft, other, replica, newcomer)):
             continue
         if can_yield(draft, replica):
             yield other, replica
+
+
+def _is_spared(draft: Draft, other: ModelView, replica: ReplicaView, newcomer: Newcomer) -> bool:
+    return has_its_turn(draft, other, replica, newcomer.model, newcomer.since)
 
 
 def can_yield(draft: Draft, replica: ReplicaView) -> bool:
@@ -158,16 +163,6 @@ def can_yield(draft: Draft, replica: ReplicaView) -> bool:
     stays_until = draft.stays_until(replica)
     draft.at(stays_until)
     return stays_until <= draft.now
-
-
-def _has_its_turn(model: ModelView, since: float) -> bool:
-    """Its own waiters are older, or came before it was ready: a turn serves all who waited as it began. By age
-    alone two crowded models would swap after every few requests."""
-    came = [moment for moment in (model.oldest_wait_at, model.oldest_onlooker_at) if moment is not None]
-    if not came:
-        return model.waiting > 0
-    ready = (r.became_ready_at for r in model.replicas if r.state is State.READY)
-    return min(came) <= max([since, *(moment for moment in ready if moment is not None)])
 
 
 def options(draft: Draft, found: list[tuple[ModelView, ReplicaView]], short: Amounts) -> Iterator[Victim]:

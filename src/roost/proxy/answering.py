@@ -5,7 +5,9 @@ Changes no field that is end to end. Called by the relay.
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
+from roost.core.request import Request
 from roost.protocol.head import ResponseHead, parse_response_head, split_at_length
 from roost.proxy import access
 from roost.proxy.ports import Lease
@@ -52,6 +54,8 @@ def client_head(exchange: "Exchange", head: ResponseHead, *, ends: bool, bodiles
     lines = [b"HTTP/1.1" + head.lines[0][8:], *head.lines[1:]]
     if not head.has_request_id:
         lines.append(b"x-request-id: " + exchange.request.id.encode())
+    if exchange.original is not None:
+        lines.extend(fallback_lines(exchange.request))
     if head.chunked and (ends or bodiless):
         if exchange.head.minor == 1:
             lines.append(b"transfer-encoding: chunked")
@@ -62,3 +66,10 @@ def client_head(exchange: "Exchange", head: ResponseHead, *, ends: bool, bodiles
     elif exchange.head.minor == 0:
         lines.append(b"connection: keep-alive")
     return b"\r\n".join(lines) + b"\r\n" + access.cors(exchange) + b"\r\n"
+
+
+def fallback_lines(request: Request) -> tuple[bytes, ...]:
+    """Which model answers, where it is not the one that was asked for."""
+    if not request.fallback_for or request.route is None:
+        return ()
+    return (b"x-roost-fallback: " + quote(request.route.name, safe="/:@+ ").encode(),)

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 from roost import clock
 from roost.core.request import Fault, Outcome, Phase, Refusal, Request, Route
 from roost.protocol.head import RequestHead
-from roost.proxy import access, phases
+from roost.proxy import access, fallback, phases
 from roost.proxy.ports import Lease, Ticket
 from roost.proxy.refuse import refusal_bytes
 
 if TYPE_CHECKING:
-    from roost.proxy.loading import Loading
+    from roost.proxy.begun import Begun
     from roost.proxy.plane import Plane
     from roost.proxy.relay import Upstream
+    from roost.proxy.routing import Original
     from roost.proxy.session import Session
 
 
@@ -34,6 +35,7 @@ class Exchange:
         "length",
         "loading",
         "missed",
+        "original",
         "path",
         "plane",
         "query",
@@ -65,7 +67,8 @@ class Exchange:
         self.lease: Lease | None = None
         self.ticket: Ticket | None = None
         self.upstream: Upstream | None = None
-        self.loading: Loading | None = None
+        self.loading: Begun | None = None
+        self.original: Original | None = None
         self.deadline_at = math.inf
         self.held = 0
         self.reentries = 0
@@ -100,7 +103,9 @@ class Exchange:
 
     def refused(self, refusal: Refusal) -> None:
         self.ticket = None
-        self.refuse(refusal)
+        final = fallback.instead(self, refusal, phases.admitted)
+        if final is not None:
+            self.refuse(final)
 
     def hold(self, size: int) -> bool:
         """Count bytes of the body that are kept here; refuses the request, and gives False, where all together are

@@ -20,7 +20,7 @@ from roost.protocol.failure import Failure
 from roost.protocol.forms import BadForm
 from roost.protocol.head import RequestHead
 from roost.protocol.openai import BadBody
-from roost.proxy import access, loading
+from roost.proxy import access, fallback, heartbeat, loading
 from roost.proxy.keys import scopes_of
 from roost.proxy.outgoing import engine_head
 from roost.proxy.own import CONNECT_S, IDLE_S, AdminLease
@@ -153,18 +153,30 @@ def authorised(x: "Exchange", route: Route) -> None:
 
 def entered(x: "Exchange", route: Route) -> None:
     """The gate alone answers: a lease, a place in the queue, or a refusal."""
+    refusal = admitted(x, route)
+    if refusal is not None:
+        refusal = fallback.instead(x, refusal, admitted)
+    if refusal is not None:
+        x.refuse(refusal)
+
+
+def admitted(x: "Exchange", route: Route) -> Refusal | None:
+    """The gate's refusal; None: it goes on, or waits."""
     request = x.request
     request.phase = Phase.ENTERED
+    if route.spec.heartbeat is not None and heartbeat.outlasts(x, route):
+        request.deadline_at = None
     answer = x.plane.fleet.enter(request, route, x, clock.now())  # a slow body was no wait, nor was a lost engine
     if isinstance(answer, Refusal):
-        x.refuse(answer)
-    elif _is_lease(answer):
+        return answer
+    if _is_lease(answer):
         x.lease = answer
         leased(x)
-    else:
-        queued(x, answer)
-        if loading.is_wanted(x, route) and not x.settled:
-            x.plane.loading.setdefault(x, clock.now())
+        return None
+    queued(x, answer)
+    if (loading.is_wanted(x, route) or heartbeat.is_wanted(x, route)) and not x.settled:
+        x.plane.loading.setdefault(x, clock.now())
+    return None
 
 
 def _is_lease(answer: Lease | Ticket) -> TypeIs[Lease]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from roost import clock
-from roost.core.request import Address, Request
+from roost.core.request import Address, Outlook, Request
 from roost.core.server_spec import LimitsSpec, ServerSpec
 from roost.proxy import access, loading, phases
 from roost.proxy.keys import KeyRing
@@ -85,6 +85,13 @@ class Plane:
     def requests(self) -> list[Request]:
         """The requests under way, oldest first."""
         return [exchange.request for exchange in self.exchanges.values()]
+
+    def waits(self) -> list[tuple[Request, Outlook | None]]:
+        """The same, each with what it may be told of its wait; None: it does not wait."""
+        return [
+            (exchange.request, None if exchange.ticket is None else exchange.ticket.outlook())
+            for exchange in self.exchanges.values()
+        ]
 
     def answering(self, replica: str) -> dict[str, int]:
         """The answers of this replica that its engine is computing -> a figure that grows with each piece. Left out are

@@ -5,6 +5,7 @@ cannot be read.
 """
 
 import re
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, unquote_to_bytes, urlencode
 
@@ -21,6 +22,22 @@ if TYPE_CHECKING:
 
 MAX_QUERY_FIELDS = 100
 _U_ESCAPE = re.compile(r"%u([0-9A-Fa-f]{4})")
+
+
+@dataclass(slots=True)
+class Original:
+    """A request as its client sent it, kept where another model may have to answer it."""
+
+    route: Route
+    kind: str
+    """Where it names its model: json, form or query."""
+    body: bytes
+    target: bytes
+    deadline_at: float | None
+    others: list[str] = field(default_factory=list)
+    """The models that have not been asked yet."""
+    refusal: Refusal | None = None
+    """Why the model that was asked for does not answer."""
 
 
 def model_route(x: "Exchange") -> Route | None:
@@ -42,7 +59,9 @@ def model_route(x: "Exchange") -> Route | None:
         message = f"{x.path} controls the engine; an admin key may use /upstream/{route.name}{x.path}."
         x.refuse(Refusal(status=403, code="control_path", message=message))
         return None
-    _fit_to_engine(x, route, kind)
+    if route.spec.fallback:
+        x.original = Original(route, kind, x.body, x.target, x.request.deadline_at, list(route.spec.fallback))
+    fit_to_engine(x, route, kind)
     return route
 
 
@@ -65,7 +84,7 @@ def _asked_model(x: "Exchange") -> tuple[str | None, str]:
     return None, ""
 
 
-def _fit_to_engine(x: "Exchange", route: Route, kind: str) -> None:
+def fit_to_engine(x: "Exchange", route: Route, kind: str) -> None:
     """Put the served name and the configured parameters into the request; most requests go as they came."""
     spec = route.spec
     if kind == "json" and (route.rewrite is not None or route.set_params or spec.strip_params):

@@ -125,7 +125,7 @@ def test_a_drain_waits_for_the_request_and_newcomers_queue() -> None:
             await bench.ask("a").settled.wait()
             long = bench.ask("a", 50.0)
             newcomer = bench.ask("b")
-            await pause(5.0)
+            await pause(31.0)  # a turn
             late = bench.ask("a")
             assert bench.states() == {"a": "draining", "b": "cold"}
             assert late.outcome == "open"

@@ -271,7 +271,7 @@ def test_a_newcomer_that_leaves_lets_the_busy_model_serve_on() -> None:
             await bench.ask("a").settled.wait()
             bench.ask("a", 100.0)
             newcomer = bench.ask("b")
-            await pause(2.0)
+            await pause(31.0)  # a turn
             assert bench.states()["a"] == "draining"
             bench.leave(newcomer)
             await pause(1.0)

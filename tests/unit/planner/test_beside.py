@@ -173,7 +173,7 @@ def twin(name: str, *states: State, waiting_since: float | None = None) -> Model
 
 
 def test_every_replica_of_a_member_goes_and_none_more_comes() -> None:
-    made = planned(model("a", waiting_since=990.0), twin("b", READY, READY), memory=SWAP)
+    made = planned(model("a", waiting_since=960.0), twin("b", READY, READY), memory=SWAP)
     assert [action.replica for action in made.actions] == ["b/0", "b/1"]
     crowded = twin("b", READY, COLD, waiting_since=980.0)  # its turn, so it serves on with what it has
     assert planned(model("a", waiting_since=990.0), crowded, memory=SWAP).actions == ()
@@ -314,12 +314,13 @@ def test_a_revival_takes_nobody_down_and_yields_to_orders() -> None:
 def test_waiters_that_may_not_wake_keep_it_from_yielding_in_their_turn() -> None:
     """Requests of a model with `wake_on_request: false` that wait for a free place."""
 
-    def judged(came_at: float) -> Plan:
-        busy = model("b", READY, became_ready_at=985.0, in_flight=1, onlookers=2, oldest_onlooker_at=came_at)
-        return planned(model("a", waiting_since=990.0), busy, memory=MemorySpec(max_resident=1))
+    def judged(onlookers: int, since: float) -> Plan:
+        busy = model("b", READY, became_ready_at=965.0, onlookers=onlookers)
+        return planned(model("a", waiting_since=since), busy, memory=MemorySpec(max_resident=1))
 
-    assert kinds(judged(came_at=988.0)) == []
-    assert kinds(judged(came_at=995.0)) == [(Drain, "b")]
+    assert kinds(judged(2, since=975.0)) == []
+    assert kinds(judged(0, since=975.0)) == [(Drain, "b")]
+    assert kinds(judged(2, since=969.0)) == [(Drain, "b")]
 
 
 def test_a_sleeper_of_the_newcomer_may_be_stopped_for_bytes_beside_rules() -> None:

@@ -38,7 +38,7 @@ def model(
     name: str, state: State = COLD, *, spec: ModelSpec = QUIET, waiting_since: float | None = None, **seen: Any
 ) -> ModelView:
     """One model with one replica; `seen` goes to the replica, except what is the model's."""
-    known = ("pinned", "wish", "onlookers", "oldest_onlooker_at")
+    known = ("pinned", "wish", "onlookers", "oldest_onlooker_at", "priority", "unserved_since", "hold_s")
     of_model = {key: seen.pop(key) for key in known if key in seen}
     facts: dict[str, Any] = {"since": 900.0, "sleep_levels": (1, 2), "last_used_at": 900.0, **seen}
     replica = ReplicaView(id=f"{name}/0", model=name, state=state, **facts)
@@ -167,7 +167,8 @@ def test_an_idle_model_yields_before_a_busy_one_used_longer_ago() -> None:
 
 
 def test_a_busy_model_is_drained_where_it_is_the_only_way() -> None:
-    made = planned(model("a", waiting_since=990.0), model("b", READY, in_flight=3), memory=ONE)
+    """Once its turn is over."""
+    made = planned(model("a", waiting_since=960.0), model("b", READY, in_flight=3), memory=ONE)
     assert kinds(made) == [(Drain, "b")]
 
 
@@ -216,25 +217,11 @@ def test_a_younger_want_does_not_slip_into_promised_room() -> None:
     assert set(made.blocked) == {"a", "b"}
 
 
-@pytest.mark.parametrize(
-    "seen",
-    [
-        {"waiting_since": 980.0},
-        {"waiting_since": 995.0, "became_ready_at": 996.0},
-        {"wish": Wish(goal=Goal.READY, by="cli", asked_at=999.0)},
-    ],
-)
-def test_whose_turn_it_is_does_not_yield(seen: dict[str, Any]) -> None:
-    made = planned(model("a", waiting_since=990.0), model("b", READY, **seen), memory=ONE)
+def test_one_with_an_order_standing_does_not_yield() -> None:
+    wish = Wish(goal=Goal.READY, by="cli", asked_at=999.0)
+    made = planned(model("a", waiting_since=990.0), model("b", READY, wish=wish), memory=ONE)
     assert made.actions == ()
     assert made.blocked["a"].sentence == 'Model "a" waits for a place, held by "b" (ready).'
-
-
-def test_one_whose_waiters_came_later_does_yield() -> None:
-    made = planned(
-        model("a", waiting_since=990.0), model("b", READY, waiting_since=995.0, became_ready_at=950.0), memory=ONE
-    )
-    assert kinds(made) == [(Drain, "b")]
 
 
 def test_residency_holds_and_sets_the_next_look() -> None:

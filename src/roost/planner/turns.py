@@ -1,0 +1,113 @@
+"""Whose turn it is where models contend for the same memory: the order of those that want to come up, and how long
+one that is up goes on before it may be asked to yield.
+
+Class goes before age; age counts from when nobody of the model has been served, so that a model whose turn ended
+starts anew behind those that wait already. Nobody who is up yields for a lower class while a higher one waits for it.
+Pure; called by `rise`, `victims` and `hold`.
+"""
+
+import math
+from typing import NamedTuple
+
+from roost.core.lifecycle import State
+from roost.core.plan import Turn
+from roost.core.policy_spec import Priority
+from roost.core.units import format_duration
+from roost.core.view import ModelView, ReplicaView
+from roost.planner.draft import Draft
+
+_RANKS = {priority: rank for rank, priority in enumerate(Priority)}
+
+
+class Standing(NamedTuple):
+    """A model's place among those that want room; the smallest is next."""
+
+    rank: int
+    """Of its class, 0 the highest."""
+    since: float
+
+
+def standing(draft: Draft, model: ModelView) -> Standing:
+    """By who waits for it."""
+    since = model.unserved_since
+    if since is None and model.oldest_wait_at is not None:
+        used = (replica.last_used_at for replica in model.replicas if replica.last_used_at is not None)
+        since = max(model.oldest_wait_at, *used, -math.inf)
+    return Standing(_rank(model), draft.now if since is None else since)
+
+
+def _rank(model: ModelView) -> int:
+    return _RANKS[model.priority or model.spec.priority]
+
+
+def has_its_turn(draft: Draft, holder: ModelView, replica: ReplicaView, newcomer: ModelView, since: float) -> bool:
+    """It is not to yield for this newcomer yet, which has waited since then. Notes when it may."""
+    if replica.state is not State.READY:  # what it keeps asleep is of use to those who wait for it before the newcomer
+        return holder.waiting > 0 and standing(draft, holder) <= Standing(_rank(newcomer), since)
+    ends_at = _ends_at(draft, holder, replica, newcomer, since)
+    if ends_at <= draft.now:
+        return False
+    until = None if ends_at == math.inf else ends_at
+    draft.turns[replica.id] = Turn(for_model=newcomer.name, ends_at=until)
+    draft.at(until)
+    return True
+
+
+def _ends_at(draft: Draft, holder: ModelView, replica: ReplicaView, newcomer: ModelView, since: float) -> float:
+    """Its turn runs from when it became ready or the newcomer began to wait, and only while it has something to do, be
+    it under way or in the queue: an engine without `concurrency` has its queue inside."""
+    waits = holder.waiting > 0 or holder.onlookers > 0
+    if not waits and not replica.in_flight:
+        return -math.inf
+    rank, comes = _rank_at_work(holder, replica, waits=waits), _rank(newcomer)
+    if comes < rank:
+        return -math.inf
+    if waits and rank < comes:
+        return math.inf
+    # A newcomer that waits no longer than a turn would else be refused each time.
+    turn = min(draft.policy.spec.turn, newcomer.spec.queue.max_wait / 2)
+    return max(since, replica.became_ready_at or since) + turn
+
+
+def _rank_at_work(holder: ModelView, replica: ReplicaView, *, waits: bool) -> int:
+    """The highest class that it serves. Of requests under way only their model's class is known."""
+    own = _RANKS[holder.spec.priority]
+    if not waits:
+        return own
+    return min(_rank(holder), own) if replica.in_flight else _rank(holder)
+
+
+def turn_left(draft: Draft, replica: ReplicaView, newcomer: ModelView) -> str:
+    """What keeps it from yielding to the newcomer, if that is its turn; else empty."""
+    turn = draft.turns.get(replica.id)
+    if turn is None or turn.for_model != newcomer.name:
+        return ""
+    if turn.ends_at is None:
+        return "requests of a higher class wait for it"
+    return f"its turn ends in {format_duration(turn.ends_at - draft.now)}"
+
+
+def room_s(draft: Draft, newcomer: ModelView) -> float | None:
+    """How long others are likely to need until they have made room, the nearest of them; None: not known. How long a
+    sleep or stop takes is left out."""
+    found: list[float | None] = []
+    for other, replica in draft.room.holders:
+        if other is newcomer:
+            continue
+        turn = draft.turns.get(replica.id)
+        if draft.destination(replica) is not None:
+            found.append(other.hold_s if replica.in_flight else 0.0)
+        elif turn is not None and turn.for_model == newcomer.name:
+            found.append(_rest_of_turn(draft, other, replica, turn))
+    known = [seconds for seconds in found if seconds is not None]
+    return min(known) if len(known) == len(found) and known else None if found else 0.0
+
+
+def _rest_of_turn(draft: Draft, holder: ModelView, replica: ReplicaView, turn: Turn) -> float | None:
+    """To its end or, where that comes first, until it has done what it has now."""
+    hold_s = holder.hold_s
+    if hold_s is None:
+        return None
+    requests = replica.in_flight + holder.waiting + holder.onlookers
+    work_s = hold_s * math.ceil(requests / (holder.spec.concurrency or max(1, requests)))
+    return work_s if turn.ends_at is None else min(work_s, turn.ends_at - draft.now + hold_s)

@@ -1,0 +1,106 @@
+"""How long a model was left alone between two requests: a histogram that forgets.
+
+Pure. One `Gaps` per model and one over all models, which speaks for those that have few gaps of their own. Bins grow by
+the quarter octave from one second on, so a minute and a day are told apart equally well; what was seen long ago counts
+less. Made and asked by `demand` alone.
+"""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from math import log
+
+BURST_S = 1.0
+"""Requests closer than this are one: a page that asks three times says nothing about when it comes back."""
+_PER_OCTAVE = 4
+_EDGES = (0.0, *(2.0 ** (step / _PER_OCTAVE) for step in range(20 * _PER_OCTAVE + 1)))
+BINS = len(_EDGES)
+"""The last one is open: everything beyond 12 days."""
+_LIFE_S = 3 * 86400.0
+"""After so long a gap counts half."""
+_KEEP = 0.99
+"""And so much of it is left after each newer one: what 70 gaps ago was normal counts half."""
+_UNIT_MAX = 1e12
+_PRIOR = 2.0
+"""The gaps of all models together count as so many of the model's own."""
+
+
+class Gaps:
+    """Weights of gaps by length. New ones grow in weight instead of old ones shrinking, which costs one addition."""
+
+    __slots__ = ("counts", "unit")
+
+    def __init__(self) -> None:
+        self.counts = [0.0] * BINS
+        self.unit = 1.0
+        """What one gap seen now weighs."""
+
+    def add(self, gap_s: float) -> None:
+        """One more, seen now."""
+        self.unit *= 2.0 ** min(gap_s / _LIFE_S, 60.0) / _KEEP
+        self.counts[_bin(gap_s)] += self.unit
+        if self.unit > _UNIT_MAX:
+            self.counts = [count / self.unit for count in self.counts]
+            self.unit = 1.0
+
+    def longer(self, age_s: float) -> float:
+        """Gaps longer than this, in gaps seen now; within a bin they are taken to lie evenly on a log scale."""
+        place = _bin(age_s)
+        rest = sum(self.counts[place + 1 :])
+        return (rest + self.counts[place] * _above(place, age_s)) / self.unit
+
+    def values(self) -> list[float]:
+        """To keep: the weights in gaps seen now."""
+        return [round(count / self.unit, 4) for count in self.counts]
+
+    def restore(self, values: Sequence[object]) -> None:
+        """As kept; whatever is no weight counts as none."""
+        weights = [float(v) if isinstance(v, int | float) and 0 <= v < 1e9 else 0.0 for v in values[:BINS]]
+        self.counts = weights + [0.0] * (BINS - len(weights))
+        self.unit = 1.0
+
+    def merge(self, other: "Gaps") -> None:
+        """Another's gaps on top, each weighing what it weighs there."""
+        self.counts = [
+            mine + theirs / other.unit * self.unit for mine, theirs in zip(self.counts, other.counts, strict=True)
+        ]
+
+
+def chance(own: Gaps, pool: Gaps, age_s: float, within_s: float) -> float:
+    """How likely the next request comes within that time, given that none has for `age_s`: 0 to 1.
+
+    The model's own gaps that lasted at least so long decide; all models' gaps count as two of them, so that a model
+    that is new, or has been silent for longer than ever, is judged as models are at that age."""
+    left, end = own.longer(age_s), own.longer(age_s + within_s)
+    return (left - end + _PRIOR * _general(pool, age_s, within_s)) / (left + _PRIOR)
+
+
+def _general(pool: Gaps, age_s: float, within_s: float) -> float:
+    """The same by all models' gaps. One half for as long again is added as a single gap: what is true of gaps that
+    are as likely at one scale as at the next."""
+    left, end = pool.longer(age_s), pool.longer(age_s + within_s)
+    blind = within_s / (age_s + within_s) if age_s + within_s > 0 else 0.0
+    return (left - end + blind) / (left + 1.0)
+
+
+def median_left_s(own: Gaps, pool: Gaps, age_s: float) -> float | None:
+    """In half of all cases the next request comes within this; None where no gap as long was ever seen."""
+    if own.longer(age_s) + pool.longer(age_s) < 0.5:
+        return None
+    for edge in _EDGES[_bin(age_s) + 1 :]:
+        if edge > age_s and chance(own, pool, age_s, edge - age_s) >= 0.5:
+            return edge - age_s
+    return None
+
+
+def _bin(gap_s: float) -> int:
+    return max(0, bisect_right(_EDGES, gap_s) - 1)
+
+
+def _above(place: int, age_s: float) -> float:
+    """The part of a bin that lies above a moment within it."""
+    if place == BINS - 1:
+        return min(1.0, _EDGES[-1] / age_s)
+    low, high = _EDGES[place], _EDGES[place + 1]
+    if low == 0.0:
+        return 1.0 - age_s / high
+    return log(high / age_s) / log(high / low)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from roost import clock
 from roost.control.execute import Executor, phrase
 from roost.control.gate import Gate, refusal_for
+from roost.control.learning import Learning
 from roost.control.loop import Loop
 from roost.control.observe import Sources, idle_since, observe
 from roost.control.ports import Owner
@@ -36,8 +37,16 @@ class Controller:
         self._executor = Executor(owners)
         self._wishes = Wishes(by_model, {name: model.pin for name, model in spec.models.items()})
         self.gate = Gate(spec, owners, self._loop.nudge)
+        self._owner = {owner.id: owner for owner in owners}
+        self.learning = Learning(lambda: self._policy.spec, self._loop.nudge)
+        self.gate.hear_arrival, self.gate.hear_hint = self.learning.arrived, self.learning.hinted
         self._sources = Sources(
-            spec=spec, owners=by_model, gate=self.gate, wishes=self._wishes, executor=self._executor
+            spec=spec,
+            owners=by_model,
+            gate=self.gate,
+            wishes=self._wishes,
+            executor=self._executor,
+            learning=self.learning,
         )
         self._started_at = 0.0
         self._hearers: list[Callable[[Plan], None]] = []
@@ -137,6 +146,7 @@ class Controller:
         self._executor.replica_changed(change)
         self.gate.replica_changed(change)
         self._wishes.replica_changed(change)
+        self.learning.replica_changed(change, self._owner[change.replica].level)
         self._loop.nudge()
 
     def _round(self, now: float) -> Plan:

@@ -31,6 +31,10 @@ class Gate:
         self._routes = Routes(spec.models)
         self._nudge = nudge
         self._closed: Refusal | None = None
+        self.hear_arrival: Callable[[str, float], None] = _nobody_hears
+        """Told of every request that counts as traffic and may wake its model."""
+        self.hear_hint: Callable[[str, float], None] = _nobody_hears
+        """Told of the models that clients say they will ask for next."""
         self._lanes = {name: Lane(name, model) for name, model in spec.models.items()}
         self._seats: dict[str, Seat] = {}
         self.refusals: Counter[tuple[str, str]] = Counter()
@@ -54,6 +58,8 @@ class Gate:
         lane = self._lanes[route.name]
         if self._closed is not None:
             return self._count(lane, self._closed)
+        if request.counts and request.may_wake:
+            self.hear_arrival(route.name, now)
         answer = admit(lane, request)
         if isinstance(answer, Seat):
             return Lease(answer, request.counts, now)
@@ -66,6 +72,10 @@ class Gate:
         lane.add(entry)
         self._nudge()
         return entry
+
+    def hint(self, route: Route, now: float) -> None:
+        """See `proxy.ports.Fleet`."""
+        self.hear_hint(route.name, now)
 
     def another(self, lease: LeaseLike, now: float) -> Lease | None:
         """See `proxy.ports.Fleet`: a lease on another ready replica; the first one is given back with it."""
@@ -201,6 +211,10 @@ class Gate:
     def _count(self, lane: Lane, refusal: Refusal) -> Refusal:
         self.refusals[lane.name, refusal.code] += 1
         return refusal
+
+
+def _nobody_hears(model: str, now: float) -> None:
+    """Until someone wants to learn."""
 
 
 def _note_rise(seat: Seat, change: Changed) -> None:

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 
 from roost.control.execute import Executor
 from roost.control.gate import Gate
+from roost.control.learning import Learning
 from roost.control.ports import Owner
 from roost.control.wishes import Wishes
 from roost.core.lifecycle import State
 from roost.core.plan import Stalled
 from roost.core.spec import RoostSpec
 from roost.core.view import FleetView, ModelView, ReplicaView
+
+_AT_REST = frozenset({State.COLD, State.BACKOFF, State.FAILED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,20 +28,21 @@ class Sources:
     gate: Gate
     wishes: Wishes
     executor: Executor
+    learning: Learning
 
 
 def observe(sources: Sources, now: float, started_at: float) -> FleetView:
     """The fleet at `now`, models in config order."""
     return FleetView(
         now=now,
-        models=tuple(_model(sources, name) for name in sources.spec.models),
+        models=tuple(_model(sources, name, now) for name in sources.spec.models),
         memory=sources.spec.memory,
         pending=sources.executor.pending(now),
         started_at=started_at,
     )
 
 
-def _model(sources: Sources, name: str) -> ModelView:
+def _model(sources: Sources, name: str, now: float) -> ModelView:
     lane = sources.gate.lane(name)
     return ModelView(
         name=name,
@@ -49,6 +53,8 @@ def _model(sources: Sources, name: str) -> ModelView:
         onlookers=lane.depth - lane.wakers,
         oldest_onlooker_at=lane.oldest_onlooker_at,
         pinned=sources.wishes.pinned(name),
+        forecast=sources.learning.forecast(name, now, at_rest=all(o.state in _AT_REST for o in sources.owners[name])),
+        return_s=sources.learning.costs(name),
         wish=sources.wishes.wish(name),
     )
 

@@ -33,3 +33,5 @@ class ReturnCosts:
     load_s: float | None = None
     level1_s: float | None = None
     level2_s: float | None = None
+    down_s: float | None = None
+    """How long it takes to go to sleep or stop, so that its memory is free for another one."""

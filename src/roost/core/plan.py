@@ -248,7 +248,24 @@ class Colder:
         return f"makes room for {self.for_model!r}, {wanted}: {own}"
 
 
-Down = Idle | Evict | OverBudget | BreakEven | Unlikely | Colder
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepsRoom:
+    """It is worth less than that whoever comes next finds room at once (`policy.wake_ahead`)."""
+
+    for_model: str
+    """The likeliest of those that find room then."""
+    others: int
+    idle_s: float
+    worth: Worth | None = None
+    kind: str = "keeps_room"
+
+    def __str__(self) -> str:
+        more = f" or {counted(self.others, 'other')}" if self.others else ""
+        own = f"idle {format_duration(self.idle_s)}" + (f", {self.worth}" if self.worth is not None else "")
+        return f"keeps room for {self.for_model!r}{more}, should they be next: {own}"
+
+
+Down = Idle | Evict | OverBudget | BreakEven | Unlikely | Colder | KeepsRoom
 """Why the planner takes a model down by itself."""
 Reason = Down | Demand | Stranded | Preload | Ordered | Wanted | Spared | Revived | Stalled | Ahead
 

@@ -14,8 +14,8 @@ from roost.planner.companions import Companions
 from roost.planner.gaps import BURST_S, Gaps, chance, median_left_s
 from roost.planner.season import HOURS, REST_S, Season
 
-RUNGS = ("load", "level1", "level2")
-"""From where a model comes back: from nothing, or from a sleep level."""
+RUNGS = ("load", "level1", "level2", "down")
+"""From where a model comes back: from nothing, or from a sleep level; and the way down."""
 _SCALE_MIN_S = 10.0
 """The hazard is the chance over as long again as the model has been idle, and over this at least."""
 _SOON_MIN_S = 60.0
@@ -32,8 +32,10 @@ _HINTS_MAX = 64.0
 """From then on hints and those that came true are halved, so that what clients did long ago counts less."""
 _SMOOTH = 0.3
 """Weight of the newest return in the mean."""
-_FRESH_MIN_S, _FRESH_PART = 1.0, 0.02
+_FRESH_MIN_S, _FRESH_PART = 1.0, 0.05
 """A forecast serves for a second, and longer the longer the model has been idle: it changes no faster."""
+_POOL_FRESH_S = 60.0
+"""All models' gaps together change slowly, too."""
 _FIRST_TRUST = 0.5
 """The chance of the first hint."""
 _LIFT_MIN = 2.0
@@ -60,6 +62,8 @@ class Demand:
         self._known: dict[str, _Known] = {}
         self._backs: dict[str, dict[str, float]] = {}
         self._pool = Gaps()
+        self._pool_seen = self._pool.copy()
+        self._pool_until = float("-inf")
         self._companions = Companions()
         self._hour: int | None = None
         self._hints, self._hits = 1.0, _FIRST_TRUST
@@ -110,7 +114,7 @@ class Demand:
             known.cached = None
 
     def returned(self, model: str, rung: str, seconds: float) -> None:
-        """It came back from that rung, and that took so long."""
+        """It came back from that rung, or went `down`, and that took so long."""
         backs = self._backs.setdefault(model, {})
         if rung in RUNGS and seconds >= 0:
             before = backs.get(rung, seconds)
@@ -121,7 +125,12 @@ class Demand:
         backs = self._backs.get(model)
         if not backs:
             return None
-        return ReturnCosts(load_s=backs.get("load"), level1_s=backs.get("level1"), level2_s=backs.get("level2"))
+        return ReturnCosts(
+            load_s=backs.get("load"),
+            level1_s=backs.get("level1"),
+            level2_s=backs.get("level2"),
+            down_s=backs.get("down"),
+        )
 
     def forecast(self, model: str, now: float) -> Forecast | None:
         """How soon it is likely wanted; None: nobody has ever asked for it."""
@@ -130,11 +139,17 @@ class Demand:
             return None
         if known.cached is None or now >= known.fresh_until:
             known.cached = self._forecast(model, known, now)
-            known.fresh_until = now + max(_FRESH_MIN_S, _FRESH_PART * (now - known.last_at))
+            steady_s = 0.0 if known.cached.sign else _FRESH_PART * (now - known.last_at)
+            known.fresh_until = now + max(_FRESH_MIN_S, steady_s)
         return known.cached
 
+    def _general(self, now: float) -> Gaps:
+        if now >= self._pool_until:
+            self._pool_seen, self._pool_until = self._pool.copy(), now + _POOL_FRESH_S
+        return self._pool_seen
+
     def _forecast(self, model: str, known: _Known, now: float) -> Forecast:
-        own, pool, age_s = known.gaps, self._pool, max(BURST_S, now - known.last_at)
+        own, pool, age_s = known.gaps, self._general(now), max(BURST_S, now - known.last_at)
         over_s, soon_s = max(_SCALE_MIN_S, age_s), self._soon_s(model)
         season = 1.0 if self._hour is None or age_s < REST_S else known.season.factor(self._hour)
         hazard = chance(own, pool, age_s, over_s) / over_s * season
@@ -145,7 +160,7 @@ class Demand:
         for likely, left_s, said in self._signs(model, known, now):
             if likely / left_s > max(hazard, _LIFT_MIN * soon / soon_s):
                 hazard, soon, sign = likely / left_s, max(soon, likely), said
-                next_s = left_s / 2 if next_s is None else min(next_s, left_s / 2)
+                next_s = min(next_s, left_s / 2)
         return Forecast(
             hazard_per_s=hazard,
             next_s=next_s,

@@ -58,8 +58,8 @@ class Learner(Protocol):
         """How soon the model is likely wanted again."""
         ...
 
-    def returned(self, model: str, rung: Rung, seconds: float) -> None:
-        """A replica of it came back, and that is how long it took."""
+    def returned(self, model: str, rung: Rung | Literal["down"], seconds: float) -> None:
+        """A replica of it came back, or went down, and that is how long it took."""
         ...
 
     def costs(self, model: str) -> ReturnCosts | None:

@@ -1,8 +1,8 @@
 """Budgets that are exceeded though nobody new comes: engines that ran already were found, or someone else woke one.
 
-Who may yield does, as if a newcomer needed the room: whoever is cheapest to do without first, only as many as needed. What is
-left over is told in a note. Groups and matrix are no matter of it: they say who makes way for whom. Pure; called by
-`plan` once all wants are looked at, so that what makes way for them counts.
+Who may yield does, as if a newcomer needed the room: whoever is cheapest to do without first, only as many as needed.
+What is left over is told in a note. Groups and matrix are no matter of it: they say who makes way for whom. Pure;
+called by `plan` once all wants are looked at, so that what makes way for them counts.
 """
 
 from collections.abc import Mapping

@@ -14,6 +14,7 @@ from roost.planner.room import Amounts
 
 _BACK_GUESS_S = {State.ASLEEP: 2.0, State.COLD: 30.0}
 """Where no model's return from that rung was ever measured."""
+_DOWN_GUESS_S = 1.0
 _AGE_MIN_S = 10.0
 _BLIND = 0.5
 """A model of which nothing is known comes again within as long as it has been idle in half of all cases."""
@@ -40,10 +41,18 @@ def density(
 def lacking_cost(draft: Draft, model: ModelView, replica: ReplicaView, after: State) -> float:
     """Seconds that requests would likely wait per second that it is gone, those included that come while it returns.
     For one that sleeps and would be stopped only what the deeper rung adds counts."""
-    back_s, forecast = extra_back_s(draft, model, replica, after), model.forecast
+    extra_s = extra_back_s(draft, model, replica, after)
+    if model.forecast is None:
+        return extra_s * _BLIND / max(_AGE_MIN_S, idle_s(draft, replica))
+    return return_cost(model, extra_s)
+
+
+def return_cost(model: ModelView, returning_s: float) -> float:
+    """The same for a model whose return takes so long; 0 where nothing is known of its requests."""
+    forecast = model.forecast
     if forecast is None:
-        return back_s * _BLIND / max(_AGE_MIN_S, idle_s(draft, replica))
-    return forecast.hazard_per_s * back_s * (1.0 + 0.5 * forecast.then_per_s * back_s)
+        return 0.0
+    return forecast.hazard_per_s * returning_s * (1.0 + 0.5 * forecast.then_per_s * returning_s)
 
 
 def extra_back_s(draft: Draft, model: ModelView, replica: ReplicaView, after: State) -> float:
@@ -67,10 +76,22 @@ def back_s(draft: Draft, model: ModelView, rest: State, level: int | None = None
     return draft.typical_s[rest, level]
 
 
+def down_s(draft: Draft) -> float:
+    """How long a model takes to go down, as measured over all; else a guess."""
+    key = State.STOPPING, None
+    if key not in draft.typical_s:
+        known = [
+            m.return_s.down_s for m in draft.view.models if m.return_s is not None and m.return_s.down_s is not None
+        ]
+        draft.typical_s[key] = sum(known) / len(known) if known else _DOWN_GUESS_S
+    return draft.typical_s[key]
+
+
 def worth(draft: Draft, model: ModelView, replica: ReplicaView, after: State) -> Worth | None:
-    """The numbers behind the choice, for its reason; None where `lru` chose, or nothing is known of the model."""
+    """The numbers behind the choice, for its reason; None where `lru` chose, or where the model's past says nothing,
+    which amounts to the same."""
     forecast = model.forecast
-    if draft.policy.spec.eviction != "cost" or forecast is None:
+    if draft.policy.spec.eviction != "cost" or forecast is None or forecast.samples < 1.0:
         return None
     return Worth(next_s=forecast.next_s, back_s=extra_back_s(draft, model, replica, after))
 

@@ -4,7 +4,7 @@ Hears arrivals from the gate and changes from the owners, gives the observer for
 memory to whoever keeps it over a restart. The one place that tells `planner.demand` the hour; decides nothing.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from roost import clock
@@ -12,9 +12,11 @@ from roost.core.events import Changed
 from roost.core.forecast import Forecast, ReturnCosts
 from roost.core.lifecycle import Fact, State
 from roost.core.policy_spec import PolicySpec
+from roost.core.view import ReplicaView
 from roost.planner.demand import Demand
 from roost.planner.season import HOURS
 
+_NOTHING_RUNS = frozenset({State.COLD, State.BACKOFF, State.FAILED})
 _HOUR_S = 3600.0
 _MONDAY_S = 4 * 86400.0
 """1970 began on a Thursday: seconds from its beginning to the first Monday."""
@@ -68,20 +70,23 @@ class Learning:
         self.demand.returned(model, rung, seconds)
         self._changed.add(model)
 
-    def forecast(self, model: str, now: float, *, at_rest: bool) -> Forecast | None:
-        """How soon it is likely wanted; None where no choice depends on it: with `lru` and fixed clocks, and for a
-        model at rest that nothing would bring up ahead."""
+    def outlook(
+        self, model: str, replicas: Sequence[ReplicaView], now: float
+    ) -> tuple[Forecast | None, ReturnCosts | None]:
+        """How soon it is likely wanted, and how long its return takes, as measured. No forecast where no choice
+        depends on it: with `lru` and fixed clocks, and for a model that does not run and that nothing brings up
+        ahead. The same objects as before while nothing has changed."""
+        costs = self.demand.costs(model)
+        if not self.demand.knows(model):
+            return None, costs
         policy = self._policy()
         foresees = policy.wake_ahead or policy.idle == "histogram"
-        if not foresees and (at_rest or (policy.eviction == "lru" and policy.idle == "fixed")):
-            return None
+        chooses = policy.eviction == "cost" or policy.idle == "break-even"
+        if not foresees and not (chooses and any(replica.state not in _NOTHING_RUNS for replica in replicas)):
+            return None, costs
         if now >= self._hour_ends_at:
             self._tell_hour(now)
-        return self.demand.forecast(model, now)
-
-    def costs(self, model: str) -> ReturnCosts | None:
-        """How long its return takes, as measured."""
-        return self.demand.costs(model)
+        return self.demand.forecast(model, now), costs
 
     def forget(self, model: str) -> None:
         """It exists no more."""

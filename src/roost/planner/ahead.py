@@ -18,16 +18,14 @@ from roost.planner.draft import Draft
 from roost.planner.idle import SURE_SAMPLES
 from roost.planner.room import Amounts
 from roost.planner.victims import Victim, busy, can_yield, cheapest, fewest, freed, options, send_down
-from roost.planner.worth import back_s, down_s, idle_s, lacking_cost, return_cost, worth
+from roost.planner.worth import back_s, density, down_s, idle_s, lacking_cost, return_cost, worth
 
 LIKELY = 0.5
-"""Chance of a request soon from which a model comes up into free memory."""
+"""Chance of a request soon from which a model comes up into memory that nobody else is likely to need."""
 SURE = 0.7
-"""And from which others may be taken down for it."""
-MARGIN_FREE = 2.0
-"""Into free memory: doing without it must cost so many times what it costs others to find that room gone."""
-MARGIN_COLDER = 8.0
-"""Over others: so many times what doing without all of those costs. Two moves cost more than one."""
+"""And from which it comes up at the cost of others."""
+MARGIN = 8.0
+"""Then doing without it must cost so many times what its coming costs them. Two moves cost more than one."""
 MARGIN_ROOM = 3.0
 """To keep room: what others save must be so many times what doing without those costs that go for it."""
 COLD_S = 60.0
@@ -97,7 +95,7 @@ def _bring_one_up(draft: Draft, resting: list[_Resting]) -> bool:
         if not may_come(draft, one.model, one.replica):
             continue
         if draft.room.fits(one.need):
-            if cost > MARGIN_FREE * _kept_out(draft, one, resting):
+            if _is_worth_the_room(draft, one, cost, resting):
                 _bring_up(draft, one)
                 return True
         elif draft.policy.spec.wake_ahead:
@@ -122,11 +120,20 @@ def _cost(draft: Draft, one: _Resting) -> float:
     return return_cost(one.model, back_s(draft, one.model, one.replica.state, one.replica.level))
 
 
-def _kept_out(draft: Draft, one: _Resting, resting: list[_Resting]) -> float:
-    """What it costs the others that they no longer find room at once: each would have to wait for someone to go."""
+def _is_worth_the_room(draft: Draft, one: _Resting, cost: float, resting: list[_Resting]) -> bool:
+    """Free memory is free only while nobody else at rest would need it. Else whoever is next sends someone away for
+    it, and waits for that."""
     room, taken = draft.room, {key: -amount for key, amount in one.need.items()}
-    lost = [other for other in resting if other is not one and not room.lack(other.need, {})]
-    return down_s(draft) * sum(other.hazard for other in lost if room.lack(other.need, taken))
+    kept_out = [other for other in resting if other is not one and room.lack(other.need, taken)]
+    if not kept_out:
+        return True
+    waits = down_s(draft) * sum(other.hazard for other in kept_out if not room.lack(other.need, {}))
+    idle = [(m, r, State.ASLEEP if r.sleep_levels else State.COLD) for m, r in room.holders if _is_idle(draft, m, r)]
+    need = {key: amount for key, amount in one.need.items() if amount > 0}
+    prices = [density(draft, m, r, after, (room.frees(m, r, after), need)) for m, r, after in idle]
+    forecast = one.model.forecast
+    sure = forecast is not None and forecast.soon >= SURE
+    return sure and cost > MARGIN * (waits + min(prices, default=0.0))
 
 
 def _bring_up(draft: Draft, one: _Resting) -> None:
@@ -152,7 +159,7 @@ def _make_room(draft: Draft, one: _Resting, cost: float) -> bool:
     short = lacking({})
     chosen = fewest(cheapest(draft, options(draft, found, short), short), lacking, draft)
     lost = sum(lacking_cost(draft, v.model, v.replica, v.after) for v in chosen.values())
-    if lacking(chosen) or lost * MARGIN_COLDER > cost:
+    if lacking(chosen) or lost * MARGIN > cost:
         return False
     for victim in chosen.values():
         reason = Colder(

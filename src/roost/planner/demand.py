@@ -61,6 +61,7 @@ class Demand:
     def __init__(self) -> None:
         self._known: dict[str, _Known] = {}
         self._backs: dict[str, dict[str, float]] = {}
+        self._costs: dict[str, ReturnCosts] = {}
         self._pool = Gaps()
         self._pool_seen = self._pool.copy()
         self._pool_until = float("-inf")
@@ -119,18 +120,20 @@ class Demand:
         if rung in RUNGS and seconds >= 0:
             before = backs.get(rung, seconds)
             backs[rung] = before + _SMOOTH * (seconds - before)
+            self._costs[model] = ReturnCosts(
+                load_s=backs.get("load"),
+                level1_s=backs.get("level1"),
+                level2_s=backs.get("level2"),
+                down_s=backs.get("down"),
+            )
 
     def costs(self, model: str) -> ReturnCosts | None:
         """Seconds to bring it back from each rung, as measured; None: never seen."""
-        backs = self._backs.get(model)
-        if not backs:
-            return None
-        return ReturnCosts(
-            load_s=backs.get("load"),
-            level1_s=backs.get("level1"),
-            level2_s=backs.get("level2"),
-            down_s=backs.get("down"),
-        )
+        return self._costs.get(model)
+
+    def knows(self, model: str) -> bool:
+        """Somebody has asked for it."""
+        return model in self._known
 
     def forecast(self, model: str, now: float) -> Forecast | None:
         """How soon it is likely wanted; None: nobody has ever asked for it."""
@@ -191,6 +194,7 @@ class Demand:
         """It exists no more."""
         self._known.pop(model, None)
         self._backs.pop(model, None)
+        self._costs.pop(model, None)
         self._companions.forget(model)
 
     def state(self, model: str, now: float) -> dict[str, object]:

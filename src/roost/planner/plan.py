@@ -14,10 +14,12 @@ from roost.planner.lower import lower
 from roost.planner.preload import preload, revive
 from roost.planner.relieve import relieve
 from roost.planner.rise import rise_first, rise_others, wants
+from roost.planner.stirring import stirring
 
 
 def plan(view: FleetView, policy: Policy) -> Plan:
     """What to do at `view.now`, what is blocked and why, and when to look again at the latest."""
+    view = stirring(view, policy)
     draft = Draft(view, policy)
     for model in view.models:
         lower(draft, model)

@@ -23,13 +23,15 @@ from roost.planner.worth import back_s, density, down_s, idle_s, lacking_cost, r
 LIKELY = 0.5
 """Chance of a request soon from which a model comes up into memory that nobody else is likely to need."""
 SURE = 0.7
-"""And from which it comes up at the cost of others."""
+"""And from which it comes up at the cost of others: a chance within twice what its return takes, or a sign beside its
+own gaps. Whoever may come a minute later can wait that minute outside."""
 MARGIN = 8.0
 """Then doing without it must cost so many times what its coming costs them. Two moves cost more than one."""
-MARGIN_ROOM = 3.0
+MARGIN_ROOM = 5.0
 """To keep room: what others save must be so many times what doing without those costs that go for it."""
 COLD_S = 60.0
 """Nobody who was used this lately goes for a model that nobody waits for."""
+_SURE_MIN_S = 10.0
 _REST_MIN_S = 30.0
 _LOOK_S = 5.0
 """How often to look while some model is down that could come up ahead."""
@@ -115,6 +117,14 @@ def _is_likely(draft: Draft, one: _Resting) -> bool:
     return down_for_s >= max(_REST_MIN_S, unused_s)
 
 
+def _is_sure(draft: Draft, one: _Resting) -> bool:
+    forecast = one.model.forecast
+    if forecast is None or forecast.sign:
+        return forecast is not None and forecast.soon >= SURE
+    within_s = max(_SURE_MIN_S, 2.0 * back_s(draft, one.model, one.replica.state, one.replica.level))
+    return one.hazard * within_s >= SURE
+
+
 def _cost(draft: Draft, one: _Resting) -> float:
     """Seconds of likely waiting per second that it stays down."""
     return return_cost(one.model, back_s(draft, one.model, one.replica.state, one.replica.level))
@@ -131,9 +141,7 @@ def _is_worth_the_room(draft: Draft, one: _Resting, cost: float, resting: list[_
     idle = [(m, r, State.ASLEEP if r.sleep_levels else State.COLD) for m, r in room.holders if _is_idle(draft, m, r)]
     need = {key: amount for key, amount in one.need.items() if amount > 0}
     prices = [density(draft, m, r, after, (room.frees(m, r, after), need)) for m, r, after in idle]
-    forecast = one.model.forecast
-    sure = forecast is not None and forecast.soon >= SURE
-    return sure and cost > MARGIN * (waits + min(prices, default=0.0))
+    return _is_sure(draft, one) and cost > MARGIN * (waits + min(prices, default=0.0))
 
 
 def _bring_up(draft: Draft, one: _Resting) -> None:
@@ -149,7 +157,7 @@ def _bring_up(draft: Draft, one: _Resting) -> None:
 def _make_room(draft: Draft, one: _Resting, cost: float) -> bool:
     """True if those who are far colder go for it."""
     forecast, room = one.model.forecast, draft.room
-    if forecast is None or forecast.soon < SURE:
+    if forecast is None or not _is_sure(draft, one):
         return False
 
     def lacking(some: Mapping[str, Victim]) -> Amounts:

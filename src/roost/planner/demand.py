@@ -26,8 +26,10 @@ twenty."""
 _THEN_S = 30.0
 _ALONE_S = 30.0
 """After so long without a request the next one may be because of another model."""
-_HINT_S = 120.0
+_HINT_S = 60.0
 """A hint holds for so long."""
+_HINTS_BEFORE, _TRUE_BEFORE = 4.0, 3.6
+"""Hints are believed from the start, as if so many had been given and had come true."""
 _HINTS_MAX = 64.0
 """From then on hints and those that came true are halved, so that what clients did long ago counts less."""
 _SMOOTH = 0.3
@@ -36,10 +38,8 @@ _FRESH_MIN_S, _FRESH_PART = 1.0, 0.05
 """A forecast serves for a second, and longer the longer the model has been idle: it changes no faster."""
 _POOL_FRESH_S = 60.0
 """All models' gaps together change slowly, too."""
-_FIRST_TRUST = 0.5
-"""The chance of the first hint."""
-_LIFT_MIN = 2.0
-"""A companion counts where it makes a call so many times likelier than it is by itself."""
+_SEASON_SIGN = 2.0
+"""An hour is told as a sign where it makes a call so many times likelier than usual."""
 
 
 @dataclass(slots=True)
@@ -67,7 +67,7 @@ class Demand:
         self._pool_until = float("-inf")
         self._companions = Companions()
         self._hour: int | None = None
-        self._hints, self._hits = 1.0, _FIRST_TRUST
+        self._hints, self._hits = _HINTS_BEFORE, _TRUE_BEFORE
 
     def arrived(self, model: str, now: float) -> None:
         """A request for the model came."""
@@ -87,8 +87,7 @@ class Demand:
         if gap_s >= REST_S and self._hour is not None:
             known.season.began(self._hour)
         if known.hinted_at is not None:
-            self._hits += now - known.hinted_at <= _HINT_S
-            known.hinted_at = None
+            self._end_hint(known, now)
 
     def _begin(self, model: str, known: _Known, now: float) -> None:
         """It is called after a rest: whoever usually follows it may be next."""
@@ -100,8 +99,16 @@ class Demand:
     def hinted(self, model: str, now: float) -> None:
         """A client said that it will ask for the model next."""
         known = self._known.setdefault(model, _Known(now))
+        if known.hinted_at is not None and now - known.hinted_at > _HINT_S:
+            self._end_hint(known, now)
         known.hinted_at, known.cached = now, None
+
+    def _end_hint(self, known: _Known, now: float) -> None:
+        """It came true, or its time is over."""
+        assert known.hinted_at is not None
+        self._hits += now - known.hinted_at <= _HINT_S
         self._hints += 1.0
+        known.hinted_at = None
         if self._hints > _HINTS_MAX:
             self._hints, self._hits = self._hints / 2, self._hits / 2
 
@@ -158,11 +165,11 @@ class Demand:
         hazard = chance(own, pool, age_s, over_s) / over_s * season
         soon, sign = min(1.0, chance(own, pool, age_s, soon_s) * season), ""
         next_s = median_left_s(own, pool, age_s)
-        if season >= _LIFT_MIN:
+        if season >= _SEASON_SIGN:
             sign = f"at this hour it is called {season:.1f} times as often as usual"
         for likely, left_s, said in self._signs(model, known, now):
-            if likely / left_s > max(hazard, _LIFT_MIN * soon / soon_s):
-                hazard, soon, sign = likely / left_s, max(soon, likely), said
+            if likely > soon:
+                hazard, soon, sign = max(hazard, likely / left_s), likely, said
                 next_s = min(next_s, left_s / 2)
         return Forecast(
             hazard_per_s=hazard,

@@ -105,12 +105,12 @@ class Learning:
         return {name: {**self.demand.state(name, now), "kept_at": round(wall, 3)} for name in due}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """All that was kept. What cannot be read, and what was kept in the future, is not known."""
+        """All that was kept. What cannot be read is not known; a clock that was set back counts as no time."""
         now, wall = clock.now(), clock.wall()
         for model, kept in state.items():
             kept_at = kept.get("kept_at") if isinstance(kept, Mapping) else None
-            if isinstance(kept_at, int | float) and kept_at <= wall:
-                self.demand.restore(model, kept, now, wall - kept_at)
+            if isinstance(kept_at, int | float):
+                self.demand.restore(model, kept, now, max(0.0, wall - kept_at))
 
     def _tell_hour(self, now: float) -> None:
         """Hours are UTC's: what matters is that the same hour comes again, not what it is called."""

@@ -27,7 +27,7 @@ SURE = 0.7
 own gaps. Whoever may come a minute later can wait that minute outside."""
 MARGIN = 8.0
 """Then doing without it must cost so many times what its coming costs them. Two moves cost more than one."""
-MARGIN_ROOM = 5.0
+MARGIN_ROOM = 3.0
 """To keep room: what others save must be so many times what doing without those costs that go for it."""
 COLD_S = 60.0
 """Nobody who was used this lately goes for a model that nobody waits for."""

@@ -22,7 +22,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "pin": ("roost.cli.order_cmd", "pin", "Keep a model from being put to sleep or evicted."),
     "unpin": ("roost.cli.order_cmd", "unpin", "Take a pin back."),
     "logs": ("roost.cli.look_cmd", "logs", "The last lines of an engine's log."),
-    "plan": ("roost.cli.look_cmd", "plan", "What the running roost would do now."),
+    "plan": ("roost.cli.plan_cmd", "plan", "What roost would do: now, or with a config by a trace."),
     "requests": ("roost.cli.look_cmd", "requests", "Requests in flight, or the recent ones."),
     "cancel": ("roost.cli.order_cmd", "cancel", "Cut a request in flight."),
     "events": ("roost.cli.look_cmd", "events", "What happens, as it happens."),

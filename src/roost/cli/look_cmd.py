@@ -1,4 +1,4 @@
-"""Looking at a running roost: status, logs, plan, requests, events. Changes nothing."""
+"""Looking at a running roost: status, logs, requests, events. Changes nothing."""
 
 import json
 import threading
@@ -74,32 +74,6 @@ def logs(
                 typer.echo(line)
         except KeyboardInterrupt:
             return
-
-
-def plan(
-    as_json: JsonOpt = False,
-    instance: InstanceOpt = None,
-    state_dir: StateOpt = None,
-    url: UrlOpt = None,
-    api_key: KeyOpt = None,
-) -> None:
-    """What the running roost would do now, what it cannot do, and why."""
-    with connect(instance, state_dir, url, api_key) as api:
-        facts = api.get("/api/v1/plan", has="actions")
-    if as_json:
-        typer.echo(json.dumps(facts, indent=1))
-        return
-    for action in facts["actions"]:
-        typer.echo(f"{action['action']} {action['replica']}: {action['reason']}")
-    for blocked in facts["blocked"]:
-        typer.echo(f"blocked {blocked['model']}: {blocked['sentence']}")
-    notes = facts.get("notes", [])
-    for note in notes:
-        typer.echo(note)
-    if not facts["actions"] and not facts["blocked"] and not notes:
-        typer.echo("Nothing to do now.")
-    if facts["next_check_in_s"] is not None:
-        typer.echo(f"Next look in {facts['next_check_in_s']:.1f} s.")
 
 
 def requests(

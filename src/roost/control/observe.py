@@ -7,17 +7,16 @@ and by whoever wants to show a plan.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from operator import attrgetter
+from operator import attrgetter, is_
 from typing import Any
 
 from roost.control.execute import Executor
 from roost.control.gate import Gate
-from roost.control.lane import Lane
 from roost.control.learning import Learning
 from roost.control.ports import Owner
 from roost.control.wishes import Wishes
 from roost.core.lifecycle import State
-from roost.core.plan import Stalled
+from roost.core.plan import Reason, Stalled
 from roost.core.spec import RoostSpec
 from roost.core.view import FleetView, ModelView, ReplicaView, Wish
 
@@ -35,19 +34,23 @@ _SAME = (
     "drain_goal",
     "drain_idle",
 )
-"""What a replica's view takes from its owner as it is; plain attributes, cheap to read. A view is built of nothing but
-what is compared here and in `_replica`: so it cannot be out of date."""
-_FACTS = attrgetter(*_SAME, "revive", "stalled", "manual_wake_at")
+"""What a replica's view takes from its owner as it is; plain attributes, cheap to read. A view is built of `_Facts`
+alone, and those are compared in each round: so it cannot be out of date."""
+_OWN = attrgetter(*_SAME, "stalled", "manual_wake_at")
 _SEAT = attrgetter("in_flight", "counting", "passing", "last_granted", "last_done")
-_NOBODY = (0, None, 0, None)
+
+
+_Facts = tuple[tuple[Any, ...], tuple[Any, ...], float | None, bool, Reason | None]
+"""Everything that a replica's view is built of, but for whether it can sleep: what `_OWN` and `_SEAT` say; when it was
+last woken by hand (READY only); whether it may be revived; why it drains (DRAINING only)."""
 
 
 @dataclass(slots=True)
 class Seen:
-    """The views built last, each with what it was built of."""
+    """The views built last."""
 
-    replicas: dict[str, tuple[tuple[object, ...], ReplicaView]] = field(default_factory=dict)
-    models: dict[str, tuple[tuple[object, ...], ModelView]] = field(default_factory=dict)
+    replicas: dict[str, tuple[_Facts, ReplicaView]] = field(default_factory=dict)
+    models: dict[str, ModelView] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,75 +79,61 @@ def observe(sources: Sources, now: float, started_at: float) -> FleetView:
 
 def _model(sources: Sources, name: str, now: float) -> ModelView:
     lane, wishes = sources.gate.lane(name), sources.wishes
-    wish = wishes.wish(name)
-    replicas = tuple([_replica(sources, owner, wish) for owner in sources.owners[name]])
+    wish, pinned, owners = wishes.wish(name), wishes.pinned(name), sources.owners[name]
+    replicas = tuple([_replica(sources, owner, wish) for owner in owners])
     forecast, costs = sources.learning.outlook(name, replicas, now)
-    facts = (lane.spec, replicas, forecast, costs, wishes.pinned(name), wish, *_queue(lane))
     known = sources.seen.models.get(name)
-    if known is not None and _are_same(known[0], facts):
-        return known[1]
-    waiting, oldest_wait_at, onlookers, oldest_onlooker_at = _queue(lane)
-    view = ModelView(
+    if (
+        known is not None
+        and known.spec is lane.spec
+        and known.wish is wish
+        and known.pinned is pinned
+        and known.forecast is forecast
+        and known.return_s is costs
+        and not (lane.queue or known.waiting or known.onlookers)
+        and len(known.replicas) == len(replicas)
+        and all(map(is_, replicas, known.replicas))
+    ):
+        return known
+    sources.seen.models[name] = view = ModelView(
         name=name,
         spec=lane.spec,
         replicas=replicas,
-        waiting=waiting,
-        oldest_wait_at=oldest_wait_at,
-        onlookers=onlookers,
-        oldest_onlooker_at=oldest_onlooker_at,
-        pinned=wishes.pinned(name),
+        waiting=lane.wakers,
+        oldest_wait_at=lane.oldest_wait_at,
+        onlookers=lane.depth - lane.wakers,
+        oldest_onlooker_at=lane.oldest_onlooker_at,
+        pinned=pinned,
         forecast=forecast,
         return_s=costs,
         wish=wish,
     )
-    sources.seen.models[name] = facts, view
     return view
-
-
-def _queue(lane: Lane) -> tuple[int, float | None, int, float | None]:
-    if not lane.queue:
-        return _NOBODY
-    return lane.wakers, lane.oldest_wait_at, lane.depth - lane.wakers, lane.oldest_onlooker_at
-
-
-def _are_same(before: tuple[object, ...], after: tuple[object, ...]) -> bool:
-    """Two models' facts; the spec and the replicas by identity, for comparing them field by field costs more than
-    building the view."""
-    replicas, others = before[1], after[1]
-    assert isinstance(replicas, tuple) and isinstance(others, tuple)
-    return (
-        before[0] is after[0]
-        and len(replicas) == len(others)
-        and all(map(_is, replicas, others))
-        and before[2:] == after[2:]
-    )
-
-
-def _is(one: object, other: object) -> bool:
-    return one is other
 
 
 def _replica(sources: Sources, owner: Owner, wish: Wish | None) -> ReplicaView:
-    seat = sources.gate.seat(owner.id)
-    drain_reason = sources.executor.drain_reason(owner)
-    woken_at, may_revive = sources.wishes.woken_at(owner.model), sources.wishes.may_revive(owner.id)
-    facts = (*_FACTS(owner), *_SEAT(seat), drain_reason, woken_at, may_revive)
-    known = sources.seen.replicas.get(owner.id)
+    state, name = owner.state, owner.id
+    woken_at = sources.wishes.woken_at(owner.model) if state is State.READY else None
+    drain_reason = sources.executor.drain_reason(owner) if state is State.DRAINING else None
+    may_revive = owner.revive and sources.wishes.may_revive(name)
+    facts = (_OWN(owner), _SEAT(sources.gate.seat(name)), woken_at, may_revive, drain_reason)
+    known = sources.seen.replicas.get(name)
     if known is not None and known[0] == facts:
         view = known[1]
         # Whether it can sleep is the one thing that takes long to ask, and nobody asks it of what rests unordered.
-        rests = owner.state is State.COLD and wish is None
+        rests = state is State.COLD and wish is None
         if rests or (view.sleep_levels == owner.sleep_levels and view.no_sleep == owner.no_sleep):
             return view
     view = _built(owner, facts)
-    sources.seen.replicas[owner.id] = facts, view
+    sources.seen.replicas[name] = facts, view
     return view
 
 
-def _built(owner: Owner, facts: tuple[Any, ...]) -> ReplicaView:
-    same: dict[str, Any] = dict(zip(_SAME, facts, strict=False))
-    revive, stalled, manual_wake_at, *rest = facts[len(_SAME) :]
-    in_flight, counting, passing, granted, done, drain_reason, woken_at, may_revive = rest
+def _built(owner: Owner, facts: _Facts) -> ReplicaView:
+    own, seat, woken_at, may_revive, drain_reason = facts
+    same: dict[str, Any] = dict(zip(_SAME, own, strict=False))
+    stalled, manual_wake_at = own[len(_SAME) :]
+    in_flight, counting, passing, granted, done = seat
     state, idle = same["state"], None
     if state is State.READY and not counting:
         idle = _idle_since(same["became_ready_at"], done, manual_wake_at, woken_at)
@@ -157,7 +146,7 @@ def _built(owner: Owner, facts: tuple[Any, ...]) -> ReplicaView:
         stranded=in_flight - passing if state is State.ASLEEP else 0,
         idle_since=idle,
         last_used_at=_latest(granted, done),
-        revive=revive and may_revive,
+        revive=may_revive,
         drain_reason=Stalled(sentence=stalled) if stalled else drain_reason,
         **same,
     )

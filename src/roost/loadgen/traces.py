@@ -18,8 +18,8 @@ MAX_MOMENTS = 500_000
 _WORDS_PER_TOKEN = 0.75
 _WINDOW_S = 600.0
 _DISTRIBUTIONS = ("gamma", "weibull")
-_SHAPES = (0.02, 1e6)
-"""Below, the scale of a Weibull with that mean leaves the range of numbers."""
+_SHAPES = {"weibull": (0.02, 1e6), "gamma": (1e-3, 1e6)}
+"""Below, the scale of a Weibull with that mean leaves the range of numbers. Real clients have Gammas of 0.01."""
 _REQUESTS = frozenset({"TIMESTAMP", "ContextTokens", "GeneratedTokens"})
 _WINDOWS = frozenset({"client", "window_start_s", "rate_rps", "distribution", "shape"})
 
@@ -148,7 +148,7 @@ def _window(row: Mapping[str, str], place: str) -> _Window:
         raise PlanError(f"{place} cannot be read; wanted: numbers for start, rate and shape.") from None
     if window.distribution not in _DISTRIBUTIONS:
         raise PlanError(f"{place} has the distribution {row['distribution']!r}; known are Gamma and Weibull.")
-    low, high = _SHAPES
+    low, high = _SHAPES[window.distribution]
     if not (0 <= window.rate < float("inf") and low <= window.shape <= high and window.length_s > 0):
         raise PlanError(f"{place} makes no sense: rate from 0 on, shape from {low} to {high}, length above 0.")
     return window

@@ -246,7 +246,8 @@ class _Play:
         record.evictions += begins_down and isinstance(action.reason, Evict)
         record.idled += begins_down and isinstance(action.reason, Idle)
         if self.stage.told:
-            record.story.append(Scene(self.now, actor.id, type(action).__name__.lower(), str(action.reason)))
+            order, evicts = type(action).__name__.lower(), isinstance(action.reason, Evict)
+            record.story.append(Scene(self.now, actor.id, order, str(action.reason), evicts))
 
     def _cut(self, actor: Actor) -> None:
         self.open -= actor.in_flight

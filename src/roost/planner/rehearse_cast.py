@@ -6,6 +6,7 @@ changed since the one before.
 
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import replace
 
 from roost.core.forecast import Forecast, ReturnCosts
 from roost.core.ids import replica_id
@@ -75,6 +76,8 @@ class Actor:
         self.turn = 0
         """Rises when running requests are cut, so that their ends are not counted."""
         self.view: ReplicaView | None = None
+        if not part.mechanics.owned:
+            self.enter(State.READY, 0.0)
 
     def stale(self) -> None:
         """Its view, and its model's, must be built anew."""
@@ -150,6 +153,7 @@ class Actor:
             model=self.part.name,
             state=self.state,
             since=self.since,
+            owned=self.part.mechanics.owned,
             sleep_levels=self.part.mechanics.levels,
             level=self.level if self.state is not State.SUSPENDING else None,
             in_flight=self.in_flight,
@@ -190,6 +194,7 @@ class Part:
         self.spec = spec
         self.mechanics = mechanics if spec.can_sleep else _sleepless(mechanics)
         self.bytes = awake_bytes(spec, mechanics)
+        self.view: ModelView | None = None
         self.seats = [Actor(self, index) for index in range(len(servings(spec)))]
         self.queue: deque[tuple[int, float]] = deque()
         """Arrivals that wait, and since when."""
@@ -200,7 +205,6 @@ class Part:
         self.costs: ReturnCosts | None = None
         self.why = ""
         """What the planner last said of those who wait."""
-        self.view: ModelView | None = None
 
     @property
     def expected_wait_s(self) -> float:
@@ -234,7 +238,7 @@ class Part:
 
 
 def _sleepless(mechanics: Mechanics) -> Mechanics:
-    return Mechanics(load_s=mechanics.load_s, stop_s=mechanics.stop_s, footprint=mechanics.footprint)
+    return replace(mechanics, levels=())
 
 
 def _latest(one: float | None, other: float | None) -> float | None:

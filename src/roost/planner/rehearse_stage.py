@@ -15,6 +15,8 @@ from roost.core.spec import ModelSpec, RoostSpec
 
 Rung = Literal["load", "level1", "level2"]
 """From where a replica came back: from nothing, or from a sleep level."""
+Moved = Rung | Literal["down"]
+"""The same, or the way down."""
 
 
 class Arrival(NamedTuple):
@@ -41,6 +43,8 @@ class Mechanics:
     """Out of them."""
     footprint: Footprint | None = None
     """None: as its spec says."""
+    owned: bool = True
+    """False: it runs elsewhere, is ready from the start, and is never started or stopped."""
 
     def back_s(self, rung: Rung) -> float:
         """From there to ready."""
@@ -58,7 +62,7 @@ class Learner(Protocol):
         """How soon the model is likely wanted again."""
         ...
 
-    def returned(self, model: str, rung: Rung | Literal["down"], seconds: float) -> None:
+    def returned(self, model: str, rung: Moved, seconds: float) -> None:
         """A replica of it came back, or went down, and that is how long it took."""
         ...
 
@@ -92,6 +96,8 @@ class Scene(NamedTuple):
     replica: str
     order: str
     reason: str
+    evicts: bool
+    """It makes room for another model."""
 
 
 class Spell(NamedTuple):

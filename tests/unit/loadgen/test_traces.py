@@ -78,6 +78,7 @@ def test_a_seed_gives_the_same_trace_and_thinning_keeps_the_share() -> None:
         (windows("x,0,99999,1,Gamma,1,1", "y,0,1,1,Gamma,1,1"), Cut(), "over 500000 requests"),
         (windows("x,0,1,1,Normal,1,1", "y,0,1,1,Gamma,1,1"), Cut(), "distribution 'Normal'"),
         (windows("x,0,1,1,Weibull,0.001,1", "y,0,1,1,Gamma,1,1"), Cut(), "shape from 0.02"),
+        (windows("x,0,1,1,Gamma,0.0001,1", "y,0,1,1,Gamma,1,1"), Cut(), "shape from 0.001"),
     ],
 )
 def test_what_is_wrong_with_a_trace_is_said(text: str, cut: Cut, says: str) -> None:

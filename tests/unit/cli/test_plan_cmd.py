@@ -1,0 +1,82 @@
+"""`roost plan CONFIG --trace`: what is told of a rehearsed configuration, and what cannot begin."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.command_line import roost
+
+CONFIG = """\
+memory: {{devices: {{gpu0: {budget}}}}}
+models:
+  a: {{command: engine-a, port: 9001, footprint: 10GiB, sleep_after: never}}
+  b: {{command: engine-b, port: 9002, footprint: 10GiB, sleep_after: never}}
+"""
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    config, trace = tmp_path / "c.yaml", tmp_path / "t.csv"
+    config.write_text(CONFIG.format(budget="12GiB"))
+    rows = [f"2024-01-01 00:{i // 2:02d}:{i % 2 * 30:02d}.0000000,100,40" for i in range(80)]
+    trace.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n" + "\n".join(rows) + "\n")
+    return config, trace
+
+
+def told(config: Path, *args: object) -> dict[str, object]:
+    ended = roost("plan", str(config), "--json", *map(str, args))
+    assert (ended.code, ended.err) == (0, "")
+    facts: dict[str, object] = json.loads(ended.out)
+    return facts
+
+
+def test_a_budget_for_one_of_two_that_take_turns_thrashes_and_says_what_would_do(files: tuple[Path, Path]) -> None:
+    config, trace = files
+    facts = told(config, "--trace", trace, "--for", "1h")
+    assert (facts["requests"], facts["thrashes"], facts["seconds"]) == (80, True, 3600.0)
+    assert facts["enough"] == "gpu0 21.0 GiB"
+    ended = roost("plan", str(config), "--trace", str(trace), "--for", "1h")
+    assert ended.code == 0
+    said = " ".join(ended.out.split())
+    assert "It thrashes:" in said
+    assert "It would end with gpu0 21.0 GiB: then 0 of 0 evictions are in vain" in said
+    assert "Assumed: A load takes 10 s" in said
+    assert "a request runs" in said.lower()
+
+
+def test_with_room_for_both_only_the_first_ones_wait(files: tuple[Path, Path]) -> None:
+    config, trace = files
+    config.write_text(CONFIG.format(budget="24GiB"))
+    facts = told(config, "--trace", trace, "--for", "1h")
+    assert (facts["waited"], facts["loads"], facts["evictions"], facts["thrashes"]) == (2, 2, 0, False)
+    models = facts["models"]
+    assert isinstance(models, list)
+    assert [model["requests"] for model in models] == [40, 40]
+    assert models[0]["longest_wait_s"] == pytest.approx(10 + 10 / 1.5)
+    assert "█" in models[0]["over_time"]
+
+
+def test_without_a_trace_preloads_are_shown(files: tuple[Path, Path]) -> None:
+    config, _ = files
+    config.write_text(CONFIG.format(budget="12GiB").replace("footprint: 10GiB", "preload: true"))
+    facts = told(config, "--for", "10m")
+    assert (facts["requests"], facts["loads"], facts["seconds"]) == (0, 2, 600.0)
+    assert "No footprint is known of a, b" in str(facts["assumed"])
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["missing.yaml"], "cannot be read"),
+        (["CONFIG", "--trace", "missing.csv"], "cannot be read"),
+        (["CONFIG", "--trace", "CONFIG"], "is no trace"),
+        (["CONFIG", "--keep", "2"], "--keep"),
+        (["--trace", "TRACE"], "needs the CONFIG"),
+    ],
+)
+def test_what_cannot_begin_is_said(files: tuple[Path, Path], args: list[str], says: str) -> None:
+    known = dict(zip(("CONFIG", "TRACE"), map(str, files), strict=True))
+    ended = roost("plan", *(known.get(arg, arg) for arg in args))
+    assert ended.code == 2
+    assert says in " ".join(ended.err.replace("│", " ").split())

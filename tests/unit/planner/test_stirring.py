@@ -1,0 +1,68 @@
+"""Cold models that nobody asks for are passed over, and everybody else is looked at."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+
+from roost.core.forecast import Forecast
+from roost.core.lifecycle import State
+from roost.core.memory_spec import MatrixSpec, MemorySpec
+from roost.core.policy_spec import PolicySpec
+from roost.core.spec import ModelSpec
+from roost.core.view import FleetView, Goal, ModelView, Policy, ReplicaView, Wish
+from roost.planner import plan as door
+from roost.planner.plan import plan
+from roost.planner.stirring import stirring
+from tests.property.test_planner_views import QUICK, views
+
+SPEC = ModelSpec(command="engine")
+COLD = ModelView(
+    name="a", spec=SPEC, replicas=(ReplicaView(id="a/0", model="a", state=State.COLD, since=0.0),), waiting=0
+)
+
+
+def seen(model: ModelView, policy: PolicySpec | None = None, **view: object) -> bool:
+    fleet = FleetView(now=9.0, models=(model, replace(COLD, name="z")), **view)  # type: ignore[arg-type]
+    return model in stirring(fleet, Policy(spec=policy or PolicySpec())).models
+
+
+def test_a_cold_model_is_passed_over() -> None:
+    assert not seen(COLD)
+    assert not seen(replace(COLD, forecast=Forecast(hazard_per_s=1.0)))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"waiting": 1},
+        {"onlookers": 1},
+        {"pinned": True},
+        {"wish": Wish(goal=Goal.READY, by="cli", asked_at=0.0)},
+        {"spec": replace(SPEC, preload=True)},
+        *(
+            {"replicas": (replace(COLD.replicas[0], **change),)}
+            for change in ({"state": State.ASLEEP}, {"revive": True}, {"lingering": 5}, {"in_flight": 1})
+        ),
+    ],
+)
+def test_who_is_asked_for_or_holds_something_is_looked_at(changes: dict[str, object]) -> None:
+    assert seen(replace(COLD, **changes))  # type: ignore[arg-type]
+
+
+def test_orders_under_way_forecasts_and_matrices_count() -> None:
+    assert seen(COLD, pending={"a/0": "load"})
+    hot = replace(COLD, forecast=Forecast(hazard_per_s=1.0))
+    assert seen(hot, PolicySpec(wake_ahead=True))
+    assert seen(hot, PolicySpec(idle="histogram"))
+    assert seen(COLD, memory=MemorySpec(matrix=MatrixSpec(sets={"s": "a & z"})))
+
+
+@QUICK
+@given(views())
+def test_the_plan_is_the_same_without_those_that_rest(given_view: tuple[FleetView, Policy]) -> None:
+    view, policy = given_view
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(door, "stirring", lambda view, policy: view)
+        whole = plan(view, policy)
+    assert plan(view, policy) == whole

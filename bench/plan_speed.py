@@ -19,6 +19,7 @@ from roost import clock
 from roost.control.execute import Executor
 from roost.control.gate import Gate
 from roost.control.lane import Entry
+from roost.control.learning import Learning
 from roost.control.observe import Sources, observe
 from roost.control.wishes import Wishes
 from roost.core.ids import replica_id
@@ -85,12 +86,16 @@ def fleet(asked: argparse.Namespace) -> Fleet:
     spec = RoostSpec(models=specs, memory=MemorySpec(devices=devices), policy=PolicySpec())
     owners = [Still(name, model, states[name], now - luck.uniform(1, 200)) for name, model in specs.items()]
     wishes = Wishes({owner.model: [owner] for owner in owners}, {})
+    learning = Learning(lambda: spec.policy, lambda: None)
+    gate = Gate(spec, owners, lambda: None)
+    gate.hear_arrival = learning.arrived
     sources = Sources(
         spec=spec,
         owners={owner.model: [owner] for owner in owners},
-        gate=Gate(spec, owners, lambda: None),
+        gate=gate,
         wishes=wishes,
         executor=Executor(owners),
+        learning=learning,
     )
     awake = [name for name, state in states.items() if state is State.READY]
     return Fleet(sources, Policy(spec=spec.policy), awake, [n for n, s in states.items() if s is State.COLD])

@@ -11,13 +11,13 @@ from pathlib import Path
 from random import Random
 
 import policy_trace as trace
-from roost.planner.demand import Demand
 
 from roost.core.forecast import Forecast, ReturnCosts
 from roost.core.memory_spec import MemorySpec
 from roost.core.policy_spec import PolicySpec
 from roost.core.spec import ModelSpec, RoostSpec
-from roost.planner.rehearse_stage import Arrival, Learner, Mechanics, Rung, Stage
+from roost.planner.demand import Demand
+from roost.planner.rehearse_stage import Arrival, Learner, Mechanics, Moved, Stage
 
 GIB = 1024**3
 HOUR_S = 3600.0
@@ -85,7 +85,7 @@ class Oracle:
         next_s = max(times[at] - now, 1e-3)
         return Forecast(hazard_per_s=1.0 / next_s, next_s=next_s, samples=1e9)
 
-    def returned(self, model: str, rung: Rung, seconds: float) -> None:
+    def returned(self, model: str, rung: Moved, seconds: float) -> None:
         pass
 
     def costs(self, model: str) -> ReturnCosts | None:

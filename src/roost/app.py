@@ -207,6 +207,7 @@ class App:
         await self.keeping.open()
         await self.keeping.add("replica", LastStates(gate, gate.names))
         await self.keeping.add("rise", Rises(gate, gate.names))
+        await self.keeping.add("learned", self.controller.learning)
         await self.keeping.add("footprint", OnlyChanged(self.account.footprints))
 
     def _with_files(self, spec: RoostSpec) -> RoostSpec:

@@ -69,6 +69,7 @@ class FixedFleet:
     asleep: set[str] = field(default_factory=set)
     queue: list[FixedTicket] = field(default_factory=list)
     leases: list[FixedLease] = field(default_factory=list)
+    hints: list[str] = field(default_factory=list)
     in_flight: int = 0
     refused: int = 0
     outcomes: list[str] = field(default_factory=list)
@@ -106,6 +107,9 @@ class FixedFleet:
         self.leases.append(lease)
         self.in_flight += 1
         return lease
+
+    def hint(self, route: Route, now: float) -> None:
+        self.hints.append(route.name)
 
     def another(self, lease: Lease, now: float) -> Lease | None:
         name = lease.replica.partition("/")[0]

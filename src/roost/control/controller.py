@@ -12,6 +12,7 @@ from roost import clock
 from roost.control.budgets import Budgets, no_budgets
 from roost.control.execute import Executor, phrase
 from roost.control.gate import Gate, refusal_for
+from roost.control.learning import Learning
 from roost.control.leaving import Leaving
 from roost.control.loop import Loop
 from roost.control.observe import Sources, idle_since, observe
@@ -44,8 +45,17 @@ class Controller:
         self._executor = Executor(owners)
         self._wishes = Wishes(by_model, {name: model.pin for name, model in spec.models.items()})
         self.gate = Gate(spec, owners, self._loop.nudge)
+        self._owner = {owner.id: owner for owner in owners}
+        self.learning = Learning(lambda: self._policy.spec, self._loop.nudge)
+        self.gate.hear_arrival, self.gate.hear_hint = self.learning.arrived, self.learning.hinted
         self._sources = Sources(
-            spec=spec, owners=by_model, gate=self.gate, wishes=self._wishes, executor=self._executor, devices=budgets
+            spec=spec,
+            owners=by_model,
+            gate=self.gate,
+            wishes=self._wishes,
+            executor=self._executor,
+            learning=self.learning,
+            devices=budgets,
         )
         self._started_at = 0.0
         self._hearers: list[Callable[[Plan], None]] = []
@@ -85,6 +95,7 @@ class Controller:
         self.check_names(models)
         now = clock.now()
         self._executor.add(owners)
+        self._owner |= {owner.id: owner for owner in owners}
         for name, spec in models.items():
             self._owners[name] = [owner for owner in owners if owner.model == name]
             self._wishes.pin(name, spec.pin)
@@ -116,6 +127,8 @@ class Controller:
         self._wishes.forget(name)
         for owner in self._owners.pop(name):
             self._executor.forget(owner.id)
+            del self._owner[owner.id]
+        self.learning.forget(name)
         self.gate.forget(name)
         del self._leaving[name]
         self.nudge()
@@ -209,6 +222,9 @@ class Controller:
             self._wishes.replica_changed(change)
         if change.model in self._leaving:
             self._leaving[change.model].moved()
+        owner = self._owner.get(change.replica)
+        if owner is not None:
+            self.learning.replica_changed(change, owner.level)
         self._loop.nudge()
 
     def _round(self, now: float) -> Plan:

@@ -44,6 +44,10 @@ class Gate:
         self._nudge = nudge
         self._closed: Refusal | None = None
         self._lanes: dict[str, Lane] = {}
+        self.hear_arrival: Callable[[str, float], None] = _nobody_hears
+        """Told of every request that counts as traffic and may wake its model."""
+        self.hear_hint: Callable[[str, float], None] = _nobody_hears
+        """Told of the models that clients say they will ask for next."""
         self._seats: dict[str, Seat] = {}
         self._health = Health()
         self._turns: Mapping[str, Turn] = {}
@@ -93,6 +97,8 @@ class Gate:
             return removed(route.name)
         if lane.closed is not None:
             return self._count(lane, lane.closed)
+        if request.counts and request.may_wake:
+            self.hear_arrival(route.name, now)
         answer = admit(lane, request)
         if isinstance(answer, Seat):
             if answer.handicap:
@@ -112,6 +118,10 @@ class Gate:
             lane.fresh.append(entry)
         self._nudge()
         return entry
+
+    def hint(self, route: Route, now: float) -> None:
+        """See `proxy.ports.Fleet`."""
+        self.hear_hint(route.name, now)
 
     def another(self, lease: LeaseLike, now: float) -> Lease | None:
         """See `proxy.ports.Fleet`: a lease on another ready replica; the first one is given back with it."""
@@ -293,6 +303,10 @@ class Gate:
     def _count(self, lane: Lane, refusal: Refusal) -> Refusal:
         self.refusals[lane.name, refusal.code] += 1
         return refusal
+
+
+def _nobody_hears(model: str, now: float) -> None:
+    """Until someone wants to learn."""
 
 
 def _note_rise(seat: Seat, change: Changed) -> None:

@@ -7,12 +7,13 @@ and by whoever wants to show a plan.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
+from operator import attrgetter, is_
 from typing import Any
 
 from roost.control.budgets import Budgets, no_budgets
 from roost.control.execute import Executor
 from roost.control.gate import Gate
+from roost.control.learning import Learning
 from roost.control.ports import Owner
 from roost.control.wishes import Wishes
 from roost.core.lifecycle import State
@@ -74,6 +75,7 @@ class Sources:
     gate: Gate
     wishes: Wishes
     executor: Executor
+    learning: Learning
     devices: Budgets = no_budgets
     seen: Seen = field(default_factory=Seen)
 
@@ -83,7 +85,7 @@ def observe(sources: Sources, now: float, started_at: float) -> FleetView:
     sources.seen.keep_only(sources.owners)
     return FleetView(
         now=now,
-        models=tuple([_model(sources, name) for name in sources.owners]),
+        models=tuple([_model(sources, name, now) for name in sources.owners]),
         memory=sources.spec.memory,
         devices=sources.devices(sources.spec.memory, now),
         places={name: host.max_resident for name, host in sources.spec.hosts.items() if host.max_resident is not None},
@@ -92,11 +94,13 @@ def observe(sources: Sources, now: float, started_at: float) -> FleetView:
     )
 
 
-def _model(sources: Sources, name: str) -> ModelView:
+def _model(sources: Sources, name: str, now: float) -> ModelView:
     """One that was told to come back counts as waiting, where nobody else does."""
     lane, wishes = sources.gate.lane(name), sources.wishes
     recalled_at = None if lane.wakers else lane.recalled_at
     wish, pinned, owners = wishes.wish(name), wishes.pinned(name), sources.owners[name]
+    replicas = tuple([_replica(sources, owner, wish) for owner in owners])
+    forecast, costs = sources.learning.outlook(name, replicas, now)
     known = sources.seen.models.get(name)
     if (
         known is not None
@@ -105,18 +109,17 @@ def _model(sources: Sources, name: str) -> ModelView:
         and known.wish is wish
         and known.pinned is pinned
         and known.hold_s == lane.hold_s
+        and known.forecast is forecast
+        and known.return_s is costs
         and not (lane.depth or recalled_at is not None or known.waiting or known.onlookers)
-        and len(known.replicas) == len(owners)
+        and len(known.replicas) == len(replicas)
+        and all(map(is_, replicas, known.replicas))
     ):
-        for owner, before in zip(owners, known.replicas, strict=True):
-            if _replica(sources, owner, wish) is not before:
-                break
-        else:
-            return known
+        return known
     sources.seen.models[name] = view = ModelView(
         name=name,
         spec=lane.spec,
-        replicas=tuple([_replica(sources, owner, wish) for owner in owners]),
+        replicas=replicas,
         waiting=lane.wakers + (recalled_at is not None),
         oldest_wait_at=lane.oldest_wait_at if recalled_at is None else recalled_at,
         onlookers=lane.depth - lane.wakers,
@@ -126,6 +129,8 @@ def _model(sources: Sources, name: str) -> ModelView:
         hold_s=lane.hold_s,
         pinned=pinned,
         host=lane.spec.inside or "",
+        forecast=forecast,
+        return_s=costs,
         wish=wish,
         came_at=lane.came_at,
     )

@@ -60,6 +60,20 @@ class Idle:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Worth:
+    """What doing without a model is likely to cost (`policy.eviction: cost`)."""
+
+    next_s: float | None
+    """When it is likely wanted again; None: its past does not say."""
+    back_s: float
+    """How long its return takes."""
+
+    def __str__(self) -> str:
+        back = f"back in {format_duration(self.back_s)}"
+        return back if self.next_s is None else f"likely wanted again in {format_duration(self.next_s)}, {back}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evict:
     """Another model needs the room."""
 
@@ -70,6 +84,8 @@ class Evict:
     max_resident: int | None = None
     rule: str = ""
     """What groups or matrix say against both being awake; empty where only room is lacking."""
+    worth: Worth | None = None
+    """Why it and no other; None: it was the least recently used."""
     kind: str = "evict"
 
     def __str__(self) -> str:
@@ -77,6 +93,8 @@ class Evict:
             return f"makes way for {self.for_model!r}: {self.rule}; last used {format_duration(self.idle_s)} ago"
         need = f"{format_size(self.need_bytes)} for" if self.need_bytes else "a place for"
         bound = f"; max_resident {self.max_resident}" if self.max_resident is not None else ""
+        if self.worth is not None:
+            return f"makes {need} {self.for_model!r}: idle {format_duration(self.idle_s)}, {self.worth}{bound}"
         return f"makes {need} {self.for_model!r}, least recently used ({format_duration(self.idle_s)} ago){bound}"
 
 
@@ -90,6 +108,8 @@ class OverBudget:
     budget: int
     device: str = ""
     """Empty: `memory.max_resident`."""
+    worth: Worth | None = None
+    """Why it and no other; None: it was the least recently used."""
     kind: str = "over_budget"
 
     def __str__(self) -> str:
@@ -97,6 +117,8 @@ class OverBudget:
             what = f"{format_size(self.held)} held on {self.device}, its budget is {format_size(self.budget)}"
         else:
             what = f"{self.held} awake, max_resident {self.budget}"
+        if self.worth is not None:
+            return f"{what}; idle {format_duration(self.idle_s)}, {self.worth}"
         return f"{what}; least recently used ({format_duration(self.idle_s)} ago)"
 
 
@@ -161,7 +183,91 @@ class Stalled:
         return self.sentence
 
 
-Reason = Demand | Stranded | Preload | Idle | Evict | OverBudget | Ordered | Wanted | Spared | Revived | Stalled
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakEven:
+    """It has been idle for as long as its return takes, and others want its memory (`policy.idle: break-even`)."""
+
+    idle_s: float
+    back_s: float
+    for_model: str
+    """The first of those that would find no room now."""
+    kind: str = "break_even"
+
+    def __str__(self) -> str:
+        spent = f"idle for {format_duration(self.idle_s)}, back in {format_duration(self.back_s)}"
+        return f"{spent}, and {self.for_model!r} would find no room"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unlikely:
+    """Its own gaps say that it is not wanted soon (`policy.idle: histogram`)."""
+
+    idle_s: float
+    soon: float
+    soon_s: float
+    kind: str = "unlikely"
+
+    def __str__(self) -> str:
+        idle, within = format_duration(self.idle_s), format_duration(self.soon_s)
+        return f"idle for {idle}, and wanted within {within} with a chance of {self.soon:.0%} only"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ahead:
+    """It is likely wanted soon (`policy.wake_ahead`)."""
+
+    soon: float
+    """Chance of a request within `soon_s`."""
+    soon_s: float
+    back_s: float
+    """What the request would have to wait otherwise."""
+    sign: str = ""
+    """What makes it likely beside its own gaps."""
+    kind: str = "ahead"
+
+    def __str__(self) -> str:
+        chance = f"wanted within {format_duration(self.soon_s)} with a chance of {self.soon:.0%}"
+        sign = f" ({self.sign})" if self.sign else ""
+        return f"{chance}{sign}, and it takes {format_duration(self.back_s)} to come up"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Colder:
+    """A model that comes up ahead of its requests is worth more than this one (`policy.wake_ahead`)."""
+
+    for_model: str
+    soon: float
+    soon_s: float
+    idle_s: float
+    worth: Worth | None = None
+    kind: str = "colder"
+
+    def __str__(self) -> str:
+        own = f"idle {format_duration(self.idle_s)}" + (f", {self.worth}" if self.worth is not None else "")
+        wanted = f"wanted within {format_duration(self.soon_s)} with a chance of {self.soon:.0%}"
+        return f"makes room for {self.for_model!r}, {wanted}: {own}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepsRoom:
+    """It is worth less than that whoever comes next finds room at once (`policy.wake_ahead`)."""
+
+    for_model: str
+    """The likeliest of those that find room then."""
+    others: int
+    idle_s: float
+    worth: Worth | None = None
+    kind: str = "keeps_room"
+
+    def __str__(self) -> str:
+        more = f" or {counted(self.others, 'other')}" if self.others else ""
+        own = f"idle {format_duration(self.idle_s)}" + (f", {self.worth}" if self.worth is not None else "")
+        return f"keeps room for {self.for_model!r}{more}, should they be next: {own}"
+
+
+Down = Idle | Evict | OverBudget | BreakEven | Unlikely | Colder | KeepsRoom
+"""Why the planner takes a model down by itself."""
+Reason = Down | Demand | Stranded | Preload | Ordered | Wanted | Spared | Revived | Stalled | Ahead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,8 @@ class Draft:
         self.notes: list[str] = []
         self.turns: dict[str, Turn] = {}
         self.due: float | None = None
+        self.typical_s: dict[tuple[State, int | None], float] = {}
+        """How long models take to come back from a rung, where one's own time is not known; filled by `worth`."""
         self.starts = sum(
             replica.state in _STARTS or view.pending.get(replica.id) in ("load", "wake")
             for model in view.models

@@ -7,8 +7,9 @@ Called by `control/loop.py` and by whoever wants to show what would be done.
 
 from roost.core.plan import Plan
 from roost.core.view import FleetView, Policy
+from roost.planner.ahead import ahead
 from roost.planner.draft import Draft
-from roost.planner.idle import ladder
+from roost.planner.idle import descend
 from roost.planner.lower import lower
 from roost.planner.preload import preload, revive
 from roost.planner.relieve import relieve
@@ -31,6 +32,6 @@ def plan(view: FleetView, policy: Policy) -> Plan:
     relieve(draft)
     revive(draft)
     preload(draft)
-    for model in view.models:
-        ladder(draft, model)
+    ahead(draft)
+    descend(draft)
     return draft.finish()

@@ -178,6 +178,8 @@ class _Play:
     def _arrived(self, actor: Actor) -> None:
         part = actor.part
         self._spell(actor)
+        if self.learner is not None and actor.state in (State.SUSPENDING, State.STOPPING):
+            self.learner.returned(part.name, "down", self.now - actor.since)
         actor.arrive(self.now)
         self.nudged = True
         if actor.state is State.READY:

@@ -15,6 +15,8 @@ from roost.core.spec import ModelSpec, RoostSpec
 
 Rung = Literal["load", "level1", "level2"]
 """From where a replica came back: from nothing, or from a sleep level."""
+Moved = Rung | Literal["down"]
+"""The same, or the way down."""
 
 
 class Arrival(NamedTuple):
@@ -60,8 +62,8 @@ class Learner(Protocol):
         """How soon the model is likely wanted again."""
         ...
 
-    def returned(self, model: str, rung: Rung, seconds: float) -> None:
-        """A replica of it came back, and that is how long it took."""
+    def returned(self, model: str, rung: Moved, seconds: float) -> None:
+        """A replica of it came back, or went down, and that is how long it took."""
         ...
 
     def costs(self, model: str) -> ReturnCosts | None:

@@ -1,8 +1,8 @@
 """Budgets that are exceeded though nobody new comes: engines that ran already were found, or someone else woke one.
 
-Who may yield does, as if a newcomer needed the room: the least recently used first, only as many as needed. What is
-left over is told in a note. Groups and matrix are no matter of it: they say who makes way for whom. Pure; called by
-`plan` once all wants are looked at, so that what makes way for them counts.
+Who may yield does, as if a newcomer needed the room: whoever is cheapest to do without first, only as many as needed.
+What is left over is told in a note. Groups and matrix are no matter of it: they say who makes way for whom. Pure;
+called by `plan` once all wants are looked at, so that what makes way for them counts.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,8 @@ from roost.core.view import ModelView, ReplicaView
 from roost.planner.draft import Draft
 from roost.planner.hold import firm, plight
 from roost.planner.room import PLACES, Amounts
-from roost.planner.victims import Victim, busy, can_yield, fewest, freed, last_used, options, send_down
+from roost.planner.victims import Victim, busy, can_yield, cheapest, fewest, freed, last_used, options, send_down
+from roost.planner.worth import worth
 
 
 def relieve(draft: Draft) -> None:
@@ -41,13 +42,19 @@ def _victims(draft: Draft, over: Amounts) -> list[Victim]:
     def lacking(some: Mapping[str, Victim]) -> Amounts:
         return room.excess(freed(room.soon, some.values()))
 
-    return list(fewest(options(draft, found, over), lacking).values())
+    return list(fewest(cheapest(draft, options(draft, found, over), over), lacking, draft).values())
 
 
 def _reason(draft: Draft, victim: Victim, over: Amounts) -> OverBudget:
     key = next(key for key in over if victim.frees.get(key, 0) > 0)
     idle_s, budget = max(0.0, draft.now - victim.last_used), draft.room.budget[key]
-    return OverBudget(idle_s=idle_s, held=budget + over[key], budget=budget, device=key)
+    return OverBudget(
+        idle_s=idle_s,
+        held=budget + over[key],
+        budget=budget,
+        device=key,
+        worth=worth(draft, victim.model, victim.replica, victim.after),
+    )
 
 
 def _note(draft: Draft, key: str) -> str:

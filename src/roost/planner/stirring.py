@@ -15,19 +15,19 @@ def stirring(view: FleetView, policy: Policy) -> FleetView:
     """The view without the models that rest. A matrix is made of the names of all models, so there they all stay."""
     if view.memory.matrix is not None:
         return view
-    pending, ahead = view.pending, policy.spec.wake_ahead or policy.spec.idle == "histogram"
-    models = tuple([model for model in view.models if not _rests(model, pending, ahead)])
+    pending, foresees = view.pending, policy.spec.wake_ahead or policy.spec.idle != "fixed"
+    models = tuple([model for model in view.models if not _rests(model, pending, foresees)])
     return view if len(models) == len(view.models) else replace(view, models=models)
 
 
-def _rests(model: ModelView, pending: Collection[str], ahead: bool) -> bool:
+def _rests(model: ModelView, pending: Collection[str], foresees: bool) -> bool:
     if (
         model.waiting
         or model.onlookers
         or model.wish is not None
         or model.pinned
         or model.spec.preload
-        or (ahead and model.forecast is not None)
+        or (foresees and _may_be_next(model))
     ):
         return False
     for replica in model.replicas:
@@ -36,3 +36,8 @@ def _rests(model: ModelView, pending: Collection[str], ahead: bool) -> bool:
         if pending and replica.id in pending:
             return False
     return True
+
+
+def _may_be_next(model: ModelView) -> bool:
+    """Somebody has asked for it before."""
+    return model.forecast is not None or any(replica.last_used_at is not None for replica in model.replicas)

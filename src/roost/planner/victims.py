@@ -1,5 +1,5 @@
-"""Who yields: whom groups or matrix take down for the newcomer, then the least recently used first, only as many as
-needed, only who frees what is lacking.
+"""Who yields: whom groups or matrix take down for the newcomer, then whoever is cheapest to do without first (`worth`;
+the least recently used with `eviction: lru`), only as many as needed, only who frees what is lacking.
 
 Never a pinned model, one inside `policy.residency`, one with an order standing, one whose turn it is, or one that
 sleeps with requests; of the newcomer's own replicas one that is ready only where nobody else will do, for requests that
@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from roost.core.lifecycle import State
-from roost.core.plan import Blocked, Drain, Evict, OverBudget, Stop
+from roost.core.plan import Blocked, Down, Drain, Evict, Stop
 from roost.core.view import Goal, ModelView, ReplicaView
 from roost.planner.company import Verdict
 from roost.planner.draft import Draft
 from roost.planner.hold import held_fast, kept_apart, listed, never, waits_for_company, waits_for_others
 from roost.planner.room import PLACES, Amounts
 from roost.planner.turns import has_its_turn
+from roost.planner.worth import counts_costs, density, lacking_cost, worth
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +86,31 @@ def _choose(
     def lacking(some: Mapping[str, Victim]) -> Amounts:
         return room.lack(newcomer.need, freed(room.soon, {**basis, **some}.values()))
 
-    chosen = fewest(options(draft, found, lacking({})), lacking)
+    short = lacking({})
+    chosen = fewest(cheapest(draft, options(draft, found, short), short, newcomer.model.name), lacking, draft)
     return None if lacking(chosen) else list((basis | chosen).values())
 
 
-def fewest(some: Iterator[Victim], lacking: Callable[[Mapping[str, Victim]], Amounts]) -> dict[str, Victim]:
-    """By replica, a smallest set of them after which nothing lacks, the first ones of equals; or all that help, where
-    that is not enough."""
+def cheapest(draft: Draft, some: Iterator[Victim], short: Amounts, newcomer: str = "") -> Iterator[Victim]:
+    """With `eviction: cost` those first whose going costs least for what it frees; else as they come. In any case
+    idle ones before busy ones, then the newcomer's own, then those whose pin would be broken."""
+    if not counts_costs(draft):
+        return some
+
+    def order(victim: Victim) -> tuple[bool, bool, bool, float]:
+        model, replica = victim.model, victim.replica
+        sibling = model.name == newcomer and replica.state is State.READY
+        cost = density(draft, model, replica, victim.after, (victim.frees, short))
+        return model.pinned, sibling, busy(model, replica), cost
+
+    return iter(sorted(some, key=order))
+
+
+def fewest(
+    some: Iterator[Victim], lacking: Callable[[Mapping[str, Victim]], Amounts], draft: Draft
+) -> dict[str, Victim]:
+    """By replica, a set of them after which nothing lacks and none of which could be spared, the first ones of equals;
+    or all that help, where that is not enough. Whoever costs most is spared first."""
     chosen: dict[str, Victim] = {}
     while short := lacking(chosen):
         option = next(some, None)
@@ -99,11 +118,16 @@ def fewest(some: Iterator[Victim], lacking: Callable[[Mapping[str, Victim]], Amo
             break
         tried = chosen | {option.replica.id: option}
         chosen = chosen if lacking(tried) == short else tried
-    for victim in sorted(chosen.values(), key=lambda v: (busy(v.model, v.replica), v.last_used), reverse=True):
+    for victim in sorted(chosen.values(), key=lambda v: _dear(draft, v), reverse=True):
         rest = {key: other for key, other in chosen.items() if key != victim.replica.id}
         if lacking(rest) == lacking(chosen):
             chosen = rest
     return chosen
+
+
+def _dear(draft: Draft, victim: Victim) -> tuple[bool, float, float]:
+    cost = lacking_cost(draft, victim.model, victim.replica, victim.after) if counts_costs(draft) else 0.0
+    return busy(victim.model, victim.replica), cost, victim.last_used
 
 
 def _forced(draft: Draft, newcomer: Newcomer, found: list[tuple[ModelView, ReplicaView]]) -> list[Victim] | None:
@@ -191,11 +215,12 @@ def _evict(draft: Draft, newcomer: Newcomer, victim: Victim) -> None:
         need_bytes=max((need[key] for key in short if key != PLACES), default=0),
         max_resident=room.budget[PLACES] if PLACES in short else None,
         rule=newcomer.verdict.victims.get(victim.model.name, ""),
+        worth=worth(draft, victim.model, victim.replica, victim.after),
     )
     send_down(draft, victim, reason)
 
 
-def send_down(draft: Draft, victim: Victim, reason: Evict | OverBudget) -> None:
+def send_down(draft: Draft, victim: Victim, reason: Down) -> None:
     """Order it, and count on what it gives back."""
     replica = victim.replica
     draft.room.expect(victim.frees)

@@ -46,6 +46,7 @@ class RequestHead:
         "length",
         "method",
         "minor",
+        "next_models",
         "origin",
         "read_timeout",
         "request_id",
@@ -72,6 +73,7 @@ class RequestHead:
         self.origin: bytes | None = None
         self.request_id: bytes | None = None
         self.read_timeout: bytes | None = None
+        self.next_models = b""
 
     @property
     def persistent(self) -> bool:
@@ -134,6 +136,8 @@ def _note(head: RequestHead, kind: Special, line: bytes, value: bytes) -> None: 
     elif kind is Special.READ_TIMEOUT:
         head.read_timeout = value.rstrip()
         head.forward.append(line)
+    elif kind is Special.NEXT:
+        head.next_models += b"," + value
 
 
 def _connection(head: RequestHead, value: bytes) -> None:
@@ -301,7 +305,7 @@ def _note_response(head: ResponseHead, kind: Special, line: bytes, value: bytes)
     elif kind is Special.KEEP_ALIVE:
         found = re.search(rb"timeout=(\d{1,6})", value)
         head.idle_timeout = float(found.group(1)) if found else None
-    elif kind in (Special.REQUEST_ID, Special.HOST, Special.ORIGIN, Special.READ_TIMEOUT, Special.EXPECT):
+    elif kind in (Special.REQUEST_ID, Special.HOST, Special.ORIGIN, Special.READ_TIMEOUT, Special.EXPECT, Special.NEXT):
         head.has_request_id = head.has_request_id or kind is Special.REQUEST_ID
         head.lines.append(line)
     elif kind is Special.UPGRADE and head.status == 101:

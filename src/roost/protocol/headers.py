@@ -24,6 +24,8 @@ class Special(Enum):
     ORIGIN = auto()
     REQUEST_ID = auto()
     READ_TIMEOUT = auto()
+    NEXT = auto()
+    """Models that the client will ask for next: a word to roost alone."""
 
 
 _KINDS = {
@@ -47,6 +49,7 @@ _KINDS = {
     b"origin": Special.ORIGIN,
     b"x-request-id": Special.REQUEST_ID,
     b"x-stainless-read-timeout": Special.READ_TIMEOUT,
+    b"x-roost-next": Special.NEXT,
 }
 special_kind = _KINDS.get
 """Lower-case field name -> Special, or None for a field that simply goes through."""

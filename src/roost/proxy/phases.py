@@ -20,7 +20,7 @@ from roost.protocol.failure import Failure
 from roost.protocol.forms import BadForm
 from roost.protocol.head import RequestHead
 from roost.protocol.openai import BadBody
-from roost.proxy import access, fallback, heartbeat, loading
+from roost.proxy import access, fallback, heartbeat, hints, loading
 from roost.proxy.keys import scopes_of
 from roost.proxy.outgoing import engine_head
 from roost.proxy.own import CONNECT_S, IDLE_S, AdminLease
@@ -148,6 +148,8 @@ def authorised(x: "Exchange", route: Route) -> None:
             refusal = Refusal(status=429, code="rate_limited", message=message, retry_after_s=wait)
             x.refuse(refusal)
             return
+    if x.head.next_models:
+        hints.tell(x)
     entered(x, route)
 
 

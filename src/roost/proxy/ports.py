@@ -88,6 +88,10 @@ class Fleet(Protocol):
         """The one admission decision. A returned lease already counts as in flight."""
         ...
 
+    def hint(self, route: Route, now: float) -> None:
+        """A client will ask for this model next (`X-Roost-Next`)."""
+        ...
+
     def another(self, lease: Lease, now: float) -> Lease | None:
         """After a refused connect: a lease on another ready replica of the same model, if there is one.
         The first lease is released by this call when one is given."""

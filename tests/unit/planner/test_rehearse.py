@@ -13,7 +13,7 @@ from roost.core.spec import ModelSpec, QueueSpec, ReplicaSpec, RoostSpec
 from roost.core.view import FleetView, Policy
 from roost.planner.plan import plan
 from roost.planner.rehearse import rehearse
-from roost.planner.rehearse_stage import Arrival, Mechanics, Record, Rung, Stage
+from roost.planner.rehearse_stage import Arrival, Mechanics, Moved, Record, Stage
 
 GIB = 1024**3
 MOVES = Mechanics(load_s=20.0, stop_s=1.0, levels=(1, 2), sleep_s=(2.0, 1.0), wake_s=(3.0, 8.0))
@@ -149,7 +149,7 @@ class Notebook:
     def forecast(self, model: str, now: float) -> Forecast | None:
         return Forecast(hazard_per_s=0.5 if model == "a" else 0.25)
 
-    def returned(self, model: str, rung: Rung, seconds: float) -> None:
+    def returned(self, model: str, rung: Moved, seconds: float) -> None:
         self.told.append((rung, model, seconds))
 
     def costs(self, model: str) -> ReturnCosts | None:
@@ -170,8 +170,10 @@ def test_the_learner_hears_everything_and_the_planner_sees_what_it_says() -> Non
         ("arrived", "a", 0.0),
         ("load", "a", 20.0),
         ("arrived", "b", 100.0),
+        ("down", "a", 2.0),
         ("load", "b", 20.0),
         ("arrived", "a", 200.0),
+        ("down", "b", 2.0),
         ("level1", "a", 3.0),
     ]
     a, b = seen[-1].models

@@ -1,0 +1,220 @@
+"""What comes up before it is asked for: a model that is likely wanted soon, into free memory or in place of models that
+are far colder. And what goes down so that whoever comes next finds room at once.
+
+All three weigh seconds of likely waiting against one another, with a margin, for a forecast errs. Only while nobody
+waits for room and a start is to spare; one model a round. A model that came up in vain stays down for as long as it had
+been unused by then, so attempts double their distance. Pure; called by `plan` after everything that somebody waits
+for, with `policy.wake_ahead`; only the first with `idle: histogram` alone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from roost.core.lifecycle import State
+from roost.core.plan import Ahead, Colder, KeepsRoom, Load, Wake
+from roost.core.view import ModelView, ReplicaView
+from roost.planner.beside import may_come
+from roost.planner.draft import Draft
+from roost.planner.idle import SURE_SAMPLES
+from roost.planner.room import Amounts
+from roost.planner.victims import Victim, busy, can_yield, cheapest, fewest, freed, options, send_down
+from roost.planner.worth import back_s, density, down_s, idle_s, lacking_cost, return_cost, worth
+
+LIKELY = 0.5
+"""Chance of a request soon from which a model comes up into memory that nobody else is likely to need."""
+SURE = 0.7
+"""And from which it comes up at the cost of others: a chance within twice what its return takes, or a sign beside its
+own gaps. Whoever may come a minute later can wait that minute outside."""
+MARGIN = 8.0
+"""Then doing without it must cost so many times what its coming costs them. Two moves cost more than one."""
+MARGIN_ROOM = 3.0
+"""To keep room: what others save must be so many times what doing without those costs that go for it."""
+COLD_S = 60.0
+"""Nobody who was used this lately goes for a model that nobody waits for."""
+_SURE_MIN_S = 10.0
+_REST_MIN_S = 30.0
+_LOOK_S = 5.0
+"""How often to look while some model is down that could come up ahead."""
+_RIVALS_MAX = 64
+"""Models looked at that may come next, the likeliest."""
+_STEPS_MAX = 4
+"""Models taken down at once to keep room."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Resting:
+    """A model that could come up, the replica that would, and what that takes."""
+
+    model: ModelView
+    replica: ReplicaView
+    need: Amounts
+    hazard: float
+
+
+def ahead(draft: Draft) -> None:
+    """Order the likeliest one up, or begin to make room for it, or for whoever is next."""
+    spec = draft.policy.spec
+    if not draft.policy.auto or not (spec.wake_ahead or spec.idle == "histogram"):
+        return
+    if draft.blocked or any(draft.room.promised.values()):
+        return
+    resting = _resting(draft)
+    if not resting:
+        return
+    draft.at(draft.now + _LOOK_S)
+    if draft.starts <= max(0, spec.max_starts - 2) and _bring_one_up(draft, resting):
+        return
+    if spec.wake_ahead:
+        _keep_room(draft, resting)
+
+
+def _resting(draft: Draft) -> list[_Resting]:
+    """Models at rest that may be wanted, the likeliest first."""
+    found = []
+    for model in draft.view.models:
+        replica = None if model.forecast is None else _at_rest(draft, model)
+        if replica is not None and model.forecast is not None:
+            found.append((model.forecast.hazard_per_s, model, replica))
+    found.sort(key=lambda one: one[0], reverse=True)
+    return [_Resting(m, r, draft.room.need(m, r), hazard) for hazard, m, r in found[:_RIVALS_MAX]]
+
+
+def _at_rest(draft: Draft, model: ModelView) -> ReplicaView | None:
+    """The replica that would come up; None while one is up or on its way, or somebody decides otherwise."""
+    if model.wish is not None or not model.spec.wake_on_request:
+        return None
+    for replica in model.replicas:
+        if replica.state not in (State.ASLEEP, State.COLD) or not draft.free(replica):
+            return None
+    usable = [r for r in model.replicas if r.state is State.ASLEEP or r.owned]
+    return min(usable, key=lambda r: r.state is not State.ASLEEP, default=None)
+
+
+def _bring_one_up(draft: Draft, resting: list[_Resting]) -> bool:
+    """True if one comes up, or its room is on its way."""
+    likely = [(_cost(draft, one), one) for one in resting if _is_likely(draft, one)]
+    for cost, one in sorted(likely, key=lambda pair: pair[0], reverse=True):
+        if not may_come(draft, one.model, one.replica):
+            continue
+        if draft.room.fits(one.need):
+            if _is_worth_the_room(draft, one, cost, resting):
+                _bring_up(draft, one)
+                return True
+        elif draft.policy.spec.wake_ahead:
+            if not draft.room.lack(one.need, draft.room.soon):
+                return True
+            if _make_room(draft, one, cost):
+                return True
+    return False
+
+
+def _is_likely(draft: Draft, one: _Resting) -> bool:
+    forecast, replica = one.model.forecast, one.replica
+    if forecast is None or forecast.soon < LIKELY or (forecast.samples < SURE_SAMPLES and not forecast.sign):
+        return False
+    down_for_s = draft.now - replica.since
+    unused_s = 0.0 if forecast.sign else idle_s(draft, replica) - down_for_s
+    return down_for_s >= max(_REST_MIN_S, unused_s)
+
+
+def _is_sure(draft: Draft, one: _Resting) -> bool:
+    forecast = one.model.forecast
+    if forecast is None or forecast.sign:
+        return forecast is not None and forecast.soon >= SURE
+    within_s = max(_SURE_MIN_S, 2.0 * back_s(draft, one.model, one.replica.state, one.replica.level))
+    return one.hazard * within_s >= SURE
+
+
+def _cost(draft: Draft, one: _Resting) -> float:
+    """Seconds of likely waiting per second that it stays down."""
+    return return_cost(one.model, back_s(draft, one.model, one.replica.state, one.replica.level))
+
+
+def _is_worth_the_room(draft: Draft, one: _Resting, cost: float, resting: list[_Resting]) -> bool:
+    """Free memory is free only while nobody else at rest would need it. Else whoever is next sends someone away for
+    it, and waits for that."""
+    room, taken = draft.room, {key: -amount for key, amount in one.need.items()}
+    kept_out = [other for other in resting if other is not one and room.lack(other.need, taken)]
+    if not kept_out:
+        return True
+    waits = down_s(draft) * sum(other.hazard for other in kept_out if not room.lack(other.need, {}))
+    idle = [(m, r, State.ASLEEP if r.sleep_levels else State.COLD) for m, r in room.holders if _is_idle(draft, m, r)]
+    need = {key: amount for key, amount in one.need.items() if amount > 0}
+    prices = [density(draft, m, r, after, (room.frees(m, r, after), need)) for m, r, after in idle]
+    return _is_sure(draft, one) and cost > MARGIN * (waits + min(prices, default=0.0))
+
+
+def _bring_up(draft: Draft, one: _Resting) -> None:
+    forecast, replica = one.model.forecast, one.replica
+    assert forecast is not None
+    returning_s = back_s(draft, one.model, replica.state, replica.level)
+    reason = Ahead(soon=forecast.soon, soon_s=forecast.soon_s, back_s=returning_s, sign=forecast.sign)
+    is_asleep = replica.state is State.ASLEEP
+    action = Wake(replica=replica.id, reason=reason) if is_asleep else Load(replica=replica.id, reason=reason)
+    draft.start(one.model, action, one.need)
+
+
+def _make_room(draft: Draft, one: _Resting, cost: float) -> bool:
+    """True if those who are far colder go for it."""
+    forecast, room = one.model.forecast, draft.room
+    if forecast is None or not _is_sure(draft, one):
+        return False
+
+    def lacking(some: Mapping[str, Victim]) -> Amounts:
+        return room.lack(one.need, freed(room.soon, some.values()))
+
+    found = [pair for pair in room.holders if _is_idle(draft, *pair) and idle_s(draft, pair[1]) >= COLD_S]
+    short = lacking({})
+    chosen = fewest(cheapest(draft, options(draft, found, short), short), lacking, draft)
+    lost = sum(lacking_cost(draft, v.model, v.replica, v.after) for v in chosen.values())
+    if lacking(chosen) or lost * MARGIN > cost:
+        return False
+    for victim in chosen.values():
+        reason = Colder(
+            for_model=one.model.name,
+            soon=forecast.soon,
+            soon_s=forecast.soon_s,
+            idle_s=idle_s(draft, victim.replica),
+            worth=worth(draft, victim.model, victim.replica, victim.after),
+        )
+        send_down(draft, victim, reason)
+    return True
+
+
+def _keep_room(draft: Draft, resting: list[_Resting]) -> None:
+    """Take down the coldest where others, who would then find room at once, save more by that."""
+    room = draft.room
+    roomless = [one for one in resting if room.lack(one.need, room.soon)]
+    short: dict[str, int] = {}
+    for one in roomless:
+        for key, amount in room.lack(one.need, room.soon).items():
+            short[key] = max(short.get(key, 0), amount)
+    found = [pair for pair in room.holders if _is_idle(draft, *pair)] if roomless else []
+    best: tuple[float, list[Victim], list[_Resting]] = (0.0, [], [])
+    going: dict[str, Victim] = {}
+    lost = 0.0
+    for victim in cheapest(draft, options(draft, found, short), short):
+        if len(going) == _STEPS_MAX or victim.replica.id in going:
+            break
+        going[victim.replica.id] = victim
+        lost += lacking_cost(draft, victim.model, victim.replica, victim.after)
+        then = freed(room.soon, going.values())
+        helped = [one for one in roomless if not room.lack(one.need, then)]
+        gain = down_s(draft) * sum(one.hazard for one in helped) - MARGIN_ROOM * lost
+        if gain > best[0]:
+            best = gain, list(going.values()), helped
+    for victim in best[1]:
+        reason = KeepsRoom(
+            for_model=best[2][0].model.name,
+            others=len(best[2]) - 1,
+            idle_s=idle_s(draft, victim.replica),
+            worth=worth(draft, victim.model, victim.replica, victim.after),
+        )
+        send_down(draft, victim, reason)
+
+
+def _is_idle(draft: Draft, model: ModelView, replica: ReplicaView) -> bool:
+    """Its going would hurt nobody now."""
+    if replica.state is not State.READY or model.pinned or model.wish is not None or busy(model, replica):
+        return False
+    return can_yield(draft, replica)

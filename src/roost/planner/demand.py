@@ -1,0 +1,230 @@
+"""What is learned from requests and from loads and wakes: how soon each model is likely wanted, and what its return
+takes.
+
+Pure: `now` (monotonic seconds) and the hour of the week come as arguments, and nothing here knows the fleet's state.
+Bounded per model; a request within a second of the one before costs one look-up. Made by `control/learning.py` and by
+rehearsals; kept over a restart through `state` and `restore`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from roost.core.forecast import Forecast, ReturnCosts
+from roost.planner.companions import Companions
+from roost.planner.gaps import BURST_S, Gaps, chance, median_left_s
+from roost.planner.season import HOURS, REST_S, Season
+
+RUNGS = ("load", "level1", "level2", "down")
+"""From where a model comes back: from nothing, or from a sleep level; and the way down."""
+_SCALE_MIN_S = 10.0
+"""The hazard is the chance over as long again as the model has been idle, and over this at least."""
+_SOON_MIN_S = 60.0
+_SOON_MAX_S = 3600.0
+_SOON_RETURNS = 20.0
+"""`Forecast.soon_s` in returns: what takes a second to bring back is looked at a minute ahead, a load of a minute
+twenty."""
+_THEN_S = 30.0
+_ALONE_S = 30.0
+"""After so long without a request the next one may be because of another model."""
+_HINT_S = 60.0
+"""A hint holds for so long."""
+_HINTS_BEFORE, _TRUE_BEFORE = 4.0, 3.6
+"""Hints are believed from the start, as if so many had been given and had come true."""
+_HINTS_MAX = 64.0
+"""From then on hints and those that came true are halved, so that what clients did long ago counts less."""
+_SMOOTH = 0.3
+"""Weight of the newest return in the mean."""
+_FRESH_MIN_S, _FRESH_PART = 1.0, 0.05
+"""A forecast serves for a second, and longer the longer the model has been idle: it changes no faster."""
+_POOL_FRESH_S = 60.0
+"""All models' gaps together change slowly, too."""
+_SEASON_SIGN = 2.0
+"""An hour is told as a sign where it makes a call so many times likelier than usual."""
+
+
+@dataclass(slots=True)
+class _Known:
+    """One model."""
+
+    last_at: float
+    gaps: Gaps = field(default_factory=Gaps)
+    season: Season = field(default_factory=Season)
+    back_s: dict[str, float] = field(default_factory=dict)
+    hinted_at: float | None = None
+    cached: Forecast | None = None
+    fresh_until: float = 0.0
+
+
+class Demand:
+    """All models' past, as far as it bears on their future."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, _Known] = {}
+        self._backs: dict[str, dict[str, float]] = {}
+        self._costs: dict[str, ReturnCosts] = {}
+        self._pool = Gaps()
+        self._pool_seen = self._pool.copy()
+        self._pool_until = float("-inf")
+        self._companions = Companions()
+        self._hour: int | None = None
+        self._hints, self._hits = _HINTS_BEFORE, _TRUE_BEFORE
+
+    def arrived(self, model: str, now: float) -> None:
+        """A request for the model came."""
+        known = self._known.get(model)
+        if known is None:
+            self._known[model] = known = _Known(now)
+            self._begin(model, known, now)
+            return
+        gap_s = now - known.last_at
+        if gap_s < BURST_S:
+            return
+        known.gaps.add(gap_s)
+        self._pool.add(gap_s)
+        known.last_at, known.cached = now, None
+        if gap_s >= _ALONE_S:
+            self._begin(model, known, now)
+        if gap_s >= REST_S and self._hour is not None:
+            known.season.began(self._hour)
+        if known.hinted_at is not None:
+            self._end_hint(known, now)
+
+    def _begin(self, model: str, known: _Known, now: float) -> None:
+        """It is called after a rest: whoever usually follows it may be next."""
+        self._companions.called(model, now)
+        for follower in self._companions.followers(model):
+            if follower in self._known:
+                self._known[follower].cached = None
+
+    def hinted(self, model: str, now: float) -> None:
+        """A client said that it will ask for the model next."""
+        known = self._known.setdefault(model, _Known(now))
+        if known.hinted_at is not None and now - known.hinted_at > _HINT_S:
+            self._end_hint(known, now)
+        known.hinted_at, known.cached = now, None
+
+    def _end_hint(self, known: _Known, now: float) -> None:
+        """It came true, or its time is over."""
+        assert known.hinted_at is not None
+        self._hits += now - known.hinted_at <= _HINT_S
+        self._hints += 1.0
+        known.hinted_at = None
+        if self._hints > _HINTS_MAX:
+            self._hints, self._hits = self._hints / 2, self._hits / 2
+
+    def hour(self, hour: int) -> None:
+        """It is this hour of the week now, 0 (Monday, midnight) to 167. To be said at least once an hour."""
+        if hour == self._hour or not 0 <= hour < HOURS:
+            return
+        self._hour = hour
+        for known in self._known.values():
+            known.season.passed(hour)
+            known.cached = None
+
+    def returned(self, model: str, rung: str, seconds: float) -> None:
+        """It came back from that rung, or went `down`, and that took so long."""
+        backs = self._backs.setdefault(model, {})
+        if rung in RUNGS and seconds >= 0:
+            before = backs.get(rung, seconds)
+            backs[rung] = before + _SMOOTH * (seconds - before)
+            self._costs[model] = ReturnCosts(
+                load_s=backs.get("load"),
+                level1_s=backs.get("level1"),
+                level2_s=backs.get("level2"),
+                down_s=backs.get("down"),
+            )
+
+    def costs(self, model: str) -> ReturnCosts | None:
+        """Seconds to bring it back from each rung, as measured; None: never seen."""
+        return self._costs.get(model)
+
+    def knows(self, model: str) -> bool:
+        """Somebody has asked for it."""
+        return model in self._known
+
+    def forecast(self, model: str, now: float) -> Forecast | None:
+        """How soon it is likely wanted; None: nobody has ever asked for it."""
+        known = self._known.get(model)
+        if known is None:
+            return None
+        if known.cached is None or now >= known.fresh_until:
+            known.cached = self._forecast(model, known, now)
+            steady_s = 0.0 if known.cached.sign else _FRESH_PART * (now - known.last_at)
+            known.fresh_until = now + max(_FRESH_MIN_S, steady_s)
+        return known.cached
+
+    def _general(self, now: float) -> Gaps:
+        if now >= self._pool_until:
+            self._pool_seen, self._pool_until = self._pool.copy(), now + _POOL_FRESH_S
+        return self._pool_seen
+
+    def _forecast(self, model: str, known: _Known, now: float) -> Forecast:
+        own, pool, age_s = known.gaps, self._general(now), max(BURST_S, now - known.last_at)
+        over_s, soon_s = max(_SCALE_MIN_S, age_s), self._soon_s(model)
+        season = 1.0 if self._hour is None or age_s < REST_S else known.season.factor(self._hour)
+        hazard = chance(own, pool, age_s, over_s) / over_s * season
+        soon, sign = min(1.0, chance(own, pool, age_s, soon_s) * season), ""
+        next_s = median_left_s(own, pool, age_s)
+        if season >= _SEASON_SIGN:
+            sign = f"at this hour it is called {season:.1f} times as often as usual"
+        for likely, left_s, said in self._signs(model, known, now):
+            if likely > soon:
+                hazard, soon, sign = max(hazard, likely / left_s), likely, said
+                next_s = min(next_s, left_s / 2)
+        return Forecast(
+            hazard_per_s=hazard,
+            next_s=next_s,
+            samples=own.longer(0.0),
+            soon=soon,
+            soon_s=soon_s,
+            then_per_s=chance(own, pool, BURST_S, _THEN_S) / _THEN_S,
+            sign=sign,
+        )
+
+    def _signs(self, model: str, known: _Known, now: float) -> list[tuple[float, float, str]]:
+        """What else speaks for it now: chance, for how many seconds more, and the sentence."""
+        if now - known.last_at < _ALONE_S and known.hinted_at is None:
+            return []
+        found = [
+            (likely, left_s, f'"{first}" was just called, and it usually follows')
+            for first, likely, left_s in self._companions.leaders(model, now)
+        ]
+        if known.hinted_at is not None and now < known.hinted_at + _HINT_S:
+            found.append((self._hits / self._hints, known.hinted_at + _HINT_S - now, "a client said it is next"))
+        return found
+
+    def _soon_s(self, model: str) -> float:
+        dearest = max(self._backs.get(model, {}).values(), default=0.0)
+        return min(_SOON_MAX_S, max(_SOON_MIN_S, _SOON_RETURNS * dearest))
+
+    def forget(self, model: str) -> None:
+        """It exists no more."""
+        self._known.pop(model, None)
+        self._backs.pop(model, None)
+        self._costs.pop(model, None)
+        self._companions.forget(model)
+
+    def state(self, model: str, now: float) -> dict[str, object]:
+        """What is known of one model, JSON-able; its last request as an age, for a restart has another clock."""
+        known = self._known.get(model)
+        kept: dict[str, object] = {"back_s": {rung: round(s, 3) for rung, s in self._backs.get(model, {}).items()}}
+        if known is not None:
+            kept |= {"idle_s": round(now - known.last_at, 3), "gaps": known.gaps.values()}
+            kept |= {"season": known.season.values(), "companions": self._companions.values(model)}
+        return kept
+
+    def restore(self, model: str, kept: Mapping[str, object], now: float, away_s: float) -> None:
+        """As `state` gave it `away_s` seconds ago. What cannot be read is not known."""
+        backs, idle_s, gaps = kept.get("back_s"), kept.get("idle_s"), kept.get("gaps")
+        season, companions = kept.get("season"), kept.get("companions")
+        for rung, seconds in backs.items() if isinstance(backs, Mapping) else ():
+            if isinstance(seconds, int | float) and 0 <= seconds < float("inf"):
+                self.returned(model, str(rung), float(seconds))
+        if not isinstance(idle_s, int | float) or not isinstance(gaps, list) or not 0 <= idle_s < float("inf"):
+            return
+        known = self._known[model] = _Known(now - idle_s - max(0.0, away_s))
+        known.gaps.restore(gaps)
+        self._pool.merge(known.gaps)
+        known.season.restore(season if isinstance(season, list) else ())
+        if isinstance(companions, Mapping):
+            self._companions.restore(model, companions)

@@ -1,0 +1,136 @@
+"""What comes up before it is asked for, and what makes room for whoever is next."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from roost.core.forecast import Forecast, ReturnCosts
+from roost.core.memory_spec import MemorySpec
+from roost.core.plan import Ahead, Colder, Drain, KeepsRoom, Load, Wake
+from roost.core.policy_spec import PolicySpec
+from roost.core.view import Goal, ModelView
+from tests.unit.planner.test_plan import ASLEEP, COLD, GPU, NOW, READY, kinds, model, planned, sized
+
+FORESIGHT = PolicySpec(wake_ahead=True)
+
+
+def resting(name: str, soon: float = 0.9, hazard: float = 0.1, sign: str = "", **seen: Any) -> ModelView:
+    """Asleep for 100 s, unused for 150 s."""
+    facts = {"level": 1, "since": NOW - 100.0, "last_used_at": NOW - 150.0, **seen}
+    view = model(name, facts.pop("state", ASLEEP), **facts)
+    forecast = Forecast(hazard_per_s=hazard, next_s=5.0, samples=20.0, soon=soon, soon_s=60.0, sign=sign)
+    return replace(view, forecast=forecast, return_s=ReturnCosts(load_s=30.0, level1_s=3.0, down_s=1.0))
+
+
+def awake(name: str, idle_s: float = 100.0, hazard: float = 0.00001, **seen: Any) -> ModelView:
+    since = NOW - idle_s
+    view = model(name, READY, idle_since=since, last_used_at=since, became_ready_at=100.0, since=100.0, **seen)
+    forecast = Forecast(hazard_per_s=hazard, next_s=9000.0, samples=20.0, soon=0.01, soon_s=60.0)
+    return replace(view, forecast=forecast, return_s=ReturnCosts(load_s=30.0, level1_s=3.0, down_s=1.0))
+
+
+def test_a_model_that_is_likely_wanted_comes_up_into_free_memory() -> None:
+    made = planned(resting("a"), policy=FORESIGHT)
+    reason = Ahead(soon=0.9, soon_s=60.0, back_s=3.0)
+    assert made.actions == (Wake(replica="a/0", reason=reason),)
+    assert str(reason) == "wanted within 60 s with a chance of 90%, and it takes 3.0 s to come up"
+
+
+def test_a_cold_one_is_loaded_and_the_sign_is_told() -> None:
+    made = planned(resting("a", state=COLD, level=None, sign="a client said it is next"), policy=FORESIGHT)
+    assert kinds(made) == [(Load, "a")]
+    assert "90% (a client said it is next), and" in str(made.actions[0].reason)
+
+
+@pytest.mark.parametrize("policy", [PolicySpec(), PolicySpec(idle="break-even")])
+def test_without_foresight_nothing_comes_unasked(policy: PolicySpec) -> None:
+    assert planned(resting("a"), policy=policy).actions == ()
+
+
+def test_histogram_wakes_ahead_into_free_memory_only() -> None:
+    histogram = PolicySpec(idle="histogram")
+    assert kinds(planned(resting("a"), policy=histogram)) == [(Wake, "a")]
+    made = planned(resting("a", spec=sized(30)), awake("b", spec=sized(30)), memory=GPU, policy=histogram)
+    assert made.actions == ()
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        resting("a", soon=0.4),
+        resting("a", since=NOW - 10.0),  # it has just gone down
+        resting("a", since=NOW - 100.0, last_used_at=NOW - 400.0),  # it went down unused for 300 s, 100 s ago
+        replace(resting("a"), forecast=Forecast(hazard_per_s=0.1, samples=1.0, soon=0.9)),
+        replace(resting("a"), forecast=None),
+        resting("a", spec=sized(1, wake_on_request=False)),
+    ],
+)
+def test_what_does_not_come_up(view: ModelView) -> None:
+    assert planned(view, policy=FORESIGHT).actions == ()
+
+
+def test_one_a_round_and_a_start_is_left_for_requests() -> None:
+    both = resting("a", hazard=0.01), resting("b", hazard=0.1)
+    assert kinds(planned(*both, policy=FORESIGHT)) == [(Wake, "b")]
+    busy = (model("c", COLD, waiting_since=990.0), model("d", COLD, waiting_since=990.0), *both)
+    assert kinds(planned(*busy, policy=replace(FORESIGHT, max_starts=3))) == [(Load, "c"), (Load, "d")]
+
+
+def test_nothing_comes_ahead_while_somebody_waits_for_room() -> None:
+    waits = model("c", COLD, spec=sized(35), waiting_since=990.0)
+    held = replace(awake("b", spec=sized(35)), replicas=(replace(awake("b").replicas[0], in_flight=1),))
+    made = planned(waits, held, resting("a", spec=sized(2)), memory=GPU, policy=FORESIGHT)
+    assert (Wake, "a") not in kinds(made)
+
+
+def test_it_comes_over_one_that_is_far_colder() -> None:
+    made = planned(resting("a", spec=sized(30)), awake("b", spec=sized(30)), memory=GPU, policy=FORESIGHT)
+    assert [(type(a), a.replica) for a in made.actions] == [(Drain, "b/0")]
+    reason = made.actions[0].reason
+    assert isinstance(reason, Colder)
+    assert str(reason) == (
+        "makes room for 'a', wanted within 60 s with a chance of 90%: idle 100 s, likely wanted again in 2h 30m, "
+        "back in 3.0 s"
+    )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        awake("b", spec=sized(30), hazard=0.05),  # by no margin
+        awake("b", spec=sized(30), idle_s=20.0, hazard=0.05),
+        replace(awake("b", spec=sized(30)), pinned=True),
+        replace(awake("b", spec=sized(30)), waiting=1),
+    ],
+)
+def test_it_does_not_come_over_one_that_is_not(other: ModelView) -> None:
+    assert planned(resting("a", spec=sized(30)), other, memory=GPU, policy=FORESIGHT).actions == ()
+
+
+def test_memory_that_somebody_else_would_need_has_its_price() -> None:
+    # 20 GiB are free. b would find them, and a for itself is not worth that b does not.
+    models = resting("a", hazard=0.005, spec=sized(20)), resting("b", soon=0.1, hazard=0.02, spec=sized(20))
+    held = awake("c", hazard=0.02, spec=sized(20))
+    assert planned(*models, held, memory=GPU, policy=FORESIGHT).actions == ()
+    alone = planned(models[0], held, memory=GPU, policy=FORESIGHT)
+    assert kinds(alone) == [(Wake, "a")]
+
+
+def test_room_is_kept_for_whoever_is_next() -> None:
+    # a and b are each not likely by themselves; that one of them finds room at once is worth 0.04 * 1 s.
+    models = resting("a", soon=0.3, hazard=0.02, spec=sized(20)), resting("b", soon=0.3, hazard=0.02, spec=sized(20))
+    made = planned(*models, awake("c", spec=sized(30)), memory=GPU, policy=FORESIGHT)
+    reason = made.actions[0].reason
+    assert kinds(made) == [(Drain, "c")]
+    assert isinstance(reason, KeepsRoom) and isinstance(made.actions[0], Drain)
+    assert made.actions[0].goal is Goal.ASLEEP
+    assert str(reason).startswith("keeps room for 'a' or 1 other, should they be next: idle 100 s, likely wanted again")
+    dear = planned(*models, awake("c", hazard=0.01, spec=sized(30)), memory=GPU, policy=FORESIGHT)
+    assert dear.actions == ()
+
+
+def test_no_room_is_kept_where_there_is_some() -> None:
+    made = planned(resting("a", soon=0.3, spec=sized(10)), awake("c", spec=sized(30)), memory=GPU, policy=FORESIGHT)
+    assert made.actions == ()
+    assert planned(resting("a", soon=0.3), awake("c"), memory=MemorySpec(), policy=FORESIGHT).actions == ()

@@ -1,0 +1,94 @@
+"""When an idle model goes down: break-even and histogram. The fixed clocks are in `test_plan`."""
+
+from dataclasses import replace
+from typing import Any
+
+from roost.core.forecast import Forecast, ReturnCosts
+from roost.core.memory_spec import MemorySpec
+from roost.core.plan import BreakEven, Drain, Idle, Unlikely
+from roost.core.policy_spec import PolicySpec
+from roost.core.view import Goal, ModelView
+from tests.unit.planner.test_plan import COLD, GPU, NOW, QUIET, READY, kinds, model, planned, sized
+
+BREAK_EVEN = PolicySpec(idle="break-even")
+HISTOGRAM = PolicySpec(idle="histogram")
+FIVE_MINUTES = replace(QUIET, sleep_after=300.0)
+
+
+def awake(name: str, idle_s: float, back_s: float = 20.0, **seen: Any) -> ModelView:
+    since = NOW - idle_s
+    view = model(name, READY, idle_since=since, last_used_at=since, became_ready_at=100.0, since=100.0, **seen)
+    return replace(view, return_s=ReturnCosts(load_s=back_s, level1_s=back_s))
+
+
+def saying(view: ModelView, soon: float, samples: float = 20.0) -> ModelView:
+    return replace(view, forecast=Forecast(hazard_per_s=0.001, samples=samples, soon=soon, soon_s=400.0))
+
+
+def test_break_even_frees_room_once_waiting_has_cost_as_much_as_waking() -> None:
+    other = model("b", COLD, spec=sized(30), last_used_at=500.0)
+    made = planned(awake("a", 25.0, spec=sized(20)), other, memory=GPU, policy=BREAK_EVEN)
+    reason = BreakEven(idle_s=25.0, back_s=20.0, for_model="b")
+    assert made.actions == (Drain(replica="a/0", goal=Goal.ASLEEP, reason=reason),)
+    assert str(reason) == "idle for 25 s, back in 20 s, and 'b' would find no room"
+
+
+def test_break_even_waits_until_then_and_looks_again() -> None:
+    other = model("b", COLD, spec=sized(30), last_used_at=500.0)
+    made = planned(awake("a", 5.0, spec=sized(20)), other, memory=GPU, policy=BREAK_EVEN)
+    assert made.actions == ()
+    assert made.next_check_at == NOW + 15.0
+
+
+def test_break_even_keeps_everybody_whom_nobody_wants_gone() -> None:
+    for other in (
+        model("b", COLD, spec=sized(10), last_used_at=500.0),  # finds room
+        model("b", COLD, spec=sized(30), last_used_at=None),  # nobody ever asked for it
+    ):
+        assert planned(awake("a", 25.0, spec=sized(20)), other, memory=GPU, policy=BREAK_EVEN).actions == ()
+    unbounded = planned(awake("a", 25.0), model("b", COLD), memory=MemorySpec(), policy=BREAK_EVEN)
+    assert unbounded.actions == ()
+
+
+def test_break_even_takes_no_more_than_is_needed() -> None:
+    other = model("c", COLD, spec=sized(10), last_used_at=500.0)
+    models = awake("a", 25.0, spec=sized(20)), awake("b", 90.0, spec=sized(20)), other
+    assert kinds(planned(*models, memory=GPU, policy=BREAK_EVEN)) == [(Drain, "b")]
+
+
+def test_histogram_lets_down_what_is_unlikely_to_be_wanted_soon() -> None:
+    made = planned(saying(awake("a", 25.0, spec=FIVE_MINUTES), 0.04), policy=HISTOGRAM)
+    reason = Unlikely(idle_s=25.0, soon=0.04, soon_s=400.0)
+    assert made.actions == (Drain(replica="a/0", goal=Goal.ASLEEP, reason=reason),)
+    assert str(reason) == "idle for 25 s, and wanted within 6m 40s with a chance of 4% only"
+
+
+def test_histogram_keeps_what_is_likely_past_the_fixed_clock() -> None:
+    made = planned(saying(awake("a", 400.0, spec=FIVE_MINUTES), 0.4), policy=HISTOGRAM)
+    assert made.actions == ()
+    assert made.next_check_at == NOW + 40.0
+
+
+def test_histogram_falls_back_to_the_clock_where_it_says_nothing() -> None:
+    few = saying(awake("a", 400.0, spec=FIVE_MINUTES), 0.4, samples=1.0)
+    made = planned(few, policy=HISTOGRAM)
+    assert [type(action.reason) for action in made.actions] == [Idle]
+    assert planned(saying(awake("a", 25.0, spec=FIVE_MINUTES), 0.0, samples=1.0), policy=HISTOGRAM).actions == ()
+
+
+def test_histogram_never_sleeps_what_the_config_keeps_awake() -> None:
+    assert planned(saying(awake("a", 5000.0), 0.0), policy=HISTOGRAM).actions == ()
+
+
+def test_nothing_is_gained_by_going_down_for_less_than_the_way_back() -> None:
+    made = planned(saying(awake("a", 5.0, spec=FIVE_MINUTES), 0.0), policy=HISTOGRAM)
+    assert made.actions == ()
+    assert made.next_check_at == NOW + 15.0
+
+
+def test_a_pinned_model_and_one_that_is_waited_for_stay() -> None:
+    pinned = replace(saying(awake("a", 25.0, spec=FIVE_MINUTES), 0.0), pinned=True)
+    assert planned(pinned, policy=HISTOGRAM).actions == ()
+    other = model("b", COLD, spec=sized(30), last_used_at=500.0)
+    held = replace(awake("a", 25.0, spec=sized(20)), pinned=True)
+    assert planned(held, other, memory=GPU, policy=BREAK_EVEN).actions == ()

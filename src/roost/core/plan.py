@@ -4,7 +4,7 @@ Pure values. Made by `planner.plan`, performed by `control/execute`, shown by lo
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from roost.core.units import counted, format_duration, format_size
 from roost.core.view import Goal
@@ -53,10 +53,13 @@ class Idle:
     idle_s: float
     after_s: float
     setting: str = "sleep_after"
+    rung: str = ""
+    """Why it goes down as far as it does, where host memory had a say; the same in the reasons below."""
     kind: str = "idle"
 
     def __str__(self) -> str:
-        return f"idle for {format_duration(self.idle_s)} ({self.setting} {format_duration(self.after_s)})"
+        said = f"idle for {format_duration(self.idle_s)} ({self.setting} {format_duration(self.after_s)})"
+        return said + _because(self.rung)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,14 +73,27 @@ class Evict:
     max_resident: int | None = None
     rule: str = ""
     """What groups or matrix say against both being awake; empty where only room is lacking."""
+    last_resort: str = ""
+    """What is broken for it, as the newcomer could else not be served at all: `pin` or `residency`."""
+    rung: str = ""
     kind: str = "evict"
 
     def __str__(self) -> str:
+        return self._said() + self._broken() + _because(self.rung)
+
+    def _said(self) -> str:
         if self.rule:
             return f"makes way for {self.for_model!r}: {self.rule}; last used {format_duration(self.idle_s)} ago"
         need = f"{format_size(self.need_bytes)} for" if self.need_bytes else "a place for"
         bound = f"; max_resident {self.max_resident}" if self.max_resident is not None else ""
         return f"makes {need} {self.for_model!r}, least recently used ({format_duration(self.idle_s)} ago){bound}"
+
+    def _broken(self) -> str:
+        if not self.last_resort:
+            return ""
+        return (
+            f"; its {self.last_resort} is broken, as {self.for_model!r} could else not be served (policy.last_resort)"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,15 +105,25 @@ class OverBudget:
     """Bytes, or replicas that are awake where there is no device."""
     budget: int
     device: str = ""
-    """Empty: `memory.max_resident`."""
+    """`host` is host memory; empty: places."""
+    server: str = ""
+    """Of which server the places are; empty: `memory.max_resident`."""
+    held_back: int = 0
+    """Bytes of the device that are held for its owner (`roost hold`)."""
+    held_for_s: float | None = None
+    """How much longer; None: until somebody says so."""
+    rung: str = ""
     kind: str = "over_budget"
 
     def __str__(self) -> str:
         if self.device:
             what = f"{format_size(self.held)} held on {self.device}, its budget is {format_size(self.budget)}"
+            what += f": {held_for_owner(self.held_back, self.held_for_s)}" if self.held_back else ""
+        elif self.server:
+            what = f"{self.held} loaded in {self.server}, its max_resident is {self.budget}"
         else:
             what = f"{self.held} awake, max_resident {self.budget}"
-        return f"{what}; least recently used ({format_duration(self.idle_s)} ago)"
+        return f"{what}; least recently used ({format_duration(self.idle_s)} ago)" + _because(self.rung)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,10 +132,11 @@ class Ordered:
 
     goal: Goal
     by: str
+    rung: str = ""
     kind: str = "operator"
 
     def __str__(self) -> str:
-        return f"{self.by} asked for {self.goal}"
+        return f"{self.by} asked for {self.goal}" + _because(self.rung)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +188,22 @@ class Stalled:
         return self.sentence
 
 
+def held_for_owner(amount: int, for_s: float | None) -> str:
+    """`20.0 GiB are held for its owner for 1h 30m more`."""
+    until = "until roost release" if for_s is None else f"for {format_duration(max(0.0, for_s))} more"
+    return f"{format_size(amount)} are held for its owner {until}"
+
+
+def _because(rung: str) -> str:
+    return f"; {rung}" if rung else ""
+
+
 Reason = Demand | Stranded | Preload | Idle | Evict | OverBudget | Ordered | Wanted | Spared | Revived | Stalled
+
+
+def with_rung(reason: Reason, rung: str) -> Reason:
+    """The reason, which also says why it goes down this far; those that never lead to a sleep say nothing of it."""
+    return replace(reason, rung=rung) if isinstance(reason, Idle | Evict | OverBudget | Ordered) else reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

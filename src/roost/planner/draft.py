@@ -4,10 +4,11 @@ At most one order per replica and round. Pure; made and finished by `plan`, fill
 """
 
 from roost.core.lifecycle import State
-from roost.core.plan import Action, Blocked, Load, Plan, Wake
+from roost.core.plan import Action, Blocked, Load, Plan, Sleep, Wake
 from roost.core.view import FleetView, ModelView, Policy, ReplicaView
 from roost.planner.company import Company
-from roost.planner.room import Amounts, Room, destination, rising, takes_place
+from roost.planner.room import Amounts, Room, destination, rising
+from roost.planner.weights import takes_place
 
 _STARTS = frozenset({State.STARTING, State.WAKING})
 
@@ -19,8 +20,10 @@ class Draft:
         self.view = view
         self.now = view.now
         self.policy = policy
-        self.room = Room(view)
-        self.company = Company(view, (m.name for m in view.models if any(self.is_here(r) for r in m.replicas)))
+        self.models = tuple(model for model in view.models if _matters(view, model))
+        """Without those that are cold and that nobody wants: most of a large fleet."""
+        self.room = Room(view, self.models)
+        self.company = Company(view, (m.name for m in self.models if any(self.is_here(r) for r in m.replicas)))
         self.actions: dict[str, Action] = {}
         self.blocked: dict[str, Blocked] = {}
         self.denied: dict[str, Blocked] = {}
@@ -29,7 +32,7 @@ class Draft:
         self.due: float | None = None
         self.starts = sum(
             replica.state in _STARTS or view.pending.get(replica.id) in ("load", "wake")
-            for model in view.models
+            for model in self.models
             for replica in model.replicas
         )
 
@@ -80,9 +83,11 @@ class Draft:
     def count_falling(self) -> None:
         """Enter what is on its way down into the ledger, the orders of this round included."""
         for model, replica in self.room.holders:
-            after = self.destination(replica)
+            action = self.actions.get(replica.id)
+            after = destination(replica, action, self.view.pending.get(replica.id))
             if after is not None:
-                self.room.expect(self.room.frees(model, replica, after))
+                level = action.level if isinstance(action, Sleep) else None
+                self.room.expect(self.room.frees(model, replica, after, level))
 
     def destination(self, replica: ReplicaView) -> State | None:
         """Where it comes to rest if it is on its way down, else None."""
@@ -103,3 +108,13 @@ class Draft:
             notes=tuple(self.notes),
             next_check_at=self.due,
         )
+
+
+def _matters(view: FleetView, model: ModelView) -> bool:
+    """Whether anything of it runs, is under way, or could be wanted up by whomever."""
+    if model.waiting or model.pinned or model.wish is not None:
+        return True
+    for replica in model.replicas:
+        if replica.state is not State.COLD or replica.revive or replica.lingering or replica.id in view.pending:
+            return True
+    return model.spec.preload

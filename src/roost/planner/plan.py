@@ -18,7 +18,7 @@ from roost.planner.rise import rise_first, rise_others, wants
 def plan(view: FleetView, policy: Policy) -> Plan:
     """What to do at `view.now`, what is blocked and why, and when to look again at the latest."""
     draft = Draft(view, policy)
-    for model in view.models:
+    for model in draft.models:
         lower(draft, model)
     draft.count_falling()
     wanted = wants(draft)
@@ -29,6 +29,6 @@ def plan(view: FleetView, policy: Policy) -> Plan:
     relieve(draft)
     revive(draft)
     preload(draft)
-    for model in view.models:
+    for model in draft.models:
         ladder(draft, model)
     return draft.finish()

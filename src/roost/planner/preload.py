@@ -10,6 +10,7 @@ from roost.core.plan import Load, Preload, Revived
 from roost.core.view import ModelView, ReplicaView
 from roost.planner.beside import may_come
 from roost.planner.draft import Draft
+from roost.planner.placement import fitting
 
 
 def preload(draft: Draft) -> None:
@@ -17,7 +18,7 @@ def preload(draft: Draft) -> None:
     if not draft.policy.auto:
         return
     next_at = _next_start_at(draft)
-    for model in draft.view.models:
+    for model in draft.models:
         if not _is_undecided(draft, model):
             continue
         for replica in model.replicas:
@@ -34,7 +35,7 @@ def preload(draft: Draft) -> None:
 
 def revive(draft: Draft) -> None:
     """Order up again what was stopped only to be started afresh, whoever waits or not."""
-    for model in draft.view.models:
+    for model in draft.models:
         for replica in model.replicas:
             if replica.revive and replica.owned and _is_undecided(draft, model) and draft.free(replica):
                 _revive(draft, model, replica)
@@ -57,7 +58,7 @@ def _next_start_at(draft: Draft) -> float:
     found running delays nobody."""
     started = (
         replica.last_load_at
-        for model in draft.view.models
+        for model in draft.models
         if model.spec.preload
         for replica in model.replicas
         if replica.last_load_at is not None
@@ -78,8 +79,8 @@ def _to_be_kept(draft: Draft, model: ModelView, replica: ReplicaView) -> bool:
 
 
 def _start(draft: Draft, model: ModelView, replica: ReplicaView, reason: Preload | Revived) -> bool:
-    need = draft.room.need(model, replica)
-    if not draft.room.fits(need) or not draft.may_start() or not may_come(draft, model, replica):
+    place = fitting(draft.room, model, replica)
+    if place is None or not draft.may_start() or not may_come(draft, model, replica):
         return False
-    draft.start(model, Load(replica=replica.id, reason=reason), need)
+    draft.start(model, Load(replica=replica.id, reason=reason, devices=place.told), place.need)
     return True

@@ -12,7 +12,7 @@ from roost.core.policy_spec import PolicySpec
 from roost.core.spec import ModelSpec
 from roost.core.view import FleetView, Goal, ModelView, Policy, ReplicaView, Wish
 from roost.planner.plan import plan
-from roost.planner.room import Room, destination, devices_of
+from roost.planner.room import Room, destination
 
 NOW = 1000.0
 GIB = 2**30
@@ -161,7 +161,8 @@ def test_whoever_waits_is_served_planned_for_or_told_why(given_view: tuple[Fleet
 def test_ups_fit_beside_everything_that_is_still_up(given_view: tuple[FleetView, Policy]) -> None:
     """Never over budget, counted here afresh: what the plan brings up fits before anything it takes down is gone."""
     view, policy = given_view
-    ups = {action.replica for action in plan(view, policy).actions if isinstance(action, Load | Wake)}
+    made = plan(view, policy).actions
+    ups = {action.replica for action in made if isinstance(action, Load | Wake)}
     if not ups:
         return
     everything = by_id(view).values()
@@ -169,14 +170,17 @@ def test_ups_fit_beside_everything_that_is_still_up(given_view: tuple[FleetView,
     up = [(m, r) for m, r in everything if r.id in ups or r.state in RESIDENT or view.pending.get(r.id) == "load"]
     if view.memory.max_resident is not None and any(r.owned or r.sleep_levels for _, r in rising):
         assert sum(r.owned or bool(r.sleep_levels) for _, r in up) <= view.memory.max_resident
+    room = Room(view)
+    loads = {action.replica: action.devices for action in made if isinstance(action, Load)}
     for device, size in view.memory.devices.items():
-        takers = [m for m, r in rising if device in devices_of(m.spec, view.memory)]
+        at = {r.id: device in (loads[r.id] if loads.get(r.id) else room.where(m, r)) for m, r in everything}
+        takers = [m for m, r in rising if at[r.id]]
         held = sum(
             max(m.spec.footprint or 0, m.spec.footprint_asleep)
             if (m, r) in up
             else (m.spec.footprint_asleep if r.state is State.ASLEEP else 0)
             for m, r in everything
-            if device in devices_of(m.spec, view.memory)
+            if at[r.id]
         )
         if any((m.spec.footprint or 0) > m.spec.footprint_asleep for m in takers):
             assert held <= size

@@ -58,6 +58,7 @@ class FakeOwner:
         self.last_load_at: float | None = None
         self.manual_wake_at: float | None = None
         self.revive = False
+        self.devices: tuple[str, ...] = ()
         self.drain_goal: Goal | None = None
         self.stalled = ""
         self.drain_idle = False
@@ -100,7 +101,7 @@ class FakeOwner:
         reason, kind = str(action.reason), action.reason.kind
         match action:
             case Load():
-                self.last_load_at, self.revive = clock.now(), False
+                self.last_load_at, self.revive, self.devices = clock.now(), False, action.devices
                 self._move(Order.LOAD, reason, kind)
                 self._later(self.times.start, self._started)
             case Wake():

@@ -9,6 +9,7 @@ import re
 import shlex
 from dataclasses import dataclass, replace
 
+from roost.config.parallel import devices_taken
 from roost.core.problems import ConfigPath, Problem
 from roost.core.spec import EngineKind, ModelSpec, RoostSpec
 
@@ -51,6 +52,8 @@ def finish(spec: RoostSpec, folders: Folders) -> Finished:
         finished = worker.finished(replace(model, args=args))
         if finished.engine is EngineKind.LLAMACPP and not spec.policy.auto_sleep:
             finished = replace(finished, sleep_after=None)  # it sleeps by itself if it is given a time
+        if finished.device_count is None:
+            finished = replace(finished, device_count=devices_taken(finished))
         models[name] = finished
     return Finished(replace(spec, models=models, defaults=ModelSpec(), macros={}), tuple(problems), sources)
 

@@ -15,6 +15,8 @@ from roost.core.plan import Stalled
 from roost.core.spec import RoostSpec
 from roost.core.view import FleetView, ModelView, ReplicaView
 
+_NOTHING_RUNS = frozenset({State.COLD, State.BACKOFF, State.FAILED})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
@@ -63,7 +65,7 @@ def _replica(sources: Sources, owner: Owner) -> ReplicaView:
         owned=owner.owned,
         sleep_levels=owner.sleep_levels,
         no_sleep=owner.no_sleep,
-        level=owner.level,
+        level=sources.executor.level(owner),
         in_flight=seat.in_flight,
         stranded=seat.in_flight - seat.passing if owner.state is State.ASLEEP else 0,
         became_ready_at=owner.became_ready_at,
@@ -74,6 +76,8 @@ def _replica(sources: Sources, owner: Owner) -> ReplicaView:
         retry_at=owner.retry_at,
         failures=owner.failures,
         last_error=owner.last_error,
+        devices=() if owner.state in _NOTHING_RUNS else owner.devices,
+        last_devices=owner.devices,
         revive=owner.revive and sources.wishes.may_revive(owner.id),
         drain_goal=owner.drain_goal,
         drain_idle=owner.drain_idle,

@@ -58,6 +58,8 @@ class Owner(Protocol):
     manual_wake_at: float | None
     revive: bool
     """It is stopped only to be started afresh; its next start, and an order to stop it, end that."""
+    devices: tuple[str, ...]
+    """Where it runs, or ran last; empty where nobody chose."""
     drain_goal: Goal | None
     drain_idle: bool
     stalled: str

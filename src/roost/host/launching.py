@@ -4,6 +4,7 @@ Reads the configuration, starts nothing. Called by `host/work.py` and `host/adop
 """
 
 import os
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 MASK = "***"
 HEADER_CHARS = 2000
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+_GPU = re.compile("gpu[0-9]+")
 _LOADS_WEIGHTS = frozenset({EngineKind.LLAMACPP, EngineKind.VLLM, EngineKind.SGLANG})
 
 
@@ -28,7 +31,7 @@ def start_of(replica: "Replica") -> Start:
     """What the config says of this engine. Raises StartError where a program is missing."""
     spec, setup = replica.spec, replica.setup
     launch = setup.adapter.launch(replica.model, spec, replica.address.port, setup.machine)
-    env = {**launch.env, **{name: _fill(replica, value) for name, value in spec.env.items()}}
+    env = {**launch.env, **_placed(replica), **{name: _fill(replica, value) for name, value in spec.env.items()}}
     if spec.venv is not None:
         env["VIRTUAL_ENV"] = spec.venv
         env["PATH"] = f"{spec.venv}/bin{os.pathsep}{env.get('PATH') or os.environ.get('PATH', '')}"
@@ -40,6 +43,26 @@ def start_of(replica: "Replica") -> Start:
         address=replica.address,
         header=f"{replica.id} started at {clock.iso(clock.wall())}: {shown}",
     )
+
+
+def visible(devices: tuple[str, ...], own: str | None) -> Mapping[str, str]:
+    """What shows an engine only these devices. `gpu0` is the first that roost itself may use: of its own
+    `CUDA_VISIBLE_DEVICES` (`own`), else by its place on the bus, as NVML numbers them. Nothing where a device is called
+    otherwise or is not there: nobody here knows which it is."""
+    if not devices or not all(_GPU.fullmatch(device) for device in devices):
+        return {}
+    numbers = [int(device.removeprefix("gpu")) for device in devices]
+    if own is None:
+        return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", _VISIBLE: ",".join(map(str, numbers))}
+    mine = [word.strip() for word in own.split(",")]
+    return {_VISIBLE: ",".join(mine[number] for number in numbers)} if max(numbers) < len(mine) else {}
+
+
+def _placed(replica: "Replica") -> Mapping[str, str]:
+    """Whoever writes such a variable has placed the engine himself."""
+    if any(name.endswith("_VISIBLE_DEVICES") for name in replica.spec.env):
+        return {}
+    return visible(replica.devices, os.environ.get(_VISIBLE))
 
 
 def check_files(replica: "Replica") -> None:

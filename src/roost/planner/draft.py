@@ -30,6 +30,8 @@ class Draft:
         self.settled: list[str] = []
         self.notes: list[str] = []
         self.due: float | None = None
+        self.yielding: dict[bool, list[tuple[ModelView, ReplicaView]]] = {}
+        """Kept by `victims`: who could yield, whether residency counts or not."""
         self.starts = sum(
             replica.state in _STARTS or view.pending.get(replica.id) in ("load", "wake")
             for model in self.models

@@ -113,7 +113,9 @@ def held_fast(draft: Draft, model: ModelView, replica: ReplicaView, breaks: str 
     fast = {key: 0 for key, amount in whole.items() if amount > 0}
     holders: dict[str, list[str]] = {key: [] for key in fast}
     for other, held in room.holders:
-        cause = "" if held is replica else firm(draft, other, held, sibling=other is model)
+        if held is replica or not (other.pinned or held.state is State.STUCK or not held.owned):
+            continue
+        cause = firm(draft, other, held, sibling=other is model)
         if not cause or cause == breaks:
             continue
         for key, amount in room.weight(other, held, held.state).items():

@@ -15,6 +15,8 @@ from roost.planner.rungs import last_used
 from roost.planner.victims import Newcomer, Victim, busy, candidates, fewest, forced_out, freed, options
 from roost.planner.weights import Choice
 
+_FOR_NOTHING = (True, float("inf"))
+"""The price of a device on which nobody may yield."""
 _Price = tuple[bool, list[tuple[bool, float]], int]
 """Whether it cannot be had, the victims from the one of most use down, the bytes that are missing or left."""
 
@@ -55,32 +57,58 @@ def cheapest(draft: Draft, newcomer: Newcomer) -> Newcomer:
         return replace(newcomer, need=place.need)
     found = candidates(draft, newcomer)
     forced = forced_out(draft, newcomer, found) or []
-    basis = freed(room.soon, forced)
-    rank = {other.id: number for number, (_, other) in enumerate(found)}
-
-    def price(device: str) -> tuple[_Price, bool]:
-        here = sorted((p for p in room.on_device[device] if p[1].id in rank), key=lambda p: rank[p[1].id])
-        return _price(draft, {device: choice.each}, basis, here), device not in replica.last_devices
-
-    ranked = sorted(choice.allowed, key=price)
-    return replace(newcomer, need=_place(room, model, replica, choice, tuple(ranked[: choice.count])).need)
+    pricing = _Pricing(draft, choice.each, freed(room.soon, forced), found)
+    ranked = pricing.cheapest(choice, replica.last_devices)
+    need = _place(room, model, replica, choice, ranked).need
+    return replace(newcomer, need=need, found=found)
 
 
-def _price(
-    draft: Draft, wanted: Amounts, basis: Mapping[str, int], found: list[tuple[ModelView, ReplicaView]]
-) -> _Price:
-    """What it takes to have these bytes of one device, beside what comes free anyway."""
-    room = draft.room
+class _Pricing:
+    """What it takes to have so many bytes of a device, beside what comes free anyway."""
 
-    def lacking(some: Mapping[str, Victim]) -> Amounts:
-        return room.lack(wanted, freed(basis, some.values()))
+    def __init__(
+        self, draft: Draft, each: int, basis: Mapping[str, int], found: list[tuple[ModelView, ReplicaView]]
+    ) -> None:
+        self._draft, self._each, self._basis, self._found = draft, each, basis, found
+        self._rank = {replica.id: number for number, (_, replica) in enumerate(found)}
 
-    short = lacking({})
-    victims = fewest(options(draft, found, short), lacking) if short else {}
-    missing = sum(lacking(victims).values())
-    uses = sorted(((busy(v.model, v.replica), last_used(v.replica)) for v in victims.values()), reverse=True)
-    left = sum(room.free(device) for device in wanted)
-    return missing > 0, uses, missing or left
+    def cheapest(self, choice: Choice, last: tuple[str, ...]) -> tuple[str, ...]:
+        """As many devices as are taken. Whoever yields first on a device tells what it costs at least there, so that
+        most devices of a large fleet need no closer look."""
+        bounds = sorted((self._least(device), number) for number, device in enumerate(choice.allowed))
+        best: list[tuple[_Price, bool, int]] = []
+        for least, number in bounds:
+            if len(best) == choice.count and best[-1][0][:2] <= (False, least):
+                break
+            device = choice.allowed[number]
+            best = sorted([*best, (self._price(device), device not in last, number)])[: choice.count]
+        return tuple(choice.allowed[number] for _, _, number in best)
+
+    def _least(self, device: str) -> list[tuple[bool, float]]:
+        if not self._lacking(device, {}):
+            return []
+        ranks = (self._rank.get(replica.id) for _, replica in self._draft.room.on_device[device])
+        first = min((rank for rank in ranks if rank is not None), default=None)
+        return [_FOR_NOTHING] if first is None else [_use(*self._found[first])]
+
+    def _price(self, device: str) -> _Price:
+        short = self._lacking(device, {})
+        here = [pair for pair in self._draft.room.on_device[device] if pair[1].id in self._rank]
+        here.sort(key=lambda pair: self._rank[pair[1].id])
+        some = options(self._draft, here, short) if short else iter(())
+        victims = fewest(some, lambda chosen: self._lacking(device, chosen))
+        missing = sum(self._lacking(device, victims).values())
+        uses = sorted((_use(victim.model, victim.replica) for victim in victims.values()), reverse=True)
+        return missing > 0, uses, missing or self._draft.room.free(device)
+
+    def _lacking(self, device: str, some: Mapping[str, Victim]) -> Amounts:
+        back = self._basis[device] + sum(victim.frees.get(device, 0) for victim in some.values())
+        return self._draft.room.lack({device: self._each}, {device: back})
+
+
+def _use(model: ModelView, replica: ReplicaView) -> tuple[bool, float]:
+    """How much it would be missed: the order in which victims yield."""
+    return busy(model, replica), last_used(replica)
 
 
 def _place(room: Room, model: ModelView, replica: ReplicaView, choice: Choice, devices: tuple[str, ...]) -> Place:

@@ -34,6 +34,8 @@ class Newcomer:
     """On the devices that were chosen for it."""
     breaks: str = ""
     """`pin` or `residency`, where it could else not be served and the operator allowed it."""
+    found: list[tuple[ModelView, ReplicaView]] | None = None
+    """Who may yield to it, once that was looked up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +63,7 @@ def make_room(draft: Draft, newcomer: Newcomer) -> Blocked:
     forced = forced_out(draft, newcomer, found)
     chosen = None if forced is None else _choose(draft, newcomer, found, forced)
     if chosen is None and not newcomer.breaks and _is_too_late(draft, newcomer):
-        return make_room(draft, replace(newcomer, breaks="residency"))
+        return make_room(draft, replace(newcomer, breaks="residency", found=None))
     for victim in chosen or ():
         _evict(draft, newcomer, victim)
     blocked = Blocked(model=model.name, sentence=_sentence(draft, newcomer, forced, chosen))
@@ -84,7 +86,7 @@ def hopeless(draft: Draft, newcomer: Newcomer) -> Blocked | Newcomer:
         return kept
     verdict = judge(draft, model, replica, breaks="pin")
     kept = held_fast(draft, model, replica, breaks="pin") or kept_apart(draft, model, verdict)
-    return kept or replace(newcomer, breaks="pin", verdict=verdict)
+    return kept or replace(newcomer, breaks="pin", verdict=verdict, found=None)
 
 
 def _is_too_late(draft: Draft, newcomer: Newcomer) -> bool:
@@ -93,7 +95,7 @@ def _is_too_late(draft: Draft, newcomer: Newcomer) -> bool:
     if "residency" not in draft.policy.spec.last_resort or model.oldest_wait_at is None or stay <= 0:
         return False
     deadline = model.oldest_wait_at + model.spec.queue.max_wait
-    freshest = replace(newcomer, breaks="residency")
+    freshest = replace(newcomer, breaks="residency", found=None)
     found = candidates(draft, freshest)
     forced = forced_out(draft, freshest, found)
     chosen = None if forced is None else _choose(draft, freshest, found, forced)
@@ -178,12 +180,12 @@ def freed(soon: Amounts, victims: Iterable[Victim]) -> dict[str, int]:
 
 
 def candidates(draft: Draft, newcomer: Newcomer) -> list[tuple[ModelView, ReplicaView]]:
-    """All who may yield to it, in the order in which they should."""
-    return sorted(_candidates(draft, newcomer), key=lambda found: _order(found[0], found[1], newcomer))
-
-
-def _candidates(draft: Draft, newcomer: Newcomer) -> Iterator[tuple[ModelView, ReplicaView]]:
-    for other, replica in draft.room.holders:
+    """All who may yield to it, in the order in which they should: those whose pin would be broken after all others, of
+    the rest its own last."""
+    if newcomer.found is not None:
+        return newcomer.found
+    groups: dict[tuple[bool, bool], list[tuple[ModelView, ReplicaView]]] = {}
+    for other, replica in _in_order(draft, newcomer.breaks):
         # One of the newcomer's own that sleeps may keep what the first to wake needs. One that is ready yields only to
         # requests that are with the newcomer already, and last of all.
         sibling = other.name == newcomer.model.name
@@ -191,8 +193,20 @@ def _candidates(draft: Draft, newcomer: Newcomer) -> Iterator[tuple[ModelView, R
             continue
         if not sibling and (other.wish is not None or _has_its_turn(other, newcomer.since)):
             continue
-        if can_yield(draft, replica, newcomer.breaks):
-            yield other, replica
+        if draft.free(replica):
+            group = other.pinned, sibling and replica.state is State.READY
+            groups.setdefault(group, []).append((other, replica))
+    return [pair for group in sorted(groups) for pair in groups[group]]
+
+
+def _in_order(draft: Draft, breaks: str) -> list[tuple[ModelView, ReplicaView]]:
+    """All who could go down now, whoever comes: once per round."""
+    known = draft.yielding.get(breaks == "residency")
+    if known is None:
+        found = [pair for pair in draft.room.holders if can_yield(draft, pair[1], breaks)]
+        known = sorted(found, key=lambda pair: (busy(*pair), last_used(pair[1])))
+        draft.yielding[breaks == "residency"] = known
+    return known
 
 
 def can_yield(draft: Draft, replica: ReplicaView, breaks: str = "") -> bool:
@@ -208,6 +222,8 @@ def can_yield(draft: Draft, replica: ReplicaView, breaks: str = "") -> bool:
 def _has_its_turn(model: ModelView, since: float) -> bool:
     """Its own waiters are older, or came before it was ready: a turn serves all who waited as it began. By age
     alone two crowded models would swap after every few requests."""
+    if not model.waiting and not model.onlookers:
+        return False
     came = [moment for moment in (model.oldest_wait_at, model.oldest_onlooker_at) if moment is not None]
     if not came:
         return model.waiting > 0
@@ -276,11 +292,6 @@ def send_down(draft: Draft, victim: Victim, reason: Evict | OverBudget) -> None:
     else:
         goal = Goal.ASLEEP if victim.after is State.ASLEEP else Goal.STOPPED
         draft.do(Drain(replica=replica.id, goal=goal, reason=reason))
-
-
-def _order(model: ModelView, replica: ReplicaView, newcomer: Newcomer) -> tuple[bool, bool, bool, float]:
-    sibling = model.name == newcomer.model.name and replica.state is State.READY
-    return model.pinned, sibling, busy(model, replica), last_used(replica)
 
 
 def busy(model: ModelView, replica: ReplicaView) -> bool:

@@ -127,6 +127,21 @@ class OverBudget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Outslept:
+    """A sleeper's host memory goes to one that goes to sleep and was of use later."""
+
+    for_model: str
+    level: int
+    idle_s: float
+    need_bytes: int
+    kind: str = "outslept"
+
+    def __str__(self) -> str:
+        bed = f"{format_size(self.need_bytes)} of host memory for {self.for_model!r} to sleep at level {self.level}"
+        return f"makes {bed}, least recently used of those asleep ({format_duration(self.idle_s)} ago)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ordered:
     """An operator asked."""
 
@@ -198,7 +213,9 @@ def _because(rung: str) -> str:
     return f"; {rung}" if rung else ""
 
 
-Reason = Demand | Stranded | Preload | Idle | Evict | OverBudget | Ordered | Wanted | Spared | Revived | Stalled
+Reason = (
+    Demand | Stranded | Preload | Idle | Evict | OverBudget | Outslept | Ordered | Wanted | Spared | Revived | Stalled
+)
 
 
 def with_rung(reason: Reason, rung: str) -> Reason:

@@ -54,8 +54,5 @@ def _is_leaving(draft: Draft, model: ModelView) -> bool:
 
 
 def _is_firm(draft: Draft, model: ModelView, breaks: str) -> bool:
-    return any(
-        cause and cause != breaks
-        for replica in model.replicas
-        if draft.is_here(replica) and (cause := firm(draft, model, replica, sibling=False))
-    )
+    here = (replica for replica in model.replicas if draft.is_here(replica))
+    return any(firm(draft, model, replica, sibling=False, breaks=breaks) for replica in here)

@@ -115,8 +115,8 @@ def held_fast(draft: Draft, model: ModelView, replica: ReplicaView, breaks: str 
     for other, held in room.holders:
         if held is replica or not (other.pinned or held.state is State.STUCK or not held.owned):
             continue
-        cause = firm(draft, other, held, sibling=other is model)
-        if not cause or cause == breaks:
+        cause = firm(draft, other, held, sibling=other is model, breaks=breaks)
+        if not cause:
             continue
         for key, amount in room.weight(other, held, held.state).items():
             if amount and key in fast:
@@ -157,14 +157,15 @@ def kept_apart(draft: Draft, model: ModelView, verdict: Verdict) -> Blocked | No
     return Blocked(model=model.name, sentence=sentence, final=True, code="no_room")
 
 
-def firm(draft: Draft, model: ModelView, replica: ReplicaView, *, sibling: bool) -> str:
+def firm(draft: Draft, model: ModelView, replica: ReplicaView, *, sibling: bool, breaks: str = "") -> str:
     """Why the replica's memory will not come free by itself or by roost; empty if it may. An order may free that of
-    another model; one for the newcomer (`sibling`: its own other replica) does not."""
+    another model; one for the newcomer (`sibling`: its own other replica) does not. `breaks`: `pin` where pins do not
+    count."""
     if replica.state is State.STUCK:
         return "survived SIGKILL"
     if draft.destination(replica) is not None or (model.wish is not None and not sibling):
         return ""
-    if model.pinned:
+    if model.pinned and breaks != "pin":
         return "pinned"
     if not replica.owned and (replica.state is State.ASLEEP or not replica.sleep_levels):
         return "runs elsewhere"

@@ -121,7 +121,7 @@ def rise_others(draft: Draft, want: Want) -> None:
         else:
             to_come = True
     ready = any(replica.state is State.READY for replica in model.replicas)
-    if isinstance(want.reason, Ordered) and ready and not to_come:
+    if isinstance(want.reason, Ordered) and ready and not to_come and model.name not in draft.denied:
         draft.settled.append(model.name)
 
 

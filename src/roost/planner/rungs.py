@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from roost.core.footprint import HOST
 from roost.core.lifecycle import State
-from roost.core.plan import Evict, OverBudget, Reason, Stop
+from roost.core.plan import Evict, Outslept, OverBudget, Reason, Stop
 from roost.core.units import format_size
 from roost.core.view import ModelView, ReplicaView
 from roost.planner.draft import Draft
@@ -65,8 +65,8 @@ def clear_bed(draft: Draft, model: ModelView, replica: ReplicaView, reason: Reas
         return False
     for sleeper in leaving:
         idle_s = max(0.0, draft.now - last_used(sleeper))
-        why = f"its host memory lets {model.name!r} sleep at level {level}"
-        draft.do(Stop(replica=sleeper.id, reason=Evict(for_model=model.name, idle_s=idle_s, need_bytes=need, rung=why)))
+        given = Outslept(for_model=model.name, level=level, idle_s=idle_s, need_bytes=need)
+        draft.do(Stop(replica=sleeper.id, reason=given))
     return True
 
 
@@ -76,7 +76,8 @@ def _worse_sleepers(draft: Draft, model: ModelView, replica: ReplicaView) -> lis
     found = [
         (other, sleeper)
         for other, sleeper in draft.room.holders
-        if sleeper.state is State.ASLEEP
+        if other is not model
+        and sleeper.state is State.ASLEEP
         and sleeper.owned
         and not sleeper.in_flight
         and not other.pinned

@@ -21,12 +21,10 @@ from roost.planner.plan import plan
 from tests.support.ledger import allowed, holds, limits, over_budget
 
 NOW, GIB = 1000.0, 2**30
-OFTEN = settings(derandomize=True, deadline=None, database=None, max_examples=400)
+OFTEN = settings(derandomize=True, deadline=None, database=None, max_examples=500)
 _SEEN: list[dict[str, Any]] = [
-    {"state": State.COLD},
-    {"state": State.COLD},
-    {"state": State.READY},
-    {"state": State.READY},
+    *[{"state": State.COLD}] * 5,
+    *[{"state": State.READY}] * 7,
     {"state": State.ASLEEP, "level": 1},
     {"state": State.ASLEEP, "level": 2},
     {"state": State.WAKING, "level": 1},
@@ -50,7 +48,7 @@ def models(draw: st.DrawFn, number: int) -> ModelView:
     count = 1 if len(named) == 1 else draw(st.sampled_from([1, 1, 2]))
     where = tuple((named or ("gpu0", "gpu1", "gpu2"))[draw(st.integers(0, 1)) * (len(named) != 1) :][:count])
     where = where if len(where) == count else (named or ("gpu0", "gpu1"))[:count]
-    size, bed = draw(st.sampled_from([8, 15, 24, 39])) * GIB, draw(st.sampled_from([0, 10, 16, 30])) * GIB
+    size, bed = draw(st.sampled_from([8, 15, 24, 24, 39])) * GIB, draw(st.sampled_from([0, 10, 16, 30])) * GIB
     footprint = Footprint(awake=Held(size, GIB), level1=Held(GIB, bed + GIB), level2=Held(GIB, GIB))
     cold = seen["state"] is State.COLD
     waits = (cold or seen["state"] is State.ASLEEP) and draw(st.booleans())
@@ -80,7 +78,7 @@ def models(draw: st.DrawFn, number: int) -> ModelView:
         replicas=(replica,),
         waiting=int(waits),
         oldest_wait_at=float(draw(st.integers(980, 999))) if waits else None,
-        pinned=seen["state"] is State.READY and draw(st.integers(0, 2)) == 0,
+        pinned=seen["state"] is State.READY and draw(st.integers(0, 3)) == 0,
         host=draw(st.sampled_from(["", "", "srv"])),
     )
 
@@ -94,7 +92,7 @@ def crowds(draw: st.DrawFn) -> tuple[FleetView, Policy]:
     host = DeviceView(name=HOST, budget=32 * GIB)
     view = FleetView(
         now=NOW,
-        models=tuple(draw(models(number)) for number in range(draw(st.integers(2, 6)))),
+        models=tuple(draw(models(number)) for number in range(draw(st.integers(3, 6)))),
         memory=replace(memory, max_resident=draw(st.sampled_from([None, None, 3]))),
         devices=draw(st.sampled_from([None, (held, *rest, host)])),
         places=draw(st.sampled_from([{}, {"srv": 1}])),

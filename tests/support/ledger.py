@@ -14,6 +14,8 @@ from roost.core.view import FleetView, ModelView, ReplicaView
 
 PLACES, INSIDE = "places", "places in "
 _UP = {State.STARTING, State.READY, State.DRAINING, State.SUSPENDING, State.WAKING, State.STOPPING, State.STUCK}
+_BETWEEN = {State.SUSPENDING, State.WAKING, State.STOPPING, State.STUCK}
+"""It may still have, or have already, what a sleeper keeps in host memory."""
 
 
 def limits(view: FleetView) -> dict[str, int]:
@@ -69,7 +71,7 @@ def holds(view: FleetView, model: ModelView, replica: ReplicaView, action: Actio
     device, host = 0, 0
     if up or paused:
         device, host = seen.awake.device, seen.awake.host
-        if isinstance(action, Sleep | Wake) or replica.state in (State.SUSPENDING, State.WAKING):
+        if isinstance(action, Sleep | Wake) or replica.state in _BETWEEN:
             host = max(host, asleep.host)
     elif replica.state is State.ASLEEP:
         device, host = asleep.device, asleep.host

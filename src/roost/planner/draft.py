@@ -4,7 +4,7 @@ At most one order per replica and round. Pure; made and finished by `plan`, fill
 """
 
 from roost.core.lifecycle import State
-from roost.core.plan import Action, Blocked, Load, Plan, Sleep, Wake
+from roost.core.plan import Action, Blocked, Drain, Load, Plan, Sleep, Stop, Wake
 from roost.core.view import FleetView, ModelView, Policy, ReplicaView
 from roost.planner.company import Company
 from roost.planner.room import Amounts, Room, destination, rising
@@ -30,6 +30,7 @@ class Draft:
         self.settled: list[str] = []
         self.notes: list[str] = []
         self.due: float | None = None
+        self._sinking: set[str] = set()
         self.yielding: dict[bool, list[tuple[ModelView, ReplicaView]]] = {}
         """Kept by `victims`: who could yield, whether residency counts or not."""
         self.starts = sum(
@@ -88,6 +89,7 @@ class Draft:
             action = self.actions.get(replica.id)
             after = destination(replica, action, self.view.pending.get(replica.id))
             if after is not None:
+                self._sinking.add(replica.id)
                 level = action.level if isinstance(action, Sleep) else None
                 self.room.expect(self.room.frees(model, replica, after, level))
 
@@ -97,7 +99,11 @@ class Draft:
 
     def falling(self) -> list[ModelView]:
         """The models on their way down that will give something back."""
-        return [model for model, replica in self.room.holders if self.destination(replica) is not None]
+        return [
+            model
+            for model, replica in self.room.holders
+            if replica.id in self._sinking or isinstance(self.actions.get(replica.id), Drain | Stop)
+        ]
 
     def finish(self) -> Plan:
         """The plan; sentences about wishes only where there is a wish."""

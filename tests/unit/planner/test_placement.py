@@ -120,6 +120,25 @@ def test_what_is_not_yet_seen_free_counts_as_held() -> None:
     assert devices(planned(wanted(sized(30, devices=("gpu0",))), seen, memory=PAIR)) == ("gpu0",)
 
 
+def test_nobody_yields_for_what_is_only_not_yet_seen_free() -> None:
+    left = model("b", COLD, spec=sized(20), last_devices=("gpu0",), lingering=20 * GIB)
+    rest = on("c", 20, "gpu0", last_used_at=1.0)
+    assert planned(wanted(sized(15, devices=("gpu0",))), left, rest, memory=PAIR).actions == ()
+
+
+def test_a_younger_want_leaves_the_devices_that_are_promised() -> None:
+    equal = MemorySpec(devices={"gpu0": 40 * GIB, "gpu1": 40 * GIB})
+    made = planned(
+        wanted(sized(30)),
+        model("b", spec=sized(15), waiting_since=995.0),
+        model("c", State.STOPPING, spec=sized(20), devices=("gpu0",)),
+        on("d", 40, "gpu1", pinned=True),
+        memory=equal,
+    )
+    assert made.actions == ()
+    assert set(made.blocked) == {"a", "b"}
+
+
 def test_what_was_measured_counts() -> None:
     measured = Footprint(awake=Held(device=50 * GIB))
     assert devices(planned(wanted(sized(30), footprint=measured), memory=PAIR)) == ("gpu1",)

@@ -7,8 +7,9 @@ Pure. Called by `finish`, and by whoever serves the names that a host offers.
 from collections.abc import Mapping
 from dataclasses import replace
 
+from roost.config.checks import name_fault
 from roost.core.hosted_spec import HostSpec
-from roost.core.spec import EngineKind, ModelSpec
+from roost.core.spec import EngineKind, ModelSpec, Task
 
 
 def in_its_host(model: ModelSpec, hosts: Mapping[str, HostSpec]) -> ModelSpec:
@@ -19,9 +20,28 @@ def in_its_host(model: ModelSpec, hosts: Mapping[str, HostSpec]) -> ModelSpec:
     return replace(model, url=host.url, api_key=model.api_key or host.api_key)
 
 
+_NOT_FROM_DEFAULTS = (
+    *("weights", "command", "url", "port", "args", "env", "replicas", "launcher", "venv", "cwd", "stop_command"),
+    *("aliases", "also_serves", "set_params_by_name", "adapters", "sleep_steps", "wake_steps", "health_path"),
+    *("preload", "pin", "devices", "device_count", "footprint", "footprint_asleep", "footprints"),
+)
+"""What `defaults` say of engines that roost starts, or of one model alone. What is found is neither preloaded nor
+pinned: how many there are is the server's choice."""
+
+
 def spec_for(host_name: str, host: HostSpec, name: str, defaults: ModelSpec | None = None) -> ModelSpec:
-    """The model of a name that the host lists or may be able to load. `name` is as the host spells it: a model that is
-    to have another name to clients needs no other spec, only `served_name`."""
-    base = defaults or ModelSpec()
-    model = replace(base, engine=EngineKind.COMMAND, inside=host_name, served_name=name)
+    """The model of a name that the host lists or may be able to load, as the host spells it. Nobody says what it is
+    for, so the request that it was loaded for is the first one it gets; `defaults.task` may say otherwise."""
+    empty = ModelSpec()
+    base = replace(defaults or empty, **{key: getattr(empty, key) for key in _NOT_FROM_DEFAULTS})
+    task = Task.OTHER if base.task is Task.GENERATE else base.task
+    model = replace(base, engine=EngineKind.COMMAND, inside=host_name, served_name=name, task=task)
     return in_its_host(model, {host_name: host})
+
+
+def may_be_offered(name: str) -> bool:
+    """Whether a name that a client made up may be handed to a server's load call: one that a model could have, and no
+    path, for some servers take a name for a folder."""
+    if name_fault(name) or "\\" in name or "://" in name or name.startswith(("/", "~")):
+        return False
+    return not any(part in ("", ".", "..") for part in name.split("/"))

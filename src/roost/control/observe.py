@@ -67,6 +67,7 @@ def _replica(sources: Sources, owner: Owner) -> ReplicaView:
         state=owner.state,
         since=owner.since,
         owned=owner.owned,
+        host=owner.spec.inside or "",
         sleep_levels=owner.sleep_levels,
         no_sleep=owner.no_sleep,
         level=owner.level,

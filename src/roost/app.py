@@ -138,7 +138,7 @@ class App:
         gc.freeze()  # what stands now stands to the end: the collector need not walk it at each request
         gc.set_threshold(GC_OBJECTS, 20, 50)
         where = f"serving on http://{self.console.address}" if sock is not None else "no port is open (listen: false)"
-        log.info("%d models, %s", len(self.spec.models), where)
+        log.info("%d models, %s", len(self.controller.gate.names()), where)
 
     def _make(self) -> None:
         spec, options = self.spec, self.options
@@ -239,7 +239,7 @@ class App:
             )
         )
         spec = self.spec
-        self.discovery = Discovery(self.servers, self.roster, written=spec.models, defaults=spec.defaults)
+        self.discovery = Discovery(self.servers, self.roster, written=spec.models, settings=spec.discovered)
         self.trials = Trials(self.discovery)
         if self.discovery.servers:
             self.plane.offers = self.trials

@@ -47,7 +47,7 @@ class Discovery:
         roster: Roster,
         *,
         written: Mapping[str, ModelSpec],
-        defaults: ModelSpec,
+        settings: Mapping[str, ModelSpec],
     ) -> None:
         self.servers = {name: server for name, server in servers.items() if server.spec.discover}
         self.found: dict[str, Found] = {}
@@ -56,10 +56,10 @@ class Discovery:
         self.roster = roster
         self._numbers = {name: number for number, name in enumerate(servers)}
         self._written = written
-        self._defaults = defaults
+        self._settings = settings
         self._settled: dict[str, Listing | None] = {}
         self._loose = False
-        """Something should go as soon as it is at rest."""
+        """Something is served that is not listed: it goes once it is at rest, or refused."""
         self._look = asyncio.Event()
         self._said: set[str] = set()
         self._watching: asyncio.Task[None] | None = None
@@ -140,7 +140,7 @@ class Discovery:
     def _may_come(self, name: str) -> bool:
         owner = self.roster.owner_of(name)
         if owner is not None:
-            if owner not in self.found:
+            if owner not in self.found and self.roster.resolve(name) is not None:  # else it is on trial, or leaving
                 self._say(f'"{name}" is not taken from `hosts`: it already names the model "{owner}"')
             return False
         if len(self.found) >= MOST:
@@ -159,7 +159,7 @@ class Discovery:
     def spec_of(self, name: str, host: str) -> ModelSpec:
         """The model as this server has it."""
         server = self.servers[host]
-        spec, listing = spec_for(host, server.spec, name, self._defaults), server.listing
+        spec, listing = spec_for(host, server.spec, name, self._settings), server.listing
         if listing is None:
             return spec
         free = [one for one in listing.aliases.get(name, ()) if not name_fault(one) and one not in listing.names]
@@ -184,11 +184,11 @@ class Discovery:
 
     async def _let_go(self, name: str, found: Found, hosts: Sequence[str]) -> None:
         going = [host for host in found.replicas if host not in hosts and not self._stays(host, found.replicas[host])]
+        self._loose = self._loose or any(host not in hosts for host in found.replicas)
         if not going:
             return
         idle = self.roster.is_idle(name)
         resting = [host for host in going if idle and found.replicas[host].state in AT_REST]
-        self._loose = self._loose or len(resting) < len(going)
         if len(resting) == len(found.replicas):
             await self._remove(name)
             return
@@ -233,6 +233,8 @@ class Discovery:
         """One that was added unknown has been loaded: it is a model like any other now."""
         self.found[name] = found
         self.roster.make_known(name)
+        self._settled.clear()
+        self._look.set()
 
     def _say(self, sentence: str) -> None:
         if sentence not in self._said and len(self._said) < SAID_MAX:

@@ -34,9 +34,9 @@ def test_hosts_alone_are_a_configuration() -> None:
 def test_the_model_of_a_name_that_was_found_is_like_a_written_one() -> None:
     written = loaded(f"{BOX}models:\n  a: {{inside: box, served_name: org/a}}\n").spec
     assert written is not None
-    found = spec_for("box", written.hosts["box"], "org/a")
+    found = spec_for("box", written.hosts["box"], "org/a", {})
     assert (found.url, found.api_key, found.inside, found.served_name) == ("http://box:9000", "k3y", "box", "org/a")
-    assert found == spec_for("box", HostSpec(url="http://box:9000", api_key="k3y"), "org/a", ModelSpec())
+    assert found == spec_for("box", HostSpec(url="http://box:9000", api_key="k3y"), "org/a", {"*": ModelSpec()})
 
 
 @pytest.mark.parametrize(

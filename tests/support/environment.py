@@ -24,6 +24,10 @@ class Router:
     client: httpx.AsyncClient
     output: Path
 
+    @property
+    def url(self) -> str:
+        return str(self.client.base_url)
+
     async def complete(self, model: str) -> httpx.Response:
         """The curl of its page."""
         body = {"model": model, "prompt": "Hello world", "max_tokens": 10}

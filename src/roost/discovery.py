@@ -140,7 +140,7 @@ class Discovery:
     def _may_come(self, name: str) -> bool:
         owner = self.roster.owner_of(name)
         if owner is not None:
-            if owner not in self.found and self.roster.resolve(name) is not None:  # else it is on trial, or leaving
+            if owner != name or self.roster.resolve(name) is not None:  # else it is on trial, or leaving
                 self._say(f'"{name}" is not taken from `hosts`: it already names the model "{owner}"')
             return False
         if len(self.found) >= MOST:
@@ -162,8 +162,9 @@ class Discovery:
         spec, listing = spec_for(host, server.spec, name, self._settings), server.listing
         if listing is None:
             return spec
-        free = [one for one in listing.aliases.get(name, ()) if not name_fault(one) and one not in listing.names]
-        aliases = tuple(one for one in dict.fromkeys(free) if self.roster.owner_of(one) is None)
+        listed = {one for other in self.servers.values() for one in other.offers()}
+        fit = (one for one in listing.aliases.get(name, ()) if not name_fault(one) and one not in listed)
+        aliases = tuple(one for one in dict.fromkeys(fit) if self.roster.owner_of(one) is None)
         task = Task.EMBED if name in listing.embeds else spec.task
         return replace(spec, aliases=aliases, task=task)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from roost import trials
 from roost.core.lifecycle import State
@@ -101,6 +102,19 @@ async def test_a_server_that_is_down_is_no_error_and_its_models_come_with_it(tmp
             assert (await roost.chat("alpha")).status_code == 200
         await roost.until("alpha:latest", State.BACKOFF)
         assert len(await listed(roost)) == 3
+
+
+@live
+async def test_a_server_that_accepts_and_says_nothing_does_not_hold_the_start_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("roost.host.hosted.START_S", 0.05)
+    silent = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}"
+    async with silent, running_roost(ONE.format(url=url, resident=2), tmp_path) as roost:
+        assert (await roost.client.get("/ready")).status_code == 200
+        assert roost.app.servers["box"]._begun == 1  # and has not come to its end
+        assert (await roost.chat("alpha")).status_code == 503
 
 
 @live

@@ -162,9 +162,9 @@ async def test_a_refused_name_is_404_for_all_who_ask_and_forgotten(tmp_path: Pat
         fake.gate.set()
         answers = await asyncio.gather(*asked)
         assert {(one.status_code, one.json()["error"]["code"]) for one in answers} == {(404, "model_not_found")}
+        await _until_forgotten(roost)
         assert (await roost.chat("nobody")).status_code == 404
         assert fake.orders == ["load nobody"]
-        await _until_forgotten(roost)
         assert "nobody" not in (await roost.client.get("/metrics")).text
         assert not roost.app.controller.gate.refusals
 

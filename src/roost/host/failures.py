@@ -1,4 +1,4 @@
-"""What failures come to: counted, tried again after a growing wait, given up after too many; forgotten when all is well.
+"""What failures come to: counted, tried again after a growing wait, given up after too many; forgotten in the end.
 
 Changes the replica's counters only; its state is `fact`'s. Called by `replica`, `watching` and `inside`.
 """

@@ -16,6 +16,7 @@ from roost.cli import plan_assume, plan_show
 from roost.cli.bench_plan import MAX_TRACE, read_config
 from roost.cli.client import InstanceOpt, KeyOpt, StateOpt, UrlOpt, connect
 from roost.cli.durations import seconds, some_seconds
+from roost.cli.render_schedules import window_lines
 from roost.core.memory_spec import MemorySpec
 from roost.core.spec import RoostSpec
 from roost.loadgen.plan import PlanError
@@ -69,6 +70,8 @@ def _of_running(
     if as_json:
         typer.echo(json.dumps(facts, indent=1))
         return
+    for line in window_lines(facts.get("schedules")):
+        typer.echo(line)
     for action in facts["actions"]:
         typer.echo(f"{action['action']} {action['replica']}: {action['reason']}")
     for blocked in facts["blocked"]:

@@ -5,6 +5,7 @@ Pure values. Made by `planner.plan`, performed by `control/execute`, shown by lo
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from roost.core.units import counted, format_duration, format_size
 from roost.core.view import Goal
@@ -265,8 +266,26 @@ class KeepsRoom:
         return f"keeps room for {self.for_model!r}{more}, should they be next: {own}"
 
 
-Down = Idle | Evict | OverBudget | BreakEven | Unlikely | Colder | KeepsRoom
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scheduled:
+    """A window of `policy.schedules` is open."""
+
+    window: str
+    setting: Literal["pin", "sleep"]
+    ends_in_s: float | None
+    """None: it is always open."""
+    kind: str = "scheduled"
+
+    def __str__(self) -> str:
+        what = "pinned" if self.setting == "pin" else "idle, and to be down"
+        ends = "" if self.ends_in_s is None else f", open for {format_duration(max(0.0, self.ends_in_s))} more"
+        return f"{what} by the schedule {self.window}{ends}"
+
+
+Down = Idle | Evict | OverBudget | BreakEven | Unlikely | Colder | KeepsRoom | Scheduled
 """Why the planner takes a model down by itself."""
+Rests = Idle | BreakEven | Unlikely | Scheduled
+"""It goes down because nobody asks for it: a request takes that back."""
 Reason = Down | Demand | Stranded | Preload | Ordered | Wanted | Spared | Revived | Stalled | Ahead
 
 

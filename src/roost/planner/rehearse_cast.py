@@ -11,7 +11,7 @@ from dataclasses import replace
 from roost.core.forecast import Forecast, ReturnCosts
 from roost.core.ids import replica_id
 from roost.core.lifecycle import RESIDENT, Order, State, advance
-from roost.core.plan import Action, Drain, Idle, Load, Reason, Sleep, Stop, Undrain, Wake
+from roost.core.plan import Action, Drain, Load, Reason, Rests, Sleep, Stop, Undrain, Wake
 from roost.core.spec import ModelSpec, servings
 from roost.core.view import Goal, ModelView, ReplicaView
 from roost.planner.rehearse_stage import Mechanics, Rung, awake_bytes
@@ -167,7 +167,7 @@ class Actor:
             footprint=self.part.mechanics.footprint,
             devices=self.devices,
             drain_goal=self.drain_goal,
-            drain_idle=isinstance(self.drain_reason, Idle),
+            drain_idle=isinstance(self.drain_reason, Rests),
             drain_reason=self.drain_reason,
         )
 

@@ -1,4 +1,5 @@
-"""What comes up because requests wait for it or an operator wants it ready. Preloads are next door, in `preload`.
+"""What comes up because requests wait for it, or an operator or a schedule wants it ready. Preloads are next door, in
+`preload`.
 
 The want whose turn it is (`turns`) goes first and keeps the room promised to it, so nobody later slips past. A load
 or wake is ordered only when it fits now; else room is made (`victims`) or a sentence says what it waits for. Of a model
@@ -10,12 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from roost.core.lifecycle import State
-from roost.core.plan import Blocked, Demand, Load, Ordered, Stranded, Wake
+from roost.core.plan import Blocked, Demand, Load, Ordered, Scheduled, Stranded, Wake
 from roost.core.units import counted, format_duration
 from roost.core.view import Goal, ModelView, ReplicaView
 from roost.planner.beside import judge, may_come
 from roost.planner.draft import Draft
 from roost.planner.lower import goes_down, stuck
+from roost.planner.scheduled import call_of
 from roost.planner.turns import room_s, standing
 from roost.planner.victims import Newcomer, make_room
 
@@ -46,7 +48,7 @@ class Want:
     since: float
     rank: int = 0
     """Of its class, 0 the highest."""
-    reason: Demand | Ordered | Stranded
+    reason: Demand | Ordered | Stranded | Scheduled
     replica: ReplicaView | None = None
     """The one that must come up, whatever its siblings do; None: the easiest."""
 
@@ -81,7 +83,8 @@ def _want(draft: Draft, model: ModelView) -> Want | None:
         waiting_since = draft.now if model.oldest_wait_at is None else model.oldest_wait_at
         reason = Demand(waiting=model.waiting, waited_s=draft.now - waiting_since)
         return Want(model=model, since=since, rank=rank, reason=reason)
-    return None
+    call = call_of(draft, model)
+    return None if call is None else Want(model=model, since=since, rank=rank, reason=call)
 
 
 def rise_first(draft: Draft, want: Want) -> None:
@@ -98,9 +101,9 @@ def rise_first(draft: Draft, want: Want) -> None:
             if hindrance is None:
                 _start(draft, want, replica, Load(replica=replica.id, reason=want.reason))
             else:
-                draft.block(hindrance)
+                _tell(draft, want, hindrance)
         case State.STUCK:
-            draft.block(stuck(want.model, replica))
+            _tell(draft, want, stuck(want.model, replica))
         case _:
             pass  # on its way down; it comes up from there
 
@@ -198,7 +201,7 @@ def _start(draft: Draft, want: Want, replica: ReplicaView, action: Load | Wake) 
     verdict = judge(draft, model, replica)
     if not room.fits(need) or not verdict.clear:
         blocked = make_room(draft, Newcomer(model, replica, want.since, need, verdict))
-        draft.block(replace(blocked, room_s=room_s(draft, model)))
+        _tell(draft, want, replace(blocked, room_s=room_s(draft, model)))
     elif draft.may_start():
         draft.start(model, action, need)
     else:
@@ -206,4 +209,12 @@ def _start(draft: Draft, want: Want, replica: ReplicaView, action: Load | Wake) 
         draft.company.promise(model.name, verdict)
         limit, starting = draft.policy.spec.max_starts, counted(draft.starts, "engine", "is starting", "are starting")
         sentence = f'Model "{model.name}" waits for its turn: {starting} (max_starts {limit}).'
-        draft.block(Blocked(model=model.name, sentence=sentence))
+        _tell(draft, want, Blocked(model=model.name, sentence=sentence))
+
+
+def _tell(draft: Draft, want: Want, blocked: Blocked) -> None:
+    """A schedule has nobody who waits and could be refused."""
+    if isinstance(want.reason, Scheduled) and blocked.final:
+        draft.notes.append(blocked.sentence)
+    else:
+        draft.block(blocked)

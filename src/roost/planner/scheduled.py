@@ -13,6 +13,8 @@ from roost.core.schedule import Window
 from roost.core.view import Goal, ModelView, ReplicaView
 from roost.planner.draft import Draft
 
+_LOOK_S = 5.0
+"""How often to look at a model that is to go down once it is idle: nothing else tells when its last request ends."""
 _UP = frozenset({State.READY, State.STARTING, State.WAKING})
 _HOPELESS = frozenset({State.FAILED, State.STUCK})
 """A schedule does not try again what has used up its tries."""
@@ -43,7 +45,10 @@ def rest(draft: Draft) -> None:
 
 
 def _let_down(draft: Draft, model: ModelView, replica: ReplicaView, window: Window) -> None:
-    if replica.idle_since is None or not (replica.sleep_levels or replica.owned):
+    if not (replica.sleep_levels or replica.owned):
+        return
+    if replica.idle_since is None:
+        draft.at(draft.now + _LOOK_S)
         return
     due = draft.stays_until(replica)
     if replica.sleep_levels and replica.last_sleep_at is not None:

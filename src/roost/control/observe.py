@@ -27,7 +27,6 @@ _SAME = (
     "state",
     "since",
     "owned",
-    "level",
     "became_ready_at",
     "last_sleep_at",
     "last_load_at",
@@ -35,7 +34,6 @@ _SAME = (
     "failures",
     "last_error",
     "footprint",
-    "devices",
     "lingering",
     "absent",
     "drain_goal",
@@ -43,13 +41,14 @@ _SAME = (
 )
 """What a replica's view takes from its owner as it is; plain attributes, cheap to read. A view is built of `_Facts`
 alone, and those are compared in each round: so it cannot be out of date."""
-_OWN = attrgetter(*_SAME, "stalled", "manual_wake_at")
+_OWN = attrgetter(*_SAME, "devices", "stalled", "manual_wake_at")
 _SEAT = attrgetter("in_flight", "counting", "passing", "last_granted", "last_done")
 
 
-_Facts = tuple[tuple[Any, ...], tuple[Any, ...], float | None, bool, Reason | None]
+_Facts = tuple[tuple[Any, ...], tuple[Any, ...], float | None, bool, Reason | None, int | None]
 """Everything that a replica's view is built of, but for whether it can sleep: what `_OWN` and `_SEAT` say; when it was
-last woken by hand (READY only); whether it may be revived; why it drains (DRAINING only)."""
+last woken by hand (READY only); whether it may be revived; why it drains (DRAINING only); at which level it sleeps, or
+will."""
 
 
 @dataclass(slots=True)
@@ -66,6 +65,9 @@ class Seen:
         self.models = {name: view for name, view in self.models.items() if name in owners}
         there = {owner.id for replicas in owners.values() for owner in replicas}
         self.replicas = {name: known for name, known in self.replicas.items() if name in there}
+
+
+_NOTHING_RUNS = frozenset({State.COLD, State.BACKOFF, State.FAILED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +166,14 @@ def _replica(sources: Sources, owner: Owner, wish: Wish | None) -> ReplicaView:
     woken_at = sources.wishes.woken_at(owner.model) if state is State.READY else None
     drain_reason = sources.executor.drain_reason(owner) if state is State.DRAINING else None
     may_revive = owner.revive and sources.wishes.may_revive(name)
-    facts = (_OWN(owner), _SEAT(sources.gate.seat(name)), woken_at, may_revive, drain_reason)
+    facts = (
+        _OWN(owner),
+        _SEAT(sources.gate.seat(name)),
+        woken_at,
+        may_revive,
+        drain_reason,
+        sources.executor.level(owner),
+    )
     known = sources.seen.replicas.get(name)
     if known is not None and known[0] == facts:
         view = known[1]
@@ -178,9 +187,9 @@ def _replica(sources: Sources, owner: Owner, wish: Wish | None) -> ReplicaView:
 
 
 def _built(owner: Owner, facts: _Facts) -> ReplicaView:
-    own, seat, woken_at, may_revive, drain_reason = facts
+    own, seat, woken_at, may_revive, drain_reason, level = facts
     same: dict[str, Any] = dict(zip(_SAME, own, strict=False))
-    stalled, manual_wake_at = own[len(_SAME) :]
+    devices, stalled, manual_wake_at = own[len(_SAME) :]
     in_flight, counting, passing, granted, done = seat
     state, idle = same["state"], None
     if state is State.READY and not counting:
@@ -190,6 +199,9 @@ def _built(owner: Owner, facts: _Facts) -> ReplicaView:
         model=owner.model,
         sleep_levels=owner.sleep_levels,
         no_sleep=owner.no_sleep,
+        level=level,
+        devices=() if state in _NOTHING_RUNS else devices,
+        last_devices=devices,
         in_flight=in_flight,
         stranded=in_flight - passing if state is State.ASLEEP else 0,
         idle_since=idle,

@@ -14,7 +14,7 @@ from roost.planner.lower import lower
 from roost.planner.preload import preload, revive
 from roost.planner.relieve import relieve
 from roost.planner.rise import rise_first, rise_others, wants
-from roost.planner.scheduled import rest
+from roost.planner.scheduled import let_rest
 from roost.planner.stirring import stirring
 
 
@@ -23,7 +23,7 @@ def plan(view: FleetView, policy: Policy) -> Plan:
     view = stirring(view, policy)
     draft = Draft(view, policy)
     draft.at(view.schedule_changes_at)
-    for model in view.models:
+    for model in draft.view.models:
         lower(draft, model)
     draft.count_falling()
     wanted = wants(draft)
@@ -35,6 +35,6 @@ def plan(view: FleetView, policy: Policy) -> Plan:
     revive(draft)
     preload(draft)
     ahead(draft)
-    rest(draft)
+    let_rest(draft)
     descend(draft)
     return draft.finish()

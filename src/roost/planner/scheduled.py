@@ -32,7 +32,7 @@ def is_missed(model: ModelView) -> bool:
     return model.called is not None and not any(replica.state in _UP for replica in model.replicas)
 
 
-def rest(draft: Draft) -> None:
+def let_rest(draft: Draft) -> None:
     """Let idle models down whose schedule says so, else note when they may."""
     if not draft.policy.auto:
         return

@@ -9,7 +9,7 @@ from tests.unit.cli.test_render import status, text
 
 
 def one(**more: Any) -> dict[str, Any]:
-    known = {"when": "mon-fri 08:00-18:00", "timezone": "UTC", "until": None, "pin": [], "sleep": []}
+    known: dict[str, Any] = {"when": "mon-fri 08:00-18:00", "timezone": "UTC", "until": None, "pin": [], "sleep": []}
     return {**known, "max_resident": None, "devices": {}, **more}
 
 

@@ -46,7 +46,7 @@ def play(roost: RoostSpec, script: Callable[[Bench, Wall], Coroutine[Any, Any, N
     run(main())
 
 
-def quiet(*names: str, **changes: object) -> dict[str, ModelSpec]:
+def quiet(*names: str, **changes: Any) -> dict[str, ModelSpec]:
     return fleet(*names, sleep_after=None, **changes)
 
 

@@ -117,7 +117,8 @@ class Evict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverBudget:
-    """More is held than a budget allows, though nobody new comes: engines that ran already were found."""
+    """More is held than a budget allows, though nobody new comes: engines that ran already were found, or the budget
+    has become smaller."""
 
     idle_s: float
     held: int
@@ -131,6 +132,8 @@ class OverBudget:
     """Bytes of the device that are held for its owner (`roost hold`)."""
     held_for_s: float | None = None
     """How much longer; None: until somebody says so."""
+    window: str = ""
+    """Which schedule sets the budget."""
     rung: str = ""
     worth: Worth | None = None
     """Why it and no other; None: it was the least recently used."""
@@ -138,12 +141,14 @@ class OverBudget:
 
     def __str__(self) -> str:
         if self.device:
-            what = f"{format_size(self.held)} held on {self.device}, its budget is {format_size(self.budget)}"
+            what = (
+                f"{format_size(self.held)} held on {self.device}, its budget is {format_size(self.budget)}{self.window}"
+            )
             what += f": {held_for_owner(self.held_back, self.held_for_s)}" if self.held_back else ""
         elif self.server:
             what = f"{self.held} loaded in {self.server}, its max_resident is {self.budget}"
         else:
-            what = f"{self.held} awake, max_resident {self.budget}"
+            what = f"{self.held} awake, max_resident {self.budget}{self.window}"
         if self.worth is not None:
             return f"{what}; idle {format_duration(self.idle_s)}, {self.worth}" + _because(self.rung)
         return f"{what}; least recently used ({format_duration(self.idle_s)} ago)" + _because(self.rung)

@@ -29,7 +29,7 @@ class Standing(NamedTuple):
 
 def standing(draft: Draft, model: ModelView) -> Standing:
     """By who waits for it, or since when a schedule wants it up."""
-    if model.called is not None and _is_only_called(model):
+    if model.called is not None and is_only_called(model):
         return Standing(_rank(model), model.called.since)
     since = model.unserved_since
     if since is None and model.oldest_wait_at is not None:
@@ -40,10 +40,11 @@ def standing(draft: Draft, model: ModelView) -> Standing:
 
 def _rank(model: ModelView) -> int:
     # Whoever waits goes before a schedule.
-    return len(_RANKS) if _is_only_called(model) else _RANKS[model.priority or model.spec.priority]
+    return len(_RANKS) if is_only_called(model) else _RANKS[model.priority or model.spec.priority]
 
 
-def _is_only_called(model: ModelView) -> bool:
+def is_only_called(model: ModelView) -> bool:
+    """A schedule wants it up, and nobody else does."""
     return model.called is not None and not model.waiting and model.wish is None
 
 

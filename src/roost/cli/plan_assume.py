@@ -18,7 +18,7 @@ TOKENS_PER_S = 40.0
 FIRST_TOKEN_S = 0.3
 
 
-def mechanics(spec: RoostSpec) -> tuple[list[Mechanics], list[str]]:
+def mechanics(spec: RoostSpec, *, has_hours: bool = False) -> tuple[list[Mechanics], list[str]]:
     """One per model, and the sentences that say what was assumed."""
     made, unsized = [], []
     for name, model in spec.models.items():
@@ -36,8 +36,8 @@ def mechanics(spec: RoostSpec) -> tuple[list[Mechanics], list[str]]:
             f"No footprint is known of {who}: {format_size(int(UNKNOWN_GIB * GIB))} for how long their moves take, "
             "nothing against the budgets. Set `footprint`."
         )
-    if spec.policy.schedules:
-        sentences.append("Schedules are left out: a trace has no days of the week.")
+    if spec.policy.schedules and not has_hours:
+        sentences.append('Schedules are left out. Say when it begins, such as --starts "2026-11-20 07:00".')
     return made, sentences
 
 

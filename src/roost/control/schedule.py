@@ -55,11 +55,13 @@ class Timetable:
         self._standing: Standing | None = None if schedules else Standing(memory=self._memory)
 
     def standing(self) -> Standing:
-        """The same object until something changes, be it the hour or the clock."""
+        """What holds now. The same object until something changes, be it the hour or the clock."""
         known = self._standing
-        if known is not None and not self._entries:
-            return known
-        now, wall = clock.now(), clock.wall()
+        return known if known is not None and not self._entries else self.at(clock.now(), clock.wall())
+
+    def at(self, now: float, wall: float) -> Standing:
+        """What holds at a moment, which is no earlier than the last one asked about."""
+        known = self._standing
         if known is None or abs(wall - now - self._offset) > _DRIFT_S or _is_over(known, now):
             self._offset = wall - now
             self._standing = known = self._at(wall)

@@ -18,7 +18,7 @@ from roost.core.view import FleetView, Policy
 from roost.planner.admission import admit, coming, not_awake, pick
 from roost.planner.plan import plan
 from roost.planner.rehearse_cast import Actor, Part
-from roost.planner.rehearse_stage import Arrival, Record, Scene, Spell, Stage, Wait
+from roost.planner.rehearse_stage import Arrival, Hour, Record, Scene, Spell, Stage, Wait
 
 Chooser = Callable[[FleetView, Policy], Plan]
 
@@ -55,6 +55,7 @@ class _Play:
         self.record = Record(array("d", bytes(8 * len(stage.arrivals))))
         self.learner = stage.learner
         self.now = 0.0
+        self.hour: Hour | None = None
         self.due = _NEVER
         self.nudged = True
         self.open = len(stage.arrivals)
@@ -212,10 +213,17 @@ class _Play:
     def _view(self) -> FleetView:
         if self.learner is not None:
             self._ask_learner()
+        hour = None if self.stage.hours is None else self.stage.hours(self.now)
+        if hour is not self.hour and hour is not None:
+            self.hour = hour
+            for part in self.parts:
+                part.tell_hour(hour)
         return FleetView(
             now=self.now,
             models=tuple([part.view or part.seen() for part in self.parts]),
-            memory=self.stage.spec.memory,
+            memory=self.stage.spec.memory if hour is None else hour.memory,
+            windows={} if hour is None else hour.budgets,
+            schedule_changes_at=None if hour is None else hour.changes_at,
         )
 
     def _ask_learner(self) -> None:

@@ -91,9 +91,9 @@ class Controller:
                     )
                 seen[name] = model
 
-    def add(self, models: Mapping[str, ModelSpec], owners: Sequence[Owner]) -> None:
-        """Models that come to a running roost, after all others. Raises RoostError where a name is taken; then nothing
-        is added."""
+    def add(self, models: Mapping[str, ModelSpec], owners: Sequence[Owner], *, known: bool = True) -> None:
+        """Models that come to a running roost, after all others; `known` as for `Gate.add`. Raises RoostError where a
+        name is taken; then nothing is added."""
         self.check_names(models)
         now = clock.now()
         self._executor.add(owners)
@@ -101,9 +101,25 @@ class Controller:
         for name, spec in models.items():
             self._owners[name] = [owner for owner in owners if owner.model == name]
             self._wishes.pin(name, spec.pin)
-            self.gate.add(name, spec, self._owners[name], now)
+            self.gate.add(name, spec, self._owners[name], now, known=known)
         for owner in owners:
             owner.subscribe(self._changed)
+        self.nudge()
+
+    def add_replicas(self, name: str, owners: Sequence[Owner]) -> None:
+        """Further replicas of a model that is there."""
+        self._executor.add(owners)
+        self._owners[name].extend(owners)
+        self.gate.add_seats(name, owners)
+        for owner in owners:
+            owner.subscribe(self._changed)
+        self.nudge()
+
+    def drop_replica(self, owner: Owner) -> None:
+        """A replica of which nothing runs is gone; its model has others."""
+        self._owners[owner.model].remove(owner)
+        self._executor.forget(owner.id)
+        self.gate.drop_seat(owner.id)
         self.nudge()
 
     async def retire(self, name: str, *, stop: bool = True) -> bool:
@@ -125,14 +141,14 @@ class Controller:
         return name in self._leaving
 
     def forget(self, name: str) -> None:
-        """After `retire`, once its engines are let go of: nothing of it is known any more."""
+        """After `retire` (or at once, where nobody knew it and nothing runs): nothing of it is known any more."""
         self._wishes.forget(name)
         for owner in self._owners.pop(name):
             self._executor.forget(owner.id)
             del self._owner[owner.id]
         self.learning.forget(name)
         self.gate.forget(name)
-        del self._leaving[name]
+        self._leaving.pop(name, None)
         self.nudge()
 
     def nudge(self) -> None:

@@ -51,21 +51,49 @@ class Gate:
         self._seats: dict[str, Seat] = {}
         self._health = Health()
         self._turns: Mapping[str, Turn] = {}
+        self._unknown: set[str] = set()
+        """Models that nobody finds by a name yet."""
         self.refusals: Counter[tuple[str, str]] = Counter()
         """Requests refused, by model and code; only ever rises."""
         for name, model in spec.models.items():
             self.add(name, model, [owner for owner in owners if owner.model == name])
 
-    def add(self, name: str, model: ModelSpec, owners: Sequence[Owner], came_at: float = 0.0) -> None:
-        """A model that requests may name from now on; none of its names may lead anywhere yet (`owner_of`)."""
+    def add(
+        self, name: str, model: ModelSpec, owners: Sequence[Owner], came_at: float = 0.0, *, known: bool = True
+    ) -> None:
+        """A model that requests may name from now on; none of its names may lead anywhere yet (`owner_of`). Not
+        `known`: nobody finds it by a name before `make_known`; `route_of` leads there."""
         lane = self._lanes[name] = Lane(name, model)
         lane.came_at, lane.closed = came_at, self._closed
         lane.on_release, lane.on_emptied = self._released, self._nudge
         lane.on_answered, lane.on_failed = self._health.answered, self._health.failed
+        self.add_seats(name, owners)
+        if known:
+            self._routes.add(name, model)
+        else:
+            self._unknown.add(name)
+
+    def add_seats(self, name: str, owners: Sequence[Owner]) -> None:
+        """Further replicas of a model."""
+        lane = self._lanes[name]
         for owner in owners:
             seat = self._seats[owner.id] = Seat(lane, owner)
             lane.seats.append(seat)
-        self._routes.add(name, model)
+
+    def drop_seat(self, replica: str) -> None:
+        """A replica that has nothing under way is gone; its model stays."""
+        seat = self._seats.pop(replica)
+        seat.lane.seats.remove(seat)
+        self._health.forget(seat)
+
+    def make_known(self, name: str) -> None:
+        """Requests find the model by its names from now on."""
+        self._unknown.discard(name)
+        self._routes.add(name, self._lanes[name].spec)
+
+    def route_of(self, name: str) -> Route:
+        """The route to a model by its own name, also where nobody finds it."""
+        return Routes({name: self._lanes[name].spec}).routes[name]
 
     def close_lane(self, name: str, refusal: Refusal) -> None:
         """The model is being removed: nobody finds or enters it any more, those who wait are told so, leases run on."""
@@ -76,9 +104,12 @@ class Gate:
 
     def forget(self, name: str) -> None:
         """It is gone. A lease that is still out may be given back as ever."""
+        self._unknown.discard(name)
         for seat in self._lanes.pop(name).seats:
             self._health.forget(seat)
             del self._seats[seat.owner.id]
+        for counted_as in [one for one in self.refusals if one[0] == name]:
+            del self.refusals[counted_as]  # names come and go without end
 
     def owner_of(self, asked: str) -> str | None:
         """The model that a name leads to, or still leads to while that is being removed; None if it is free."""
@@ -209,8 +240,8 @@ class Gate:
             self._refuse(lane, list(lane.queue), self._closed)
 
     def names(self) -> Collection[str]:
-        """The models there are, in the order they were added."""
-        return self._lanes.keys()
+        """The models that are known, in the order they were added."""
+        return [name for name in self._lanes if name not in self._unknown] if self._unknown else self._lanes.keys()
 
     def lanes(self) -> Iterable[Lane]:
         """All models in the order in which they came, to read; also those that are being removed."""

@@ -127,9 +127,9 @@ async def load(replica: "Replica", server: HostedServer) -> None:
                 await _brought_in(replica, server, sequence)
             await work.verify(replica, sequence)
     except TimeoutError:
-        log.error("Timed out waiting for model %s to load in host %s", replica.model, server.name)
         after = f"{format_duration(limit)} after the load call (load_timeout)"
         why = f'not listed as loaded in host "{server.name}" {after}'
+        log.error("Timed out waiting for model to load: %s is %s", replica.model, why)
         work.stop_failed(replica, Fact.TIMED_OUT, why)
     except _ServerDown as down:
         _await_server(replica, str(down))

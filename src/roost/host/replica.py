@@ -223,7 +223,7 @@ class Replica:
 
     def recall_ready(self, since: float) -> None:
         """See `control.ports.Owner`. Every other state than ready ends it."""
-        self.became_ready_at = self.became_ready_at or since
+        self.became_ready_at = since if self.became_ready_at is None else min(since, self.became_ready_at)
 
     def suspect(self) -> None:
         """Someone saw its port refuse: look now."""

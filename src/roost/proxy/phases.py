@@ -20,7 +20,7 @@ from roost.protocol.failure import Failure
 from roost.protocol.forms import BadForm
 from roost.protocol.head import RequestHead
 from roost.protocol.openai import BadBody
-from roost.proxy import access, fallback, heartbeat, hints, loading
+from roost.proxy import access, fallback, heartbeat, hints, loading, offering
 from roost.proxy.keys import scopes_of
 from roost.proxy.outgoing import engine_head
 from roost.proxy.own import CONNECT_S, IDLE_S, AdminLease
@@ -120,13 +120,26 @@ def identified(x: "Exchange", body: bytes) -> None:
         _to_admin(x)
         return
     try:
-        route = upstream_route(x) if x.path.startswith(access.UPSTREAM) else model_route(x)
+        route = upstream_route(x) if x.path.startswith(access.UPSTREAM) else model_route(x, _offer)
     except (BadBody, BadForm) as bad:
         x.refuse(Refusal(status=400, code="bad_body", message=f"{str(bad)[:1].upper()}{str(bad)[1:]}."))
         return
     if route is not None:
         request.route = route
         authorised(x, route)
+
+
+def _offer(x: "Exchange", name: str, kind: str) -> bool:
+    return offering.offer(x, name, kind, _found)
+
+
+def _found(x: "Exchange", route: Route) -> None:
+    """A model that nobody knew a moment ago. Until it has been loaded nobody may count under its name: clients make
+    names up."""
+    if x.plane.fleet.resolve(route.asked) is not None:
+        x.request.route = route
+    x.found = route
+    authorised(x, route)
 
 
 # authorised and entered

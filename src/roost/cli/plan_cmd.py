@@ -129,7 +129,12 @@ def _rehearsed(spec: RoostSpec, asked: Asked, *, as_json: bool) -> None:
 def _play(spec: RoostSpec, mechanics: list[Mechanics], arrivals: list[Arrival], asked: Asked) -> Record:
     until_s = (asked.cut.for_s or 0.0) / asked.cut.speed_up
     hours = None if asked.starts_at is None else _hours(spec, asked.starts_at)
-    return rehearse(Stage(spec=spec, mechanics=mechanics, arrivals=arrivals, until_s=until_s, hours=hours, told=True))
+    learner = plan_assume.Weekly(plan_assume.MONDAY_S if asked.starts_at is None else asked.starts_at)
+    return rehearse(
+        Stage(
+            spec=spec, mechanics=mechanics, arrivals=arrivals, until_s=until_s, hours=hours, learner=learner, told=True
+        )
+    )
 
 
 def _hours(spec: RoostSpec, starts_at: float) -> Callable[[float], schedule.Standing]:

@@ -406,6 +406,10 @@ class Stop:
 Action = Load | Wake | Drain | Undrain | Sleep | Stop
 
 
+HELD_BACK = "held_back"
+"""Code of a model whose memory its owner, others or a schedule have for the time being."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blocked:
     """Why a model with waiting requests (or a wish) cannot move now: the sentence a waiting client gets.

@@ -6,7 +6,7 @@ Orders nothing. Pure; called by `victims` and `beside`.
 from collections.abc import Iterable, Iterator, Mapping
 
 from roost.core.lifecycle import State
-from roost.core.plan import Blocked, held_for_owner
+from roost.core.plan import HELD_BACK, Blocked, held_for_owner
 from roost.core.too_large import need_of, remedy, too_many
 from roost.core.units import counted, format_duration, format_size
 from roost.core.view import ModelView, ReplicaView
@@ -83,7 +83,7 @@ def _taken(
     said = listed(part for key in short for part in _takers(draft, key))
     sentence = f'Model "{model.name}" needs {format_size(each)}, but {said}.'
     return Blocked(
-        model=model.name, sentence=sentence, code="held_back", retry_after_s=until - draft.now if known else None
+        model=model.name, sentence=sentence, code=HELD_BACK, retry_after_s=until - draft.now if known else None
     )
 
 

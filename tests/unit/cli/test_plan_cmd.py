@@ -119,3 +119,15 @@ def test_a_beginning_that_is_none_and_a_zone_that_is_not_known(files: tuple[Path
     config.write_text(config.read_text() + BY_DAY.replace("timezone: UTC", "timezone: Europe/Berlyn"))
     ended = roost("plan", str(config), "--starts", "2026-11-20")
     assert ended.code == 2 and 'Did you mean "Europe/Berlin"?' in ended.err
+
+
+def test_it_learns_from_the_trace_as_a_running_roost_does(files: tuple[Path, Path]) -> None:
+    config, trace = files
+
+    def reasons() -> str:
+        orders: Any = told(config, "--trace", trace, "--for", "1h")["story"]
+        return "; ".join(order["reason"] for order in orders)
+
+    assert "likely wanted again in" in reasons()
+    config.write_text(config.read_text() + "policy: {eviction: lru}\n")
+    assert "least recently used" in reasons() and "likely" not in reasons()

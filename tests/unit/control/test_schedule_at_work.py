@@ -333,6 +333,29 @@ def test_a_smaller_budget_drains_models_off_with_the_window_as_the_reason() -> N
     play(spec(quiet("a", "b"), window(max_resident=1), memory=MemorySpec(max_resident=2)), script)
 
 
+def test_who_could_not_wait_for_the_windows_end_is_told_at_once_and_who_can_is_served() -> None:
+    async def script(bench: Bench, shown: Wall) -> None:
+        await pause(OPENS_S)
+        for _ in range(2):
+            client = bench.ask("a")
+            await pause(0.1)
+            assert client.refusal is not None
+            assert (client.refusal.status, client.refusal.code) == (503, "held_back")
+            assert client.refusal.retry_after_s == 120.0
+            assert f'the budget of gpu0 is 10.0 GiB by the schedule "{OFFICE}" (UTC), for 10h 00m more' in (
+                client.refusal.message
+            )
+        shown.set(unix("2026-11-20 17:55"))
+        await pause(40)
+        patient = bench.ask("a")
+        await patient.settled.wait()
+        assert patient.outcome == "served" and shown() >= unix("2026-11-20 18:00")
+
+    models = quiet("a", footprint=20 * 2**30)
+    memory = MemorySpec(devices={"gpu0": 40 * 2**30})
+    play(spec(models, window(devices={"gpu0": 10 * 2**30}), memory=memory), script)
+
+
 def test_budgets_that_only_a_window_sets() -> None:
     async def script(bench: Bench, shown: Wall) -> None:
         for name in ("a", "b"):

@@ -194,7 +194,7 @@ class App:
                 recorder=self.recorder,
                 keeping=self.keeping,
                 hub=self.hub,
-                memory=MemoryFacts(spec.memory, self.replicas, board, self.account),
+                memory=MemoryFacts(lambda: self.controller.standing().memory, self.replicas, board, self.account),
                 config_hash=config_hash(spec),
                 instance=options.instance,
                 started_at=clock.now(),

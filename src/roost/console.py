@@ -14,6 +14,7 @@ from roost.accesslog import Watch, summary
 from roost.admin.events import Hub
 from roost.console_memory import MemoryFacts
 from roost.console_queue import wait_facts, waiting_facts
+from roost.console_schedules import schedule_facts
 from roost.console_traffic import TrafficFacts, most_useful
 from roost.control.controller import Controller
 from roost.control.health import avoided
@@ -106,10 +107,11 @@ class Console:
             "config_hash": parts.config_hash,
             "models": self.models(),
             "memory": self._memory_facts(),
+            "schedules": schedule_facts(parts.controller.standing()),
         }
 
     def _memory_facts(self) -> dict[str, Any]:
-        memory = self._parts.spec.memory
+        memory = self._parts.controller.standing().memory
         resident = sum(replica.state in RESIDENT for replica in self._parts.replicas)
         facts = {"max_resident": memory.max_resident, "resident": resident, "devices": dict(memory.devices)}
         return facts | {"budgets": self._parts.memory.budgets()}
@@ -268,7 +270,8 @@ class Console:
         return self._parts.memory.release(device, by=by)
 
     def plan(self) -> dict[str, Any]:
-        return plan_facts(self._parts.controller.dry_plan(), clock.now())
+        controller = self._parts.controller
+        return plan_facts(controller.dry_plan(), clock.now()) | {"schedules": schedule_facts(controller.standing())}
 
     async def journal(self, since_s: float, limit: int) -> list[dict[str, Any]]:
         return await self._parts.keeping.journal(since_s, limit)

@@ -3,7 +3,7 @@
 Reads the account and the board; changes nothing but the holds. Used by `console` alone.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from roost import clock
@@ -21,9 +21,11 @@ _NOTHING_RUNS = frozenset({State.COLD, State.BACKOFF, State.FAILED})
 
 
 class MemoryFacts:
-    """Memory as `admin.ports.Console` has it."""
+    """Memory as `admin.ports.Console` has it; `memory` gives the budgets as schedules have them now."""
 
-    def __init__(self, memory: MemorySpec, replicas: Sequence[Replica], board: Board, account: Account) -> None:
+    def __init__(
+        self, memory: Callable[[], MemorySpec], replicas: Sequence[Replica], board: Board, account: Account
+    ) -> None:
         self._memory = memory
         self._replicas = replicas
         self._board = board
@@ -38,10 +40,10 @@ class MemoryFacts:
         }
 
     def budgets(self) -> list[dict[str, Any]]:
-        seen, names = self._account.watch.seen(), self._board.names(self._memory)
+        seen, names = self._account.watch.seen(), self._board.names(self._memory())
         holds = self._board.holds.current(clock.now())
         facts = []
-        for view in self._board.views(self._memory, clock.now()):
+        for view in self._board.views(self._memory(), clock.now()):
             size, hold = seen.get(view.name), holds.get(view.name)
             facts.append(
                 {
@@ -79,7 +81,7 @@ class MemoryFacts:
     def hold(
         self, device: str, *, amount: int | None, for_s: float | None, reason: str, by: str
     ) -> dict[str, Any] | None:
-        if device not in self._board.names(self._memory):
+        if device not in self._board.names(self._memory()):
             return None
         now = clock.now()
         until = None if for_s is None else now + for_s
@@ -90,7 +92,7 @@ class MemoryFacts:
 
     def release(self, device: str, *, by: str) -> dict[str, Any] | None:
         changed = self._board.holds.release(device, by)
-        if not changed and device not in self._board.names(self._memory):
+        if not changed and device not in self._board.names(self._memory()):
             return None
         message = f"{device} is roost's again." if changed else f"{device} was not held."
         return {"success": True, "changed": changed, "message": message, "hold": None}

@@ -6,7 +6,7 @@ end: a plan that was right only on paper does not pass.
 
 import asyncio
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from roost import clock
 from roost.core.lifecycle import Fact, State
 from roost.core.memory_spec import FootprintsSpec, HeldSpec, MemorySpec
-from roost.core.plan import Action, Demand, Drain, Evict, Idle, Load, OverBudget, Preload, Sleep, Stop, Wake
-from roost.core.policy_spec import PolicySpec
+from roost.core.plan import Action, Demand, Drain, Evict, Idle, Load, OverBudget, Preload, Scheduled, Sleep, Stop, Wake
+from roost.core.policy_spec import PolicySpec, ScheduleSpec
 from roost.core.server_spec import KeySpec
 from roost.core.spec import ModelSpec, QueueSpec, ReplicaSpec, RestartSpec, RoostSpec, TimeoutsSpec
 from roost.core.view import Goal
@@ -23,6 +23,7 @@ from roost.tasks import spawn
 from tests.support.beside import against, group_specs, matrix_specs
 from tests.support.fleet import Bench, Client, FakeOwner, pause
 from tests.support.virtual import run
+from tests.support.wall import wall
 
 GIB = 2**30
 BOUNDED = settings(
@@ -156,6 +157,27 @@ def scripts(draw: st.DrawFn, *, rough: bool) -> Script:
     return Script(spec=spec, sleepers=tuple(sleepers), happenings=tuple(happenings))
 
 
+@st.composite
+def by_the_hour(draw: st.DrawFn, *, rough: bool) -> Script:
+    """Windows open and close while the script runs; only rough ones pin, for a pin may keep others out."""
+    script = draw(scripts(rough=rough))
+    spec, names = script.spec, list(script.spec.models)
+    some = st.lists(st.sampled_from(names), max_size=2, unique=True).map(tuple)
+    made = st.builds(
+        ScheduleSpec,
+        when=st.sampled_from(["fri 07:00-08:00", "fri 08:00-08:01", "08:00-08:05", "thu 23:00-08:02"]),
+        timezone=st.just("UTC"),
+        pin=some if rough else st.just(()),
+        sleep=some,
+        max_resident=st.sampled_from([None, None, 1, 2]),
+        devices=st.sampled_from(
+            [{}, {"gpu0": 20 * GIB}, {"gpu0": 0, "gpu1": 34 * GIB}] if spec.memory.devices else [{}]
+        ),
+    )
+    policy = replace(spec.policy, schedules=tuple(draw(st.lists(made, min_size=1, max_size=2))))
+    return replace(script, spec=replace(spec, policy=policy))
+
+
 @dataclass(slots=True)
 class Witness:
     """Sees every order as it is given and holds it against the sentences."""
@@ -200,7 +222,7 @@ class Witness:
 
     def _fits(self, owner: FakeOwner, action: Action) -> None:
         """On each device that it takes more of, in host memory and by number; a sleep takes host memory only."""
-        memory = self.bench.spec.memory
+        memory = self.bench.control.standing().memory
         others = [o for o in self.bench.owners.values() if o is not owner]
         up = [o for o in others if o.awake]
         if isinstance(action, Load | Wake):
@@ -297,7 +319,7 @@ class Witness:
     def _pinned(self, owner: FakeOwner, action: Action) -> None:
         if self._may_break("pin", action):
             return
-        if self.bench.control.pinned(owner.model) and isinstance(action.reason, Idle | Evict | OverBudget):
+        if self.bench.control.pinned(owner.model) and isinstance(action.reason, Idle | Evict | OverBudget | Scheduled):
             self._say("it is pinned", action)
 
     def _residency(self, owner: FakeOwner, action: Action) -> None:
@@ -390,7 +412,8 @@ def play(script: Script, rest_s: float, look_on: bool = True) -> tuple[Bench, Wi
             witness.broken += await orders_that_never_end(bench)
         return bench, witness
 
-    return run(main(), limit_s=1_000_000.0)
+    with wall("2026-11-20 07:59"):
+        return run(main(), limit_s=1_000_000.0)
 
 
 async def orders_that_never_end(bench: Bench) -> list[str]:
@@ -496,6 +519,26 @@ def test_a_crowded_model_does_not_starve_another(crowd: list[float], comes_after
     assert lonely.done_at <= max(began, lonely.came_at) + turn + 1.0 + 0.5 + 5.0 + 1.0 + 0.1
 
 
+@settings(BOUNDED, max_examples=150)
+@given(by_the_hour(rough=True))
+def test_safety_holds_while_windows_open_and_close(script: Script) -> None:
+    """The same sentences, with the budgets and pins of the hour."""
+    bench, witness = play(script, rest_s=2000.0)
+    assert witness.broken == []
+    assert answered_once(bench.clients)
+    assert [client for client in bench.clients if client.outcome == "open"] == []
+
+
+@settings(BOUNDED, max_examples=100)
+@given(by_the_hour(rough=False))
+def test_windows_that_pin_nothing_keep_nobody_from_being_served(script: Script) -> None:
+    """Smaller budgets end, and the loop looks again then, without a heartbeat."""
+    bench, witness = play(script, rest_s=5000.0, look_on=False)
+    assert witness.broken == []
+    outcomes = Counter(client.outcome for client in bench.clients)
+    assert set(outcomes) <= {"served", "gone"}, outcomes
+
+
 def test_the_scripts_reach_what_they_are_about() -> None:
     """The properties would be idle talk if scripts never evicted, slept, failed or ordered."""
     seen: Counter[str] = Counter()
@@ -514,6 +557,18 @@ def test_the_scripts_reach_what_they_are_about() -> None:
         seen["rule"] += sum(isinstance(reason, Evict) and bool(reason.rule) for reason in reasons)
 
     look()
+    hours = Counter[str]()
+
+    @settings(BOUNDED, max_examples=60)
+    @given(by_the_hour(rough=True))
+    def look_at_hours(script: Script) -> None:
+        bench, _ = play(script, rest_s=200.0)
+        given_orders = [order for owner in bench.owners.values() for order in owner.orders]
+        hours.update(type(one).__name__ for one in given_orders if isinstance(one.reason, Scheduled))
+        hours["narrowed"] += sum(isinstance(o.reason, OverBudget) and bool(o.reason.window) for o in given_orders)
+
+    look_at_hours()
+    assert {"Load", "Wake", "Drain", "narrowed"} <= set(+hours), hours
     assert seen["rule"] > 20
     assert min(seen[word] for word in ("two devices", "rung", "last resort", "Outslept")) > 0, seen
     wanted = {"Load", "Wake", "Sleep", "Stop", "Drain", "Undrain", "served", "refused", "gone"}

@@ -10,8 +10,23 @@ from hypothesis import strategies as st
 from roost.core.footprint import HOST, Footprint, Held
 from roost.core.lifecycle import Order, State, advance
 from roost.core.memory_spec import MemorySpec
-from roost.core.plan import Action, Drain, Evict, Load, Ordered, OverBudget, Preload, Sleep, Stop, Undrain, Wake
+from roost.core.plan import (
+    Action,
+    Ahead,
+    Drain,
+    Evict,
+    Load,
+    Ordered,
+    OverBudget,
+    Preload,
+    Scheduled,
+    Sleep,
+    Stop,
+    Undrain,
+    Wake,
+)
 from roost.core.policy_spec import PolicySpec
+from roost.core.schedule import BudgetWindow, Window
 from roost.core.spec import ModelSpec, QueueSpec
 from roost.core.view import DeviceView, FleetView, Goal, ModelView, Policy, ReplicaView, Wish
 from roost.planner.plan import plan
@@ -99,6 +114,34 @@ def replicas(draw: st.DrawFn, model: str, number: int) -> ReplicaView:
     )
 
 
+windows = st.builds(
+    Window,
+    when=st.just("fri 08:00-18:00"),
+    timezone=st.sampled_from(["local", "UTC"]),
+    since=past,
+    until=st.sampled_from([None, 1600.0]),
+)
+
+
+@st.composite
+def scheduled(draw: st.DrawFn, view: FleetView) -> FleetView:
+    """The same while windows are open: they pin, send to sleep, and set budgets."""
+    models = []
+    for model in view.models:
+        if model.pinned:
+            model = replace(model, called=draw(st.none() | windows))
+        elif draw(st.integers(0, 3)) == 0:
+            model = replace(model, rests=draw(windows))
+        models.append(model)
+    usual = st.sampled_from([None, 0, 40 * GIB, 80 * GIB])
+    set_by = st.dictionaries(
+        st.sampled_from(sorted(view.memory.devices) + ([HOST] if view.memory.host is not None else []) + [""]),
+        st.builds(BudgetWindow, window=windows, usual=usual),
+    )
+    changes_at = draw(st.sampled_from([None, 1001.0, 1600.0]))
+    return replace(view, models=tuple(models), windows=draw(set_by), schedule_changes_at=changes_at)
+
+
 wishes = st.builds(
     Wish,
     goal=st.sampled_from(Goal),
@@ -162,6 +205,8 @@ def views(draw: st.DrawFn) -> tuple[FleetView, Policy]:
         pending=pending,
         started_at=draw(past),
     )
+    if draw(st.booleans()):
+        view = draw(scheduled(view))
     return view, Policy(spec=policy, auto=draw(st.booleans()))
 
 
@@ -295,10 +340,36 @@ def test_who_waits_for_an_owner_is_told_until_when(given_view: tuple[FleetView, 
         if blocked.code != "held_back":
             continue
         assert not blocked.final
-        assert "held for its owner" in blocked.sentence or "used by others" in blocked.sentence
+        takers = ("held for its owner", "used by others", "by the schedule")
+        assert any(taker in blocked.sentence for taker in takers)
         if blocked.retry_after_s is not None:
             assert made.next_check_at is not None
             assert made.next_check_at <= view.now + blocked.retry_after_s
+
+
+@QUICK
+@given(views())
+def test_schedules_bring_up_what_they_pin_or_say_why_and_refuse_nobody(given_view: tuple[FleetView, Policy]) -> None:
+    view, policy = given_view
+    made = plan(view, policy)
+    known, acted = by_id(view), {action.replica for action in made.actions} | set(view.pending)
+    resting = {State.COLD, State.ASLEEP, State.BACKOFF}
+    for model in view.models:
+        if model.called is None or model.wish is not None or model.waiting or not policy.auto:
+            continue
+        at_rest = all(replica.state in resting and replica.id not in acted for replica in model.replicas)
+        if at_rest and not any(replica.stranded for replica in model.replicas):
+            told = model.name in made.blocked or any(f'"{model.name}"' in note for note in made.notes)
+            assert told, model
+        assert model.name not in made.denied
+    for action in made.actions:
+        model, _ = known[action.replica]
+        if isinstance(action.reason, Scheduled) and isinstance(action, Load | Wake):
+            assert model.called is not None and policy.auto
+        elif isinstance(action.reason, Scheduled) and isinstance(action, Drain):
+            assert model.rests is not None and not model.pinned and not model.waiting and model.wish is None
+        elif isinstance(action.reason, Preload | Ahead):
+            assert model.rests is None
 
 
 @QUICK
@@ -381,7 +452,8 @@ def test_a_budget_that_is_exceeded_is_relieved_or_noted(given_view: tuple[FleetV
         if after is not None:
             for key, amount in room.frees(model, replica, after).items():
                 soon[key] += amount
-    assert bool(room.excess(soon)) is bool(made.notes)
+    exceeded = [note for note in made.notes if not note.startswith("Model ")]  # those are what schedules want in vain
+    assert bool(room.excess(soon)) is bool(exceeded)
     for action in made.actions:
         if not isinstance(action.reason, OverBudget) or isinstance(action, Undrain):
             continue

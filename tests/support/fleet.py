@@ -15,7 +15,7 @@ from roost.core.events import Changed
 from roost.core.footprint import Footprint
 from roost.core.ids import replica_id
 from roost.core.lifecycle import Event, Fact, Order, State, advance
-from roost.core.plan import Action, Drain, Evict, Idle, Load, Ordered, Sleep, Stop, Undrain, Wake
+from roost.core.plan import Action, Drain, Evict, Load, Ordered, Rests, Sleep, Stop, Undrain, Wake
 from roost.core.request import Address, Refusal, Request
 from roost.core.server_spec import KeySpec
 from roost.core.spec import ModelSpec, RoostSpec, servings
@@ -119,7 +119,7 @@ class FakeOwner:
                 self._move(Order.WAKE, reason, kind)
                 self._later(self.times.wake, self._woken)
             case Drain(goal=goal):
-                self.drain_goal, self.drain_idle = goal, isinstance(action.reason, Idle)
+                self.drain_goal, self.drain_idle = goal, isinstance(action.reason, Rests)
                 self._move(Order.DRAIN, reason, kind)
             case Undrain():
                 self._move(Order.UNDRAIN, reason, kind)

@@ -20,7 +20,8 @@ class Console(Protocol):
 
     def status(self) -> dict[str, Any]:
         """version, pid, uptime_s, instance, address, state (starting, serving, stopping), config_hash,
-        models: [as `model`], memory."""
+        models: [as `model`], memory (as it holds now), schedules (open: [when, timezone, since, until, pin, sleep,
+        max_resident, devices], next_change)."""
         ...
 
     def health(self) -> tuple[bool, list[str]]:
@@ -104,7 +105,7 @@ class Console(Protocol):
         ...
 
     def plan(self) -> dict[str, Any]:
-        """What the planner would do now: actions with reasons, blocked, notes, next_check_in_s."""
+        """What the planner would do now: actions with reasons, blocked, notes, next_check_in_s, schedules."""
         ...
 
     async def journal(self, since_s: float, limit: int) -> list[dict[str, Any]]:

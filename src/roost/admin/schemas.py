@@ -102,6 +102,21 @@ _BUDGET = _object(
     reason=_TEXT_OR_NONE,
     holders=_list(_object(replica=_TEXT, bytes=_WHOLE, measured=_FLAG)),
 )
+_SCHEDULES = _object(
+    open=_list(
+        _object(
+            when=_TEXT,
+            timezone=_TEXT,
+            since=_TEXT,
+            until=_TEXT_OR_NONE,
+            pin=_list(_TEXT),
+            sleep=_list(_TEXT),
+            max_resident=_WHOLE_OR_NONE,
+            devices=_ANY,
+        )
+    ),
+    next_change=_TEXT_OR_NONE,
+)
 _QUEUE = _object(
     depth=_WHOLE,
     by_class=_object(high=_WHOLE, normal=_WHOLE, low=_WHOLE),
@@ -350,6 +365,7 @@ SCHEMAS: dict[str, Schema] = {
         config_hash=_TEXT,
         models=_list(ref("Model")),
         memory=_ANY,
+        schedules=_SCHEDULES,
     ),
     "Model": _MODEL,
     "Running": _object(running=_list(_RUNNING)),
@@ -358,7 +374,9 @@ SCHEMAS: dict[str, Schema] = {
     "Order": _ORDER,
     "Orders": _object(success=_FLAG, message=_TEXT, models={"type": "object", "additionalProperties": ref("Order")}),
     "ModelOrder": _object(model_name=_TEXT, success=_FLAG, changed=_FLAG, state=_STATE, message=_TEXT, error=_ERROR),
-    "Plan": _object(actions=_list(_ANY), blocked=_ANY, notes=_list(_TEXT), next_check_in_s=_NUMBER_OR_NONE),
+    "Plan": _object(
+        actions=_list(_ANY), blocked=_ANY, notes=_list(_TEXT), next_check_in_s=_NUMBER_OR_NONE, schedules=_SCHEDULES
+    ),
     "Journal": _object(
         plans=_list(
             _object(

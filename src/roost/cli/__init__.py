@@ -43,9 +43,10 @@ def load_command(name: str) -> Any:
     module_name, function, _ = COMMANDS[name]
     module = importlib.import_module(module_name)
     if name == "config":
+        from roost.control import schedule
         from roost.engines.registry import validate
 
-        return typer.main.get_command(module.build_config_app(validate))
+        return typer.main.get_command(module.build_config_app(validate, schedule.validate))
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
     app.command(name, context_settings=getattr(module, "CONTEXT_SETTINGS", None))(getattr(module, function))
     return typer.main.get_command(app)

@@ -6,7 +6,9 @@ Pure. Called by `plan_cmd`.
 from roost.core.spec import ModelSpec, RoostSpec
 from roost.core.units import format_duration, format_size
 from roost.engines.registry import adapter_for
+from roost.planner.demand import Demand
 from roost.planner.rehearse_stage import Mechanics, awake_bytes
+from roost.planner.season import HOURS
 
 GIB = 1024**3
 DISK, BUS = 1.5, 12.0
@@ -16,9 +18,23 @@ START_S, WAKE_S, DEEP_WAKE_S = 10.0, 0.3, 1.0
 UNKNOWN_GIB = 16.0
 TOKENS_PER_S = 40.0
 FIRST_TOKEN_S = 0.3
+MONDAY_S = 4 * 86400.0
+"""Unix time of the first Monday, midnight UTC."""
 
 
-def mechanics(spec: RoostSpec) -> tuple[list[Mechanics], list[str]]:
+class Weekly(Demand):
+    """What a roost learns that begins with nothing, at that Unix time."""
+
+    def __init__(self, starts_at: float) -> None:
+        super().__init__()
+        self._since_monday = starts_at - MONDAY_S
+
+    def arrived(self, model: str, now: float) -> None:
+        self.hour(int((self._since_monday + now) // 3600) % HOURS)
+        super().arrived(model, now)
+
+
+def mechanics(spec: RoostSpec, *, has_hours: bool = False) -> tuple[list[Mechanics], list[str]]:
     """One per model, and the sentences that say what was assumed."""
     made, unsized = [], []
     for name, model in spec.models.items():
@@ -29,6 +45,7 @@ def mechanics(spec: RoostSpec) -> tuple[list[Mechanics], list[str]]:
     sentences = [
         f"A load takes {START_S:.0f} s and its size at {DISK} GiB/s; a wake {WAKE_S} s and its size at {BUS:.0f} GiB/s "
         f"(level 2: {DEEP_WAKE_S:.0f} s, {DISK} GiB/s). Nothing fails.",
+        "What is learned of the models is learned from these requests alone, as they come.",
     ]
     if unsized:
         who = ", ".join(unsized[:5]) + (f" and {len(unsized) - 5} more" if len(unsized) > 5 else "")
@@ -36,8 +53,8 @@ def mechanics(spec: RoostSpec) -> tuple[list[Mechanics], list[str]]:
             f"No footprint is known of {who}: {format_size(int(UNKNOWN_GIB * GIB))} for how long their moves take, "
             "nothing against the budgets. Set `footprint`."
         )
-    if spec.policy.schedules:
-        sentences.append("Schedules are left out: a trace has no days of the week.")
+    if spec.policy.schedules and not has_hours:
+        sentences.append('Schedules are left out. Say when it begins, such as --starts "2026-11-20 07:00".')
     return made, sentences
 
 

@@ -5,7 +5,9 @@ The rehearsal needs neither a running roost nor an engine. Reads files; changes 
 
 import gzip
 import json
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +18,8 @@ from roost.cli import plan_assume, plan_show
 from roost.cli.bench_plan import MAX_TRACE, read_config
 from roost.cli.client import InstanceOpt, KeyOpt, StateOpt, UrlOpt, connect
 from roost.cli.durations import seconds, some_seconds
+from roost.cli.render_schedules import window_lines
+from roost.control import schedule
 from roost.core.memory_spec import MemorySpec
 from roost.core.spec import RoostSpec
 from roost.loadgen.plan import PlanError
@@ -23,6 +27,17 @@ from roost.loadgen.traces import Cut, replays
 from roost.planner.rehearse import rehearse
 from roost.planner.rehearse_advice import enough, verdict
 from roost.planner.rehearse_stage import Arrival, Mechanics, Record, Stage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What is to be rehearsed."""
+
+    trace: Path | None
+    cut: Cut
+    service_s: float
+    starts_at: float | None
+    """Unix time; None: schedules are left out."""
 
 
 def plan(
@@ -37,6 +52,9 @@ def plan(
     service: Annotated[
         float, typer.Option(parser=seconds, help="How long a request runs, where the trace has no tokens.")
     ] = "5s",  # type: ignore[assignment]
+    starts: Annotated[
+        str | None, typer.Option(help="When it begins, such as 2026-11-20T07:00, for policy.schedules.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of what is kept, and of gaps that are drawn.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
     instance: InstanceOpt = None,
@@ -55,7 +73,8 @@ def plan(
         if not (speed_up > 0 and 0 < keep <= 1):
             raise PlanError("--speed-up must be above 0, and --keep above 0 and at most 1.")
         cut = Cut(from_s=trace_from, for_s=trace_for, speed_up=speed_up, keep=keep, seed=seed)
-        _rehearsed(read_config(config), trace, cut, service, as_json)
+        asked = Asked(trace=trace, cut=cut, service_s=service, starts_at=_moment(starts))
+        _rehearsed(read_config(config), asked, as_json=as_json)
     except PlanError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
@@ -69,6 +88,8 @@ def _of_running(
     if as_json:
         typer.echo(json.dumps(facts, indent=1))
         return
+    for line in window_lines(facts.get("schedules")):
+        typer.echo(line)
     for action in facts["actions"]:
         typer.echo(f"{action['action']} {action['replica']}: {action['reason']}")
     for blocked in facts["blocked"]:
@@ -82,19 +103,22 @@ def _of_running(
         typer.echo(f"Next look in {facts['next_check_in_s']:.1f} s.")
 
 
-def _rehearsed(spec: RoostSpec, trace: Path | None, cut: Cut, service_s: float, as_json: bool) -> None:
+def _rehearsed(spec: RoostSpec, asked: Asked, *, as_json: bool) -> None:
     if not spec.models:
         raise PlanError("The config has no models.")
-    mechanics, assumed = plan_assume.mechanics(spec)
-    arrivals = _arrivals(spec, trace, cut, service_s) if trace is not None else []
-    until_s = (cut.for_s or 0.0) / cut.speed_up
-    if trace is not None:
-        assumed.append(plan_assume.service_sentence(service_s))
-    record = _play(spec, mechanics, arrivals, until_s)
+    if unknown := schedule.validate(spec):
+        raise PlanError(unknown[0].render("the config"))
+    mechanics, assumed = plan_assume.mechanics(spec, has_hours=asked.starts_at is not None)
+    arrivals = _arrivals(spec, asked.trace, asked.cut, asked.service_s) if asked.trace is not None else []
+    if asked.trace is not None:
+        assumed.append(plan_assume.service_sentence(asked.service_s))
+
+    def play(memory: MemorySpec) -> Record:
+        return _play(replace(spec, memory=memory), mechanics, arrivals, asked)
+
+    record = play(spec.memory)
     found = verdict(record)
-    remedy = None
-    if found.thrashes:
-        remedy = enough(spec.memory, lambda memory: _play(_with(spec, memory), mechanics, arrivals, until_s))
+    remedy = enough(spec.memory, play) if found.thrashes else None
     told = plan_show.Told(spec=spec, record=record, arrivals=arrivals, assumed=assumed, verdict=found, remedy=remedy)
     if as_json:
         typer.echo(json.dumps(plan_show.as_json(told), indent=1))
@@ -102,12 +126,28 @@ def _rehearsed(spec: RoostSpec, trace: Path | None, cut: Cut, service_s: float, 
         plan_show.show(told, Console())
 
 
-def _with(spec: RoostSpec, memory: MemorySpec) -> RoostSpec:
-    return replace(spec, memory=memory)
+def _play(spec: RoostSpec, mechanics: list[Mechanics], arrivals: list[Arrival], asked: Asked) -> Record:
+    until_s = (asked.cut.for_s or 0.0) / asked.cut.speed_up
+    hours = None if asked.starts_at is None else _hours(spec, asked.starts_at)
+    learner = plan_assume.Weekly(plan_assume.MONDAY_S if asked.starts_at is None else asked.starts_at)
+    return rehearse(
+        Stage(
+            spec=spec, mechanics=mechanics, arrivals=arrivals, until_s=until_s, hours=hours, learner=learner, told=True
+        )
+    )
 
 
-def _play(spec: RoostSpec, mechanics: list[Mechanics], arrivals: list[Arrival], until_s: float) -> Record:
-    return rehearse(Stage(spec=spec, mechanics=mechanics, arrivals=arrivals, until_s=until_s, told=True))
+def _hours(spec: RoostSpec, starts_at: float) -> Callable[[float], schedule.Standing]:
+    timetable = schedule.Timetable(spec.memory, spec.policy.schedules)
+    return lambda now: timetable.at(now, starts_at + now)
+
+
+def _moment(text: str | None) -> float | None:
+    """Unix time; without an offset in the time zone of this machine."""
+    try:
+        return None if text is None else datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError):
+        raise PlanError(f'"{text}" is no moment. Write it as 2026-11-20T07:00.') from None
 
 
 def _arrivals(spec: RoostSpec, trace: Path, cut: Cut, service_s: float) -> list[Arrival]:

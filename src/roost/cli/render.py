@@ -16,6 +16,7 @@ from rich.text import Text
 
 from roost.cli.plain import plain
 from roost.cli.render_memory import device_lines
+from roost.cli.render_schedules import window_lines
 from roost.core.units import counted, format_duration, format_size
 
 STYLES = {
@@ -53,7 +54,8 @@ def status_table(status: dict[str, Any]) -> RenderableType:
     """The fleet: one row a model, with the reason of its state beside it or, on a narrow screen, below it."""
     models = status["models"]
     memory = device_lines(status.get("memory") or {})
-    return Group(_headline(status), *memory, _Fleet(models), *_sessions(models), *_footnotes(models))
+    windows = [plain(line, "dim") for line in window_lines(status.get("schedules"))]
+    return Group(_headline(status), *memory, *windows, _Fleet(models), *_sessions(models), *_footnotes(models))
 
 
 def _footnotes(models: list[dict[str, Any]]) -> list[Text]:

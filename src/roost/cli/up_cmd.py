@@ -28,6 +28,7 @@ from roost.cli.models_dir import folder_of_models, without
 from roost.cli.render import live_view
 from roost.config.checks import ports_written
 from roost.config.load import Loaded, Validator, check_further
+from roost.control import schedule
 from roost.core.errors import RoostError
 from roost.core.spec import RoostSpec
 from roost.engines.registry import validate
@@ -90,7 +91,7 @@ def up(
 ) -> None:
     """Start the models of a config as they are needed, and serve them on one port until Ctrl-C."""
     path = _config_path(config, config_option, config_dir)
-    loaded, spec = _load(path, (validate,) if not simulate_all else ())
+    loaded, spec = _load(path, (schedule.validate, *(() if simulate_all else (validate,))))
     fit = simulate if simulate_all else _as_it_is
     spec = fit(spec)
     run = _run(path, _with_port(spec, port), state_dir, plain=plain or not sys.stdout.isatty(), level=level)
@@ -122,7 +123,7 @@ def serve(
         _main(_run(None, _with_port(environment_spec(), port), state_dir, plain=True, level=level))
         return
     path = _config_path(config, config_option, config_dir)
-    loaded, spec = _load(path, (), written=(ports_written,))
+    loaded, spec = _load(path, (schedule.validate,), written=(ports_written,))
     run = _run(path, _with_port(as_router(spec), port), state_dir, plain=plain or not sys.stdout.isatty(), level=level)
     run = replace(run, folder=folder_of_models(loaded, str(path), as_router))
     _take_over(run)

@@ -12,6 +12,7 @@ from roost.config import (
     host_checks,
     models_dir,
     replicas,
+    schedule_checks,
     step_checks,
     step_order,
     step_sense,
@@ -42,6 +43,7 @@ _CHECKS = (
     *step_sense.CHECKS,
     *step_vllm.CHECKS,
     *fallback_checks.CHECKS,
+    *schedule_checks.CHECKS,
     budgets,
     coexistence,
 )

@@ -165,8 +165,10 @@ _SECTIONS: tuple[tuple[str, ConfigPath], ...] = (
     ("memory.groups", ("memory", "groups", "NAME")),
     ("memory.matrix", ("memory", "matrix")),
     ("policy", ("policy",)),
+    ("policy.schedules", ("policy", "schedules", 0)),
 )
 _NOTES = {
+    "policy.schedules": "Each entry of the list has these keys; see [Schedules](schedules.md).",
     "server.keys": "Each entry of the list has these keys.",
     "models.NAME.replicas": "Each entry of the list has these keys. `replicas: 3` means three that differ in nothing.",
     "models_dir": (

@@ -15,8 +15,9 @@ from roost.control.gate import Gate, refusal_for
 from roost.control.learning import Learning
 from roost.control.leaving import Leaving
 from roost.control.loop import Loop
-from roost.control.observe import Sources, idle_since, observe
+from roost.control.observe import Sources, idle_since, observe, scheduled
 from roost.control.ports import Owner
+from roost.control.schedule import Standing, Timetable
 from roost.control.wishes import OrderResult, Wishes
 from roost.core.errors import RoostError
 from roost.core.events import Changed
@@ -55,6 +56,7 @@ class Controller:
             wishes=self._wishes,
             executor=self._executor,
             learning=self.learning,
+            timetable=Timetable(spec.memory, self._policy.spec.schedules),
             devices=budgets,
         )
         self._started_at = 0.0
@@ -172,6 +174,8 @@ class Controller:
 
     def adjust(self, policy: PolicySpec, model: str, spec: ModelSpec) -> None:
         """Other choices from the next look on; orders, queues and counts go on."""
+        if policy.schedules != self._policy.spec.schedules:
+            self._sources.timetable.use(policy.schedules)
         self._policy = replace(self._policy, spec=policy)
         self._loop.rest_at_most(policy.check_interval)
         self.gate.lane(model).spec = spec
@@ -189,8 +193,12 @@ class Controller:
         return None if self.last_plan is None else self.last_plan.blocked.get(model)
 
     def pinned(self, model: str) -> bool:
-        """By the config or by an operator."""
-        return self._wishes.pinned(model)
+        """By the config, a schedule or an operator."""
+        return scheduled(self._wishes, self.standing(), model)[0]
+
+    def standing(self) -> Standing:
+        """What schedules say now."""
+        return self._sources.timetable.standing()
 
     def wish(self, model: str) -> Wish | None:
         """The operator's standing order."""
@@ -201,7 +209,8 @@ class Controller:
         route = self.gate.resolve(name)
         if route is None:
             return _unknown(name)
-        changed = self._wishes.pin(route.name, pinned)
+        changed = self.pinned(route.name) is not pinned
+        self._wishes.pin(route.name, pinned, clock.now())
         log.info("%s %s by %s", "pinned" if pinned else "unpinned", route.name, by)
         self.nudge()
         message = f'Model "{route.name}" is {"pinned" if pinned else "not pinned"}.'

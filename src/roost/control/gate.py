@@ -25,6 +25,7 @@ from roost.planner.admission import (
     Prospect,
     admit,
     bounded_retry,
+    comes_back_too_late,
     coming,
     in_vain,
     not_awake,
@@ -320,6 +321,8 @@ class Gate:
         """The refusal of one that would wait past its deadline. Its model is brought up all the same: the client is
         told to come back when it is there."""
         lane, left = entry.lane, entry.deadline_at - now
+        if lane.blocked is not None and comes_back_too_late(lane.blocked, left):
+            return refusal_for(lane.blocked)
         if not in_vain(prospect, left):
             return None
         refusal = would_wait_too_long(lane.name, prospect, left, by_client=entry.by_client)

@@ -15,9 +15,11 @@ from roost.control.execute import Executor
 from roost.control.gate import Gate
 from roost.control.learning import Learning
 from roost.control.ports import Owner
+from roost.control.schedule import Standing, Timetable
 from roost.control.wishes import Wishes
 from roost.core.lifecycle import State
 from roost.core.plan import Reason, Stalled
+from roost.core.schedule import Window
 from roost.core.spec import RoostSpec
 from roost.core.view import FleetView, ModelView, ReplicaView, Wish
 
@@ -78,6 +80,7 @@ class Sources:
     wishes: Wishes
     executor: Executor
     learning: Learning
+    timetable: Timetable
     devices: Budgets = no_budgets
     seen: Seen = field(default_factory=Seen)
 
@@ -85,22 +88,26 @@ class Sources:
 def observe(sources: Sources, now: float, started_at: float) -> FleetView:
     """The fleet at `now`, models in the order in which they came: that of the config, then those added since."""
     sources.seen.keep_only(sources.owners)
+    standing = sources.timetable.standing()
     return FleetView(
         now=now,
-        models=tuple([_model(sources, name, now) for name in sources.owners]),
-        memory=sources.spec.memory,
-        devices=sources.devices(sources.spec.memory, now),
+        models=tuple([_model(sources, standing, name, now) for name in sources.owners]),
+        memory=standing.memory,
+        windows=standing.budgets,
+        schedule_changes_at=standing.changes_at,
+        devices=sources.devices(standing.memory, now),
         places={name: host.max_resident for name, host in sources.spec.hosts.items() if host.max_resident is not None},
         pending=sources.executor.pending(now),
         started_at=started_at,
     )
 
 
-def _model(sources: Sources, name: str, now: float) -> ModelView:
+def _model(sources: Sources, standing: Standing, name: str, now: float) -> ModelView:
     """One that was told to come back counts as waiting, where nobody else does."""
     lane, wishes = sources.gate.lane(name), sources.wishes
     recalled_at = None if lane.wakers else lane.recalled_at
-    wish, pinned, owners = wishes.wish(name), wishes.pinned(name), sources.owners[name]
+    wish, owners = wishes.wish(name), sources.owners[name]
+    pinned, called, rests = scheduled(wishes, standing, name)
     replicas = tuple([_replica(sources, owner, wish) for owner in owners])
     forecast, costs = sources.learning.outlook(name, replicas, now)
     known = sources.seen.models.get(name)
@@ -110,6 +117,8 @@ def _model(sources: Sources, name: str, now: float) -> ModelView:
         and known.came_at == lane.came_at
         and known.wish is wish
         and known.pinned is pinned
+        and known.called is called
+        and known.rests is rests
         and known.hold_s == lane.hold_s
         and known.forecast is forecast
         and known.return_s is costs
@@ -130,6 +139,8 @@ def _model(sources: Sources, name: str, now: float) -> ModelView:
         priority=lane.queue.highest if lane.depth else None,
         hold_s=lane.hold_s,
         pinned=pinned,
+        called=called,
+        rests=rests,
         host=lane.spec.inside or "",
         forecast=forecast,
         return_s=costs,
@@ -137,6 +148,17 @@ def _model(sources: Sources, name: str, now: float) -> ModelView:
         came_at=lane.came_at,
     )
     return view
+
+
+def scheduled(wishes: Wishes, standing: Standing, name: str) -> tuple[bool, Window | None, Window | None]:
+    """Whether the model is pinned now, the window that wants it up, and the one that wants it down. What an operator
+    says holds until the next window; a pin goes before a window that sends to sleep."""
+    pin = standing.pins.get(name)
+    if pin is not None and wishes.unpinned_since(name, pin.since):
+        pin = None
+    pinned = pin is not None or wishes.pinned(name)
+    called = None if pin is None or wishes.sent_down_since(name, pin.since) else pin
+    return pinned, called, None if pinned else standing.sleeps.get(name)
 
 
 def _replica(sources: Sources, owner: Owner, wish: Wish | None) -> ReplicaView:

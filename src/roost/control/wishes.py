@@ -77,6 +77,8 @@ class Wishes:
         self._standing: dict[str, _Standing] = {}
         self._pins = dict(pinned)
         self._woken_at: dict[str, float] = {}
+        self._unpinned_at: dict[str, float] = {}
+        self._sent_down_at: dict[str, float] = {}
         self._laid_down: set[str] = set()
         """Replicas that were stopped to be started afresh, until an operator said that the model shall be stopped."""
 
@@ -89,17 +91,29 @@ class Wishes:
         """By the config, unless an operator has said otherwise since."""
         return self._pins.get(model, False)
 
+    def unpinned_since(self, model: str, moment: float) -> bool:
+        """An operator unpinned it after that, and has not pinned it again."""
+        return self._unpinned_at.get(model, float("-inf")) > moment
+
+    def sent_down_since(self, model: str, moment: float) -> bool:
+        """An operator sent it to sleep or stopped it after that, and has not asked for it to be up again."""
+        return self._sent_down_at.get(model, float("-inf")) > moment
+
     def forget(self, model: str) -> None:
         """The model is removed, while its owners are still known."""
         self._end(model, False, 409, f'Model "{model}" was removed.')
         self._pins.pop(model, None)
-        self._woken_at.pop(model, None)
+        for moments in (self._woken_at, self._unpinned_at, self._sent_down_at):
+            moments.pop(model, None)
         self._laid_down.difference_update(owner.id for owner in self._owners[model])
 
-    def pin(self, model: str, pinned: bool) -> bool:
-        """True if that changed anything."""
+    def pin(self, model: str, pinned: bool, at: float | None = None) -> bool:
+        """True if that changed anything. `at`: when an operator said so; None: the config does."""
         changed = self.pinned(model) is not pinned
         self._pins[model] = pinned
+        self._unpinned_at.pop(model, None)
+        if at is not None and not pinned:
+            self._unpinned_at[model] = at
         return changed
 
     def woken_at(self, model: str) -> float | None:
@@ -120,6 +134,9 @@ class Wishes:
             self._end(model, False, 409, f"Another order took its place: {wish.by} asked for {wish.goal}.")
         if wish.goal is Goal.READY:
             self._woken_at[model] = wish.asked_at
+        self._sent_down_at.pop(model, None)
+        if wish.goal in (Goal.ASLEEP, Goal.STOPPED):
+            self._sent_down_at[model] = wish.asked_at
         done: asyncio.Future[OrderResult] = asyncio.get_running_loop().create_future()
         owners = self._owners[model]
         if wish.goal is Goal.STOPPED:
@@ -149,6 +166,7 @@ class Wishes:
     def deny(self, denied: Mapping[str, Blocked]) -> None:
         """End the orders that the plan says cannot be met."""
         for model, blocked in denied.items():
+            self._sent_down_at.pop(model, None)
             self._end(model, False, 409, blocked.sentence)
 
     def settle(self, models: Iterable[str]) -> None:

@@ -5,6 +5,7 @@ Pure values. Made by `planner.plan`, performed by `control/execute`, shown by lo
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from roost.core.units import counted, format_duration, format_size
 from roost.core.view import Goal
@@ -116,7 +117,8 @@ class Evict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverBudget:
-    """More is held than a budget allows, though nobody new comes: engines that ran already were found."""
+    """More is held than a budget allows, though nobody new comes: engines that ran already were found, or the budget
+    has become smaller."""
 
     idle_s: float
     held: int
@@ -130,6 +132,8 @@ class OverBudget:
     """Bytes of the device that are held for its owner (`roost hold`)."""
     held_for_s: float | None = None
     """How much longer; None: until somebody says so."""
+    window: str = ""
+    """Which schedule sets the budget."""
     rung: str = ""
     worth: Worth | None = None
     """Why it and no other; None: it was the least recently used."""
@@ -137,12 +141,14 @@ class OverBudget:
 
     def __str__(self) -> str:
         if self.device:
-            what = f"{format_size(self.held)} held on {self.device}, its budget is {format_size(self.budget)}"
+            what = (
+                f"{format_size(self.held)} held on {self.device}, its budget is {format_size(self.budget)}{self.window}"
+            )
             what += f": {held_for_owner(self.held_back, self.held_for_s)}" if self.held_back else ""
         elif self.server:
             what = f"{self.held} loaded in {self.server}, its max_resident is {self.budget}"
         else:
-            what = f"{self.held} awake, max_resident {self.budget}"
+            what = f"{self.held} awake, max_resident {self.budget}{self.window}"
         if self.worth is not None:
             return f"{what}; idle {format_duration(self.idle_s)}, {self.worth}" + _because(self.rung)
         return f"{what}; least recently used ({format_duration(self.idle_s)} ago)" + _because(self.rung)
@@ -313,8 +319,27 @@ class KeepsRoom:
         return f"keeps room for {self.for_model!r}{more}, should they be next: {own}" + _because(self.rung)
 
 
-Down = Idle | Evict | OverBudget | BreakEven | Unlikely | Colder | KeepsRoom
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scheduled:
+    """A window of `policy.schedules` is open."""
+
+    window: str
+    setting: Literal["pin", "sleep"]
+    ends_in_s: float | None
+    """None: it is always open."""
+    rung: str = ""
+    kind: str = "scheduled"
+
+    def __str__(self) -> str:
+        what = "pinned" if self.setting == "pin" else "idle, and to be down"
+        ends = "" if self.ends_in_s is None else f", open for {format_duration(max(0.0, self.ends_in_s))} more"
+        return f"{what} by the schedule {self.window}{ends}" + _because(self.rung)
+
+
+Down = Idle | Evict | OverBudget | BreakEven | Unlikely | Colder | KeepsRoom | Scheduled
 """Why the planner takes a model down by itself."""
+Rests = Idle | BreakEven | Unlikely | Scheduled
+"""It goes down because nobody asks for it: a request takes that back."""
 Reason = Down | Outslept | Demand | Stranded | Preload | Ordered | Wanted | Spared | Revived | Stalled | Ahead
 
 
@@ -379,6 +404,10 @@ class Stop:
 
 
 Action = Load | Wake | Drain | Undrain | Sleep | Stop
+
+
+HELD_BACK = "held_back"
+"""Code of a model whose memory its owner, others or a schedule have for the time being."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

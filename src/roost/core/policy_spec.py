@@ -22,19 +22,20 @@ class ScheduleSpec:
     __pydantic_config__ = STRICT
 
     when: str
-    """Days and hours: `mon-fri 08:00-18:00`, `sat,sun`, `22:00-06:00`; a window past midnight belongs to the day it
-    began on."""
+    """Days and hours: `mon-fri 08:00-18:00`, `sat,sun`, `22:00-06:00`, `fri 12:00-13:00,18:00-24:00`; a window past
+    midnight belongs to the day it began on."""
     timezone: str = "local"
     """`local`, `UTC` or a name of the time zone database (`Europe/Berlin`)."""
     pin: tuple[str, ...] = ()
-    """Models that are brought up and stay."""
+    """Models that are brought up and stay. Idle models make room for them; requests that wait for others go first. What
+    an operator orders for them holds until the window closes."""
     sleep: tuple[str, ...] = ()
     """Models that are put to sleep, or stopped where they cannot sleep, as soon as they are idle; a request still
-    brings them back."""
+    brings them back. A pinned model stays up."""
     max_resident: Count | None = None
     """In place of `memory.max_resident`."""
     devices: dict[str, Size] = field(default_factory=dict)
-    """In place of the budgets of `memory.devices`."""
+    """In place of the budgets of `memory.devices`; `host` is in place of `memory.host`. 0 gives a device back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from roost.core.forecast import Forecast, ReturnCosts
 from roost.core.lifecycle import State
 from roost.core.memory_spec import MemorySpec
 from roost.core.policy_spec import PolicySpec, Priority
+from roost.core.schedule import BudgetWindow, Window
 from roost.core.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -141,6 +142,10 @@ class ModelView:
     """How long a request of it takes on average; None: not known."""
     pinned: bool = False
     """Pinned by config, by a schedule or by the operator."""
+    called: Window | None = None
+    """A schedule that wants it up, unless an operator has sent it down since it opened."""
+    rests: Window | None = None
+    """A schedule that wants it down whenever it is idle."""
     forecast: Forecast | None = None
     """How soon it is likely wanted again; None: nothing has been learned."""
     return_s: ReturnCosts | None = None
@@ -160,6 +165,10 @@ class FleetView:
     models: tuple[ModelView, ...]
     memory: MemorySpec = field(default_factory=MemorySpec)
     """As the schedule has it now."""
+    windows: Mapping[str, BudgetWindow] = field(default_factory=dict)
+    """Device -> the schedule that sets its budget now; an empty name is `max_resident`."""
+    schedule_changes_at: float | None = None
+    """When a schedule opens or closes next."""
     devices: tuple[DeviceView, ...] | None = None
     """As they are now; None: as `memory` says."""
     places: Mapping[str, int] = field(default_factory=dict)

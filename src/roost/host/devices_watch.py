@@ -63,9 +63,9 @@ class DeviceWatch:
         self, spec: RoostSpec, machine: Machine, replicas: Callable[[], Iterable["Replica"]], read: Reader
     ) -> None:
         self._memory = spec.memory
-        scheduled = (name for schedule in spec.policy.schedules for name in schedule.devices)
+        scheduled = [name for schedule in spec.policy.schedules for name in schedule.devices]
         self._written = tuple(name for name in dict.fromkeys((*spec.memory.devices, *scheduled)) if name != HOST)
-        self._host = spec.memory.host is not None or spec.memory.discover
+        self._host = spec.memory.host is not None or spec.memory.discover or HOST in scheduled
         self._has_gpu = machine.has_gpu
         self._replicas = replicas
         self._read = read

@@ -13,7 +13,7 @@ from roost import clock
 from roost.core.events import Changed, Performed
 from roost.core.footprint import Footprint
 from roost.core.lifecycle import Event, Fact, IllegalMove, Order, State, advance
-from roost.core.plan import Action, Drain, Idle, Load, Ordered, Sleep, Stop, Undrain, Wake
+from roost.core.plan import Action, Drain, Load, Ordered, Rests, Sleep, Stop, Undrain, Wake
 from roost.core.step import StepRecord
 from roost.core.view import Goal
 from roost.engines.base import Notice
@@ -160,7 +160,7 @@ class Replica:
                 self.begin(lambda: work.wake(self, level), "wake")
             case Drain():
                 self.drain_goal = action.goal
-                self.drain_idle = isinstance(action.reason, Idle)
+                self.drain_idle = isinstance(action.reason, Rests)
                 self.fact(Order.DRAIN)
             case Undrain():
                 self.fact(Order.UNDRAIN)

@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 from urllib.parse import quote
 
 from roost.core.lifecycle import State
+from roost.core.plan import HELD_BACK, Blocked
 from roost.core.request import Fault, Refusal
 from roost.core.spec import ModelSpec
 from roost.core.units import counted, format_duration
@@ -169,6 +170,11 @@ def in_vain(prospect: Prospect, left_s: float) -> bool:
     if prospect.wait_s is None or prospect.service_s is None:
         return False
     return prospect.wait_s + min(prospect.service_s, left_s / 2) > left_s * IN_VAIN_BY
+
+
+def comes_back_too_late(blocked: Blocked, left_s: float) -> bool:
+    """What its owner or a schedule has of the memory comes back after the deadline: that is known, not predicted."""
+    return blocked.code == HELD_BACK and (blocked.retry_after_s or 0.0) > left_s * IN_VAIN_BY
 
 
 def would_wait_too_long(model: str, prospect: Prospect, left_s: float, *, by_client: bool) -> Refusal:

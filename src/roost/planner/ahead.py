@@ -81,7 +81,7 @@ def _resting(draft: Draft) -> list[_Resting]:
 
 def _at_rest(draft: Draft, model: ModelView) -> ReplicaView | None:
     """The replica that would come up; None while one is up or on its way, or somebody decides otherwise."""
-    if model.wish is not None or not model.spec.wake_on_request:
+    if model.wish is not None or model.rests is not None or not model.spec.wake_on_request:
         return None
     for replica in model.replicas:
         if replica.state not in (State.ASLEEP, State.COLD) or not draft.free(replica):

@@ -3,16 +3,16 @@
 Orders nothing. Pure; called by `victims` and `beside`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from roost.core.lifecycle import State
-from roost.core.plan import Blocked, held_for_owner
+from roost.core.plan import HELD_BACK, Blocked, held_for_owner
 from roost.core.too_large import need_of, remedy, too_many
 from roost.core.units import counted, format_duration, format_size
 from roost.core.view import ModelView, ReplicaView
 from roost.planner.company import Verdict
 from roost.planner.draft import Draft
-from roost.planner.room import Amounts, is_places, server_of
+from roost.planner.room import UNBOUNDED, Amounts, is_places, server_of
 from roost.planner.turns import turn_left
 from roost.planner.weights import Choice
 
@@ -22,8 +22,8 @@ _SHOWN = 8
 
 
 def never(draft: Draft, model: ModelView, replica: ReplicaView) -> Blocked | None:
-    """It is larger than a whole budget; or than what is left of one beside what its owner holds, or others use: then
-    not for ever."""
+    """It is larger than a whole budget; or than what is left of one beside what its owner holds, others use or a
+    schedule takes: then not for ever."""
     room = draft.room
     for key, amount in room.weight(model, replica, State.READY, devices=()).items():
         if amount > room.whole(key):
@@ -64,7 +64,7 @@ def _too_large(draft: Draft, model: ModelView, choice: Choice) -> str:
             f"{name} needs {format_size(choice.each)} on {device}; its budget is {format_size(size)}{less}. "
             f"Lower its footprint or raise memory.devices.{device}."
         )
-    largest = max(sizes.values())
+    largest = max((size for size in sizes.values() if size < UNBOUNDED), default=0)
     said = need_of(choice.each, choice.count, largest)
     return f"{name} {said}. {remedy(model.spec, choice.each, choice.count, largest)}"
 
@@ -72,34 +72,46 @@ def _too_large(draft: Draft, model: ModelView, choice: Choice) -> str:
 def _taken(
     draft: Draft, model: ModelView, replica: ReplicaView, each: int, keys: tuple[str, ...], count: int
 ) -> Blocked:
-    """It would fit, but for what is held for its owner or used by others: when it comes back, where that is known."""
-    room, short = draft.room, [key for key in keys if each > draft.room.budget[key]]
+    """It would fit, but for what is held for its owner, used by others or taken by a schedule: when that comes back,
+    where it is known."""
+    short = [key for key in keys if each > draft.room.budget[key]]
     ends = {key: _ends_at(draft, key, each) for key in short}
     missing = count - (len(keys) - len(short))
     until = sorted(ends.values())[missing - 1]
     known = until < _NEVER
     draft.at(until if known else None)
-    said = [
-        part
-        for key in short
-        if (facts := room.facts.get(key)) is not None
-        for part in (
-            facts.held_back and f"of {key} {held_for_owner(facts.held_back, _for(draft, facts.held_until))}",
-            facts.others and f"{format_size(facts.others)} of {key} are used by others",
-        )
-        if part
-    ]
-    sentence = f'Model "{model.name}" needs {format_size(each)}, but {listed(said)}.'
+    said = listed(part for key in short for part in _takers(draft, key))
+    sentence = f'Model "{model.name}" needs {format_size(each)}, but {said}.'
     return Blocked(
-        model=model.name, sentence=sentence, code="held_back", retry_after_s=until - draft.now if known else None
+        model=model.name, sentence=sentence, code=HELD_BACK, retry_after_s=until - draft.now if known else None
     )
 
 
+def _takers(draft: Draft, key: str) -> Iterator[str]:
+    room = draft.room
+    facts, window = room.facts.get(key), room.windows.get(key)
+    if window is not None and room.taken_by_schedule(key):
+        yield f"the budget of {key} is {format_size(room.budget[key])} {window}, {window.window.ends(draft.now)}"
+    if facts is not None and facts.held_back:
+        yield f"of {key} {held_for_owner(facts.held_back, _for(draft, facts.held_until))}"
+    if facts is not None and facts.others:
+        yield f"{format_size(facts.others)} of {key} are used by others"
+
+
 def _ends_at(draft: Draft, key: str, each: int) -> float:
-    facts = draft.room.facts.get(key)
-    if facts is None or facts.held_until is None or each > facts.budget + facts.held_back:
-        return _NEVER
-    return facts.held_until
+    """When enough of it will have come back; what others use never counts on coming back."""
+    room = draft.room
+    facts, window, left = room.facts.get(key), room.windows.get(key), room.budget[key]
+    returns = []
+    if facts is not None and facts.held_until is not None:
+        returns.append((facts.held_until, facts.held_back))
+    if window is not None and window.window.until is not None:
+        returns.append((window.window.until, room.taken_by_schedule(key)))
+    for until, amount in sorted(returns):
+        left += amount
+        if each <= left:
+            return until
+    return _NEVER
 
 
 def _for(draft: Draft, until: float | None) -> float | None:
@@ -167,10 +179,14 @@ def firm(draft: Draft, model: ModelView, replica: ReplicaView, *, sibling: bool,
     if draft.destination(replica) is not None or (model.wish is not None and not sibling):
         return ""
     if model.pinned and breaks != "pin":
-        return "pinned"
+        return _pinned(model)
     if not replica.owned and (replica.state is State.ASLEEP or not replica.sleep_levels):
         return "runs elsewhere"
     return ""
+
+
+def _pinned(model: ModelView) -> str:
+    return "pinned" if model.called is None else f"pinned by the schedule {model.called}"
 
 
 def waits_for_others(draft: Draft, model: ModelView, replica: ReplicaView, missing: Amounts) -> str:
@@ -229,7 +245,7 @@ def listed(names: Iterable[str]) -> str:
 def plight(draft: Draft, model: ModelView, replica: ReplicaView) -> str:
     """What keeps it from yielding now, or how it is, in a few words."""
     if model.pinned:
-        return "pinned"
+        return _pinned(model)
     stays = draft.stays_until(replica) - draft.now
     if stays > 0:
         return f"stays for {format_duration(stays)} more"

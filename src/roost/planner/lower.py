@@ -26,6 +26,7 @@ from roost.core.units import counted, format_duration
 from roost.core.view import Goal, ModelView, ReplicaView, Wish
 from roost.planner.draft import Draft
 from roost.planner.rungs import Rung, clear_bed, no_bed, rest
+from roost.planner.scheduled import is_missed
 from roost.planner.weights import sleep_level
 
 _NOTHING_RUNS = frozenset({State.COLD, State.BACKOFF, State.FAILED})
@@ -122,8 +123,9 @@ def _take_back(draft: Draft, model: ModelView, replica: ReplicaView) -> Reason |
 
 def _room_is_wanted(draft: Draft, model: ModelView) -> bool:
     """Whether anybody could still need what a drain of this model frees. Whoever it was begun for may have left; but
-    while others wait or an order stands it goes on, for they may count on it."""
-    return any(o.name != model.name and (o.waiting > 0 or o.wish is not None) for o in draft.view.models)
+    while others wait, an order stands or a schedule calls, it goes on, for they may count on it."""
+    others = (other for other in draft.view.models if other.name != model.name)
+    return any(other.waiting > 0 or other.wish is not None or is_missed(other) for other in others)
 
 
 def _is_over(draft: Draft, model: ModelView, replica: ReplicaView) -> bool:

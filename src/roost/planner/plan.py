@@ -14,6 +14,7 @@ from roost.planner.lower import lower
 from roost.planner.preload import preload, revive
 from roost.planner.relieve import relieve
 from roost.planner.rise import rise_first, rise_others, wants
+from roost.planner.scheduled import let_rest
 from roost.planner.stirring import stirring
 
 
@@ -21,6 +22,7 @@ def plan(view: FleetView, policy: Policy) -> Plan:
     """What to do at `view.now`, what is blocked and why, and when to look again at the latest."""
     view = stirring(view, policy)
     draft = Draft(view, policy)
+    draft.at(view.schedule_changes_at)
     for model in draft.view.models:
         lower(draft, model)
     draft.count_falling()
@@ -33,5 +35,6 @@ def plan(view: FleetView, policy: Policy) -> Plan:
     revive(draft)
     preload(draft)
     ahead(draft)
+    let_rest(draft)
     descend(draft)
     return draft.finish()

@@ -14,12 +14,12 @@ from roost.planner.placement import fitting
 
 
 def preload(draft: Draft) -> None:
-    """Order those whose time has come, and note when the next one's will."""
+    """Order those whose time has come, and note when the next one's will. Not what a schedule wants down."""
     if not draft.policy.auto:
         return
     next_at = _next_start_at(draft)
     for model in draft.view.models:
-        if not _is_undecided(draft, model):
+        if model.rests is not None or not _is_undecided(draft, model):
             continue
         for replica in model.replicas:
             if not replica.owned or not draft.free(replica):

@@ -7,18 +7,18 @@ Called by the CLI (`roost plan --trace`), `bench/policy.py` and tests.
 """
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
 from roost.core.lifecycle import State
-from roost.core.plan import Action, Drain, Evict, Idle, Load, Plan, Stop, Wake
+from roost.core.plan import Action, Drain, Evict, Idle, Load, Plan, Stop, Turn, Wake
 from roost.core.request import Refusal
 from roost.core.view import FleetView, Policy
 from roost.planner.admission import admit, coming, not_awake, pick
 from roost.planner.plan import plan
 from roost.planner.rehearse_cast import Actor, Part
-from roost.planner.rehearse_stage import Arrival, Record, Scene, Spell, Stage, Wait
+from roost.planner.rehearse_stage import Arrival, Hour, Record, Scene, Spell, Stage, Wait
 
 Chooser = Callable[[FleetView, Policy], Plan]
 
@@ -55,11 +55,14 @@ class _Play:
         self.record = Record(array("d", bytes(8 * len(stage.arrivals))))
         self.learner = stage.learner
         self.now = 0.0
+        self.hour: Hour | None = None
         self.due = _NEVER
         self.nudged = True
         self.open = len(stage.arrivals)
         """Requests that have not ended."""
         self._number = 0
+        self.turns: Mapping[str, Turn] = {}
+        """Who holds on to its place by turn, as the last plan said."""
         self._moves: list[tuple[float, int, Actor]] = []
         self._leases: list[tuple[float, int, Actor, int]] = []
         self._deadlines: list[tuple[float, int, Part]] = []
@@ -133,6 +136,8 @@ class _Play:
         self.open -= 1
         if actor.part.queue:
             self._serve(actor.part)
+        elif actor.id in self.turns and actor.state is State.READY:
+            self.nudged = True  # its turn is over: it has nothing more to do
         if not actor.in_flight and actor.state is not State.READY:
             self.nudged = True
 
@@ -197,6 +202,7 @@ class _Play:
             self.nudged = False
             made = self.chooser(self._view(), self.policy)
             self.record.rounds += 1
+            self.turns = made.turns
             self.due = _NEVER if made.next_check_at is None else max(made.next_check_at, self.now + _REST_S)
             for action in made.actions:
                 self._perform(action)
@@ -212,10 +218,17 @@ class _Play:
     def _view(self) -> FleetView:
         if self.learner is not None:
             self._ask_learner()
+        hour = None if self.stage.hours is None else self.stage.hours(self.now)
+        if hour is not self.hour and hour is not None:
+            self.hour = hour
+            for part in self.parts:
+                part.tell_hour(hour)
         return FleetView(
             now=self.now,
             models=tuple([part.view or part.seen() for part in self.parts]),
-            memory=self.stage.spec.memory,
+            memory=self.stage.spec.memory if hour is None else hour.memory,
+            windows={} if hour is None else hour.budgets,
+            schedule_changes_at=None if hour is None else hour.changes_at,
         )
 
     def _ask_learner(self) -> None:

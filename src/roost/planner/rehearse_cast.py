@@ -11,10 +11,11 @@ from dataclasses import replace
 from roost.core.forecast import Forecast, ReturnCosts
 from roost.core.ids import replica_id
 from roost.core.lifecycle import RESIDENT, Order, State, advance
-from roost.core.plan import Action, Drain, Idle, Load, Reason, Sleep, Stop, Undrain, Wake
+from roost.core.plan import Action, Drain, Load, Reason, Rests, Sleep, Stop, Undrain, Wake
+from roost.core.schedule import Window
 from roost.core.spec import ModelSpec, servings
 from roost.core.view import Goal, ModelView, ReplicaView
-from roost.planner.rehearse_stage import Mechanics, Rung, awake_bytes
+from roost.planner.rehearse_stage import Hour, Mechanics, Rung, awake_bytes
 
 ORDERS: Mapping[type[Action], Order] = {
     Load: Order.LOAD,
@@ -167,7 +168,7 @@ class Actor:
             footprint=self.part.mechanics.footprint,
             devices=self.devices,
             drain_goal=self.drain_goal,
-            drain_idle=isinstance(self.drain_reason, Idle),
+            drain_idle=isinstance(self.drain_reason, Rests),
             drain_reason=self.drain_reason,
         )
 
@@ -177,6 +178,7 @@ class Part:
 
     __slots__ = (
         "bytes",
+        "called",
         "costs",
         "depth",
         "forecast",
@@ -184,6 +186,7 @@ class Part:
         "mechanics",
         "name",
         "queue",
+        "rests",
         "seats",
         "spec",
         "view",
@@ -205,6 +208,8 @@ class Part:
         self.forecast: Forecast | None = None
         self.forecast_at = float("-inf")
         self.costs: ReturnCosts | None = None
+        self.called: Window | None = None
+        self.rests: Window | None = None
         self.why = ""
         """What the planner last said of those who wait."""
 
@@ -217,6 +222,12 @@ class Part:
         """The queue has changed."""
         self.depth = len(self.queue)
         self.wakers = self.depth if self.spec.wake_on_request else 0
+        self.view = None
+
+    def tell_hour(self, hour: Hour) -> None:
+        """What schedules say of it now."""
+        self.called = hour.pins.get(self.name)
+        self.rests = None if self.called is not None or self.spec.pin else hour.sleeps.get(self.name)
         self.view = None
 
     def seen(self) -> ModelView:
@@ -232,7 +243,9 @@ class Part:
                 oldest_wait_at=oldest if wakes else None,
                 onlookers=self.depth - self.wakers,
                 oldest_onlooker_at=None if wakes else oldest,
-                pinned=self.spec.pin,
+                pinned=self.spec.pin or self.called is not None,
+                called=self.called,
+                rests=self.rests,
                 forecast=self.forecast,
                 return_s=self.costs,
             )

@@ -4,13 +4,15 @@ Pure values and one protocol. Made by `bench/policy.py`, the CLI and tests; play
 """
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
 from roost.core.footprint import Footprint
 from roost.core.forecast import Forecast, ReturnCosts
 from roost.core.lifecycle import State
+from roost.core.memory_spec import MemorySpec
+from roost.core.schedule import BudgetWindow, Window
 from roost.core.spec import ModelSpec, RoostSpec
 
 Rung = Literal["load", "level1", "level2"]
@@ -71,6 +73,21 @@ class Learner(Protocol):
         ...
 
 
+class Hour(Protocol):
+    """What schedules say at one moment."""
+
+    @property
+    def memory(self) -> MemorySpec: ...
+    @property
+    def pins(self) -> Mapping[str, Window]: ...
+    @property
+    def sleeps(self) -> Mapping[str, Window]: ...
+    @property
+    def budgets(self) -> Mapping[str, BudgetWindow]: ...
+    @property
+    def changes_at(self) -> float | None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
     """Everything that a rehearsal depends on: same stage, same record."""
@@ -85,6 +102,8 @@ class Stage:
     learner: Learner | None = None
     forecast_age_s: float = 1.0
     """A forecast is asked for anew when it is older than this."""
+    hours: Callable[[float], Hour] | None = None
+    """Moment -> what schedules say then, the same object until that changes; None: they are left out."""
     told: bool = False
     """Keep the story and each wait, not only the sums."""
 

@@ -1,4 +1,5 @@
-"""Budgets that are exceeded though nobody new comes: engines that ran already were found, or someone else woke one.
+"""Budgets that are exceeded though nobody new comes: engines that ran already were found, someone else woke one, or
+a schedule has made a budget smaller.
 
 Who may yield does, as if a newcomer needed the room: whoever is cheapest to do without first, only as many as needed.
 What is left over is told in a note. Groups and matrix are no matter of it: they say who makes way for whom. Pure;
@@ -59,9 +60,16 @@ def _reason(draft: Draft, victim: Victim, over: Amounts) -> OverBudget:
         server=server_of(key) if is_places(key) else "",
         held_back=0 if facts is None else facts.held_back,
         held_for_s=None if until is None else until - draft.now,
+        window=_window(draft, key),
         rung=victim.why,
         worth=worth(draft, victim.model, victim.replica, victim.after),
     )
+
+
+def _window(draft: Draft, key: str) -> str:
+    """Which schedule sets the budget, if one does."""
+    window = draft.room.windows.get(key)
+    return "" if window is None else f" {window}"
 
 
 def _note(draft: Draft, key: str) -> str:
@@ -74,8 +82,8 @@ def _note(draft: Draft, key: str) -> str:
     who = f"none of them can yield now: {listed(held)}"
     if key == PLACES:
         return (
-            f"memory.max_resident is {room.budget[key]}, but {room.held[key]} are awake, and {who}. Unpin or unload "
-            "one, or raise it."
+            f"memory.max_resident is {room.budget[key]}{_window(draft, key)}, but {room.held[key]} are awake, and "
+            f"{who}. Unpin or unload one, or raise it."
         )
     if is_places(key):
         server = server_of(key)
@@ -84,7 +92,7 @@ def _note(draft: Draft, key: str) -> str:
             "Unpin or unload one, or raise it."
         )
     facts, setting = room.facts.get(key), "memory.host" if key == HOST else f"memory.devices.{key}"
-    budget = format_size(room.budget[key])
+    budget = format_size(room.budget[key]) + _window(draft, key)
     if facts is not None and facts.held_back:
         for_s = None if facts.held_until is None else facts.held_until - draft.now
         budget += f" ({held_for_owner(facts.held_back, for_s)})"

@@ -1,4 +1,5 @@
-"""What comes up because requests wait for it or an operator wants it ready. Preloads are next door, in `preload`.
+"""What comes up because requests wait for it, or an operator or a schedule wants it ready. Preloads are next door, in
+`preload`.
 
 The want whose turn it is (`turns`) goes first and keeps the room promised to it, so nobody later slips past. A load
 or wake is ordered only when it fits now; else room is made (`victims`) or a sentence says what it waits for. Of a model
@@ -10,13 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from roost.core.lifecycle import State
-from roost.core.plan import Blocked, Demand, Load, Ordered, Stranded, Wake
+from roost.core.plan import Blocked, Demand, Load, Ordered, Scheduled, Stranded, Wake
 from roost.core.units import counted, format_duration
 from roost.core.view import Goal, ModelView, ReplicaView
 from roost.planner.beside import judge, may_come
 from roost.planner.draft import Draft
 from roost.planner.lower import goes_down, stuck
 from roost.planner.placement import Place, fitting, least_missed
+from roost.planner.scheduled import call_of
 from roost.planner.turns import room_s, standing
 from roost.planner.victims import Newcomer, hopeless, make_room
 
@@ -47,7 +49,7 @@ class Want:
     since: float
     rank: int = 0
     """Of its class, 0 the highest."""
-    reason: Demand | Ordered | Stranded
+    reason: Demand | Ordered | Stranded | Scheduled
     replica: ReplicaView | None = None
     """The one that must come up, whatever its siblings do; None: the easiest."""
 
@@ -82,7 +84,8 @@ def _want(draft: Draft, model: ModelView) -> Want | None:
         waiting_since = draft.now if model.oldest_wait_at is None else model.oldest_wait_at
         reason = Demand(waiting=model.waiting, waited_s=draft.now - waiting_since)
         return Want(model=model, since=since, rank=rank, reason=reason)
-    return None
+    call = call_of(draft, model)
+    return None if call is None else Want(model=model, since=since, rank=rank, reason=call)
 
 
 def rise_first(draft: Draft, want: Want) -> None:
@@ -99,9 +102,9 @@ def rise_first(draft: Draft, want: Want) -> None:
             if hindrance is None:
                 _start(draft, want, replica)
             else:
-                draft.block(hindrance)
+                _tell(draft, want, hindrance)
         case State.STUCK:
-            draft.block(stuck(want.model, replica))
+            _tell(draft, want, stuck(want.model, replica))
         case _:
             pass  # on its way down; it comes up from there
 
@@ -213,7 +216,7 @@ def _start(draft: Draft, want: Want, replica: ReplicaView) -> None:
     place = fitting(room, model, replica)
     if place is None or not verdict.clear:
         blocked = _make_room(draft, Newcomer(model, replica, want.since, verdict), place)
-        draft.block(replace(blocked, room_s=room_s(draft, model)))
+        _tell(draft, want, replace(blocked, room_s=room_s(draft, model)))
     elif draft.may_start():
         draft.start(model, _order_up(replica, want, place), place.need)
     else:
@@ -221,7 +224,15 @@ def _start(draft: Draft, want: Want, replica: ReplicaView) -> None:
         draft.company.promise(model.name, verdict)
         limit, starting = draft.policy.spec.max_starts, counted(draft.starts, "engine", "is starting", "are starting")
         sentence = f'Model "{model.name}" waits for its turn: {starting} (max_starts {limit}).'
-        draft.block(Blocked(model=model.name, sentence=sentence))
+        _tell(draft, want, Blocked(model=model.name, sentence=sentence))
+
+
+def _tell(draft: Draft, want: Want, blocked: Blocked) -> None:
+    """A schedule has nobody who waits and could be refused."""
+    if isinstance(want.reason, Scheduled) and blocked.final:
+        draft.notes.append(blocked.sentence)
+    else:
+        draft.block(blocked)
 
 
 def _make_room(draft: Draft, newcomer: Newcomer, place: Place | None) -> Blocked:

@@ -17,6 +17,8 @@ from roost.planner.weights import Choice, bytes_in, held, takes_place, written_d
 
 PLACES = ""
 """The key of resident models; no device has an empty name."""
+UNBOUNDED = 1 << 62
+"""More bytes than there are."""
 _INSIDE = "\0"
 """Begins the keys of places inside a server; no device's name does."""
 Amounts = Mapping[str, int]
@@ -46,9 +48,9 @@ def budgets(view: FleetView) -> dict[str, int]:
     if view.devices is not None:
         limits = {device.name: device.budget for device in view.devices}
     else:
-        limits = {device: size - memory.reserve for device, size in memory.devices.items()}
+        limits = {device: max(0, size - memory.reserve) for device, size in memory.devices.items()}
         if memory.host is not None:
-            limits[HOST] = memory.host - memory.host_reserve
+            limits[HOST] = max(0, memory.host - memory.host_reserve)
     if memory.max_resident is not None:
         limits[PLACES] = memory.max_resident
     for server, bound in view.places.items():
@@ -90,6 +92,7 @@ class Room:
 
     def __init__(self, view: FleetView) -> None:
         self.memory = view.memory
+        self.windows = view.windows
         self.budget = budgets(view)
         self.devices = tuple(key for key in self.budget if key != HOST and not is_places(key))
         self.facts = {device.name: device for device in view.devices or ()}
@@ -211,9 +214,19 @@ class Room:
         return self.budget[key] - self.held[key] - self.promised[key]
 
     def whole(self, key: str) -> int:
-        """The budget without what is held back for its owner and what others use: these may end."""
+        """The budget without what is held back for its owner, what others use, and what a schedule takes: these may
+        end."""
         facts = self.facts.get(key)
-        return self.budget[key] if facts is None else facts.budget + facts.held_back + facts.others
+        now = self.budget[key] if facts is None else facts.budget + facts.held_back + facts.others
+        return now + self.taken_by_schedule(key)
+
+    def taken_by_schedule(self, key: str) -> int:
+        """Bytes that a device's budget is smaller by than at other hours; `UNBOUNDED` where it has none of its own."""
+        window = self.windows.get(key)
+        if window is None:
+            return 0
+        written = self.memory.host if key == HOST else self.memory.devices.get(key)
+        return UNBOUNDED if window.usual is None else max(0, window.usual - (written or 0))
 
     def excess(self, freed: Amounts) -> dict[str, int]:
         """How far each budget would be exceeded if `freed` were free; only keys that would."""

@@ -28,7 +28,9 @@ class Standing(NamedTuple):
 
 
 def standing(draft: Draft, model: ModelView) -> Standing:
-    """By who waits for it."""
+    """By who waits for it, or since when a schedule wants it up."""
+    if model.called is not None and is_only_called(model):
+        return Standing(_rank(model), model.called.since)
     since = model.unserved_since
     if since is None and model.oldest_wait_at is not None:
         used = (replica.last_used_at for replica in model.replicas if replica.last_used_at is not None)
@@ -37,7 +39,13 @@ def standing(draft: Draft, model: ModelView) -> Standing:
 
 
 def _rank(model: ModelView) -> int:
-    return _RANKS[model.priority or model.spec.priority]
+    # Whoever waits goes before a schedule.
+    return len(_RANKS) if is_only_called(model) else _RANKS[model.priority or model.spec.priority]
+
+
+def is_only_called(model: ModelView) -> bool:
+    """A schedule wants it up, and nobody else does."""
+    return model.called is not None and not model.waiting and model.wish is None
 
 
 def has_its_turn(draft: Draft, holder: ModelView, replica: ReplicaView, newcomer: ModelView, since: float) -> bool:

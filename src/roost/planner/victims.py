@@ -19,7 +19,7 @@ from roost.planner.draft import Draft
 from roost.planner.hold import held_fast, kept_apart, listed, never, waits_for_company, waits_for_others
 from roost.planner.room import Amounts, is_places
 from roost.planner.rungs import Rung, last_used, rest
-from roost.planner.turns import has_its_turn
+from roost.planner.turns import has_its_turn, is_only_called
 from roost.planner.worth import counts_costs, density, lacking_cost, worth
 
 
@@ -84,7 +84,7 @@ def hopeless(draft: Draft, newcomer: Newcomer) -> Blocked | Newcomer:
     kept = held_fast(draft, model, replica) or kept_apart(draft, model, newcomer.verdict)
     if kept is None:
         return newcomer
-    if "pin" not in draft.policy.spec.last_resort:
+    if "pin" not in draft.policy.spec.last_resort or is_only_called(model):
         return kept
     verdict = judge(draft, model, replica, breaks="pin")
     kept = held_fast(draft, model, replica, breaks="pin") or kept_apart(draft, model, verdict)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 TOO_LATE = frozenset(
     {
         *("would_wait_too_long", "waited_too_long", "queue_full", "too_many_requests"),
-        *("model_failed", "model_stuck", "model_unavailable", "never_fits", "no_room"),
+        *("model_failed", "model_stuck", "model_unavailable", "never_fits", "no_room", "held_back"),
     }
 )
 """Codes of refusals by which a model cannot answer in time."""

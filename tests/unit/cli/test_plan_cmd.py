@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,3 +81,53 @@ def test_what_cannot_begin_is_said(files: tuple[Path, Path], args: list[str], sa
     ended = roost("plan", *(known.get(arg, arg) for arg in args))
     assert ended.code == 2
     assert says in " ".join(ended.err.replace("│", " ").split())
+
+
+BY_DAY = """
+policy:
+  schedules:
+  - {when: "fri 08:00-18:00", timezone: UTC, pin: [a]}
+"""
+
+
+def test_with_an_hour_to_begin_at_windows_open_and_close(files: tuple[Path, Path]) -> None:
+    config, trace = files
+    config.write_text(config.read_text() + BY_DAY)
+    friday, saturday = (
+        told(config, "--trace", trace, "--for", "2h", "--starts", f"2026-11-{day}T07:00+00:00") for day in (20, 21)
+    )
+    # The trace ends with a request for b, after 40 minutes; the window opens after 60.
+    assert over_time(friday) == {"a": "█" * 25, "b": " " * 25}
+    assert over_time(saturday) == {"a": " " * 25, "b": "█" * 25}
+
+
+def over_time(facts: dict[str, Any]) -> dict[str, str]:
+    return {row["model"]: row["over_time"][35:] for row in facts["models"]}
+
+
+def test_without_one_schedules_are_left_out_and_it_says_so(files: tuple[Path, Path]) -> None:
+    config, trace = files
+    config.write_text(config.read_text() + BY_DAY)
+    ended = roost("plan", str(config), "--trace", str(trace), "--for", "1h")
+    assert "Schedules are left out. Say when it begins" in " ".join(ended.out.split())
+
+
+def test_a_beginning_that_is_none_and_a_zone_that_is_not_known(files: tuple[Path, Path]) -> None:
+    config, _ = files
+    ended = roost("plan", str(config), "--starts", "tomorrow")
+    assert (ended.code, '"tomorrow" is no moment' in ended.err) == (2, True)
+    config.write_text(config.read_text() + BY_DAY.replace("timezone: UTC", "timezone: Europe/Berlyn"))
+    ended = roost("plan", str(config), "--starts", "2026-11-20")
+    assert ended.code == 2 and 'Did you mean "Europe/Berlin"?' in ended.err
+
+
+def test_it_learns_from_the_trace_as_a_running_roost_does(files: tuple[Path, Path]) -> None:
+    config, trace = files
+
+    def reasons() -> str:
+        orders: Any = told(config, "--trace", trace, "--for", "1h")["story"]
+        return "; ".join(order["reason"] for order in orders)
+
+    assert "likely wanted again in" in reasons()
+    config.write_text(config.read_text() + "policy: {eviction: lru}\n")
+    assert "least recently used" in reasons() and "likely" not in reasons()

@@ -72,6 +72,7 @@ def test_the_view_has_the_devices_as_they_are_and_each_replica_s_memory() -> Non
                 wishes=sources.wishes,
                 executor=sources.executor,
                 learning=sources.learning,
+                timetable=sources.timetable,
                 devices=Board(seen=lambda: shown, holds=holds),
             )
             assert observe(looking, 5, 0).devices is None  # as `memory` says

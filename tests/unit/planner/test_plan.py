@@ -38,7 +38,17 @@ def model(
     name: str, state: State = COLD, *, spec: ModelSpec = QUIET, waiting_since: float | None = None, **seen: Any
 ) -> ModelView:
     """One model with one replica; `seen` goes to the replica, except what is the model's."""
-    known = ("pinned", "wish", "onlookers", "oldest_onlooker_at", "priority", "unserved_since", "hold_s")
+    known = (
+        "pinned",
+        "wish",
+        "onlookers",
+        "oldest_onlooker_at",
+        "priority",
+        "unserved_since",
+        "hold_s",
+        "called",
+        "rests",
+    )
     of_model = {key: seen.pop(key) for key in known if key in seen}
     facts: dict[str, Any] = {"since": 900.0, "sleep_levels": (1, 2), "last_used_at": 900.0, **seen}
     replica = ReplicaView(id=f"{name}/0", model=name, state=state, **facts)

@@ -64,6 +64,12 @@ def test_a_model_makes_room_by_sleep_and_comes_back_by_a_wake() -> None:
     assert record.story[1].evicts
 
 
+def test_a_turn_ends_with_its_last_request() -> None:
+    record = rehearse(stage({"a": ENGINE, "b": ENGINE}, (0.0, 0, 1.0), (100.0, 0, 5.0), (101.0, 1, 1.0)))
+    # b waits for a's answer (4 s), its sleep (2 s) and its own load, not for the 30 s of a's turn.
+    assert waits(record) == [20.0, 0.0, 26.0]
+
+
 def test_a_busy_model_is_drained_first() -> None:
     record = rehearse(stage({"a": ENGINE, "b": ENGINE}, (0.0, 0, 50.0), (30.0, 1, 1.0)))
     assert waits(record) == [20.0, 62.0]  # a runs from 20 to 70, sleeps until 72, b is up at 92

@@ -172,12 +172,16 @@ class DeviceWatch:
     # what follows from a reading
 
     def _take(self, reading: MachineReading, begun_at: float) -> None:
+        if reading.why and self._gpus and not reading.gpus:
+            self._say_once(f"no GPU can be read now: {reading.why}; what was last seen of them counts on")
+            self._end_overdue({})
+            return
         self._name(reading)
         self._held = reading.held
         self._sighted = self._sighted or any(
             held is not None for shown in reading.held.values() for held in shown.values()
         )
-        self._learn()
+        self._learn(begun_at)
         stakes = self._stakes()
         raw = {name: others_on(name, gpu, stakes, reading.held) for name, gpu in self._gpus.items()}
         freed = self._lingering.see({self._gpus[name].uuid: others for name, others in raw.items()}, begun_at)
@@ -204,7 +208,7 @@ class DeviceWatch:
         for name in [name for name in self._others if name != HOST and name not in found]:
             del self._others[name], self._sizes[name]
         if reading.why and (lost or self._memory.discover or (self._has_gpu and self._written)):
-            self._say_once(f"no GPU can be read: {reading.why}")
+            self._say_once(f"no GPU can be read: {reading.why}; budgets are as the configuration has them")
 
     def _note(self, name: str, others: int, size: int) -> bool:
         known, grown = self._others.get(name), self._sizes.get(name) != size
@@ -260,11 +264,13 @@ class DeviceWatch:
             found.append(Stake(replica=replica.id, state=replica.state, devices=names, claim=known))
         return found
 
-    def _learn(self) -> None:
-        """An engine that serves may grow; one that sleeps may shrink on for a while."""
+    def _learn(self, begun_at: float) -> None:
+        """An engine that serves may grow; one that sleeps may shrink on for a while. What moved since the reading began
+        was seen in another state."""
         for replica in self._replicas() if self.footprints is not None else ():
             held = self.held(replica.id)
-            if held and replica.state in SETTLED and self.footprints is not None:
+            settled = replica.state in SETTLED and replica.since <= begun_at
+            if held and settled and self.footprints is not None:
                 rung = Rung.of(replica.level) if replica.state is State.ASLEEP else Rung.AWAKE
                 seen = Figure(device=max(held.values()))
                 self.footprints.learn(replica, rung, seen, only_more=rung is Rung.AWAKE)
@@ -273,7 +279,7 @@ class DeviceWatch:
         if what not in self._said:
             self._said.add(what)
             level = logging.WARNING if self._has_gpu else logging.INFO
-            log.log(level, "memory: %s; budgets are as the configuration has them", what)
+            log.log(level, "memory: %s", what)
 
 
 def _names(replica: "Replica", gpus: Mapping[str, Gpu]) -> tuple[str, ...]:

@@ -43,7 +43,7 @@ class Companions:
             left = WINDOW_S - (now - at)
             count = self._after.get(first, {}).get(model, 0.0)
             if left > 0 and count:
-                yield first, count / (self._calls[first] + _DOUBT), left
+                yield first, count / (self._calls.get(first, 0.0) + _DOUBT), left
 
     def followers(self, model: str) -> Mapping[str, float]:
         """Models called after this one, and how often."""
@@ -55,6 +55,7 @@ class Companions:
         self._after.pop(model, None)
         for partners in self._after.values():
             partners.pop(model, None)
+        self._recent = deque((one for one in self._recent if one[1] != model), maxlen=_RECENT)
 
     def _count(self, first: str, model: str) -> None:
         partners = self._after.setdefault(first, {})

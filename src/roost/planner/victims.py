@@ -130,28 +130,22 @@ def _choose(
 
 
 def cheapest(draft: Draft, some: Iterator[Victim], short: Amounts, newcomer: str = "") -> Iterator[Victim]:
-    """With `eviction: cost` those first whose going costs least for what it frees; else as they come. In any case
-    idle ones before busy ones, then the newcomer's own, then those whose pin would be broken."""
+    """With `eviction: cost` those first whose going costs least for what it frees, none of them stopped while sleeps
+    would do; else as they come. In any case idle ones before busy ones, then the newcomer's own, then those whose pin
+    would be broken."""
     if not counts_costs(draft):
         return some
+    given = list(some)
+    could_sleep = {victim.replica.id for victim in given if victim.after is State.ASLEEP}
 
-    def order(victim: Victim) -> tuple[bool, bool, bool, float]:
+    def order(victim: Victim) -> tuple[bool, bool, bool, bool, float]:
         model, replica = victim.model, victim.replica
         sibling = model.name == newcomer and replica.state is State.READY
+        harsh = victim.after is State.COLD and replica.id in could_sleep
         cost = density(draft, model, replica, victim.after, (victim.frees, short))
-        return model.pinned, sibling, busy(model, replica), cost
+        return model.pinned, sibling, busy(model, replica), harsh, cost
 
-    return iter(sorted(_gentlest(list(some), short), key=order))
-
-
-def _gentlest(some: list[Victim], short: Amounts) -> list[Victim]:
-    """Without the stops of those whose sleep alone frees enough."""
-    enough = {
-        victim.replica.id
-        for victim in some
-        if victim.after is State.ASLEEP and all(victim.frees.get(key, 0) >= amount for key, amount in short.items())
-    }
-    return [victim for victim in some if victim.after is State.ASLEEP or victim.replica.id not in enough]
+    return iter(sorted(given, key=order))
 
 
 def by_cost(

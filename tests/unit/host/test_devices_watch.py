@@ -41,6 +41,7 @@ class Model:
     spec: ModelSpec = field(default_factory=ModelSpec)
     owned: bool = True
     state: State = State.COLD
+    since: float = 0.0
     level: int | None = None
     devices: tuple[str, ...] = ()
     footprint: Footprint | None = None
@@ -96,7 +97,7 @@ class Stage:
         return Gpu(maker=Maker.NVIDIA, uuid=uuid, token=uuid[-1], size=self.size, used=used)
 
     def move(self, model: Model, state: State, level: int | None = None) -> None:
-        before, model.state, model.level = model.state, state, level
+        before, model.state, model.level, model.since = model.state, state, level, clock.now()
         model.keeper.pid = None if state in (State.COLD, State.BACKOFF, State.FAILED) else 4711
         self.watch.changed(
             Changed(
@@ -342,20 +343,35 @@ def test_an_engine_that_grows_is_learned_and_a_sleeper_that_shrinks_is_too() -> 
     play(stage, story)
 
 
-def test_driver_that_fails_is_said_once_and_written_sizes_count(caplog: pytest.LogCaptureFixture) -> None:
+def test_driver_that_fails_is_said_once_and_what_was_seen_counts_on(caplog: pytest.LogCaptureFixture) -> None:
     async def story(stage: Stage) -> None:
-        assert stage.watch.seen() != {}
-        assert stage.watch.device_size(ModelSpec()) == 80 * GIB
+        before = stage.watch.seen()
+        assert before != {}
         stage.why = "NVML: lost"
         await pause(30)
-        assert stage.watch.seen() == {}
-        assert stage.watch.device_size(ModelSpec()) == 60 * GIB
+        assert stage.watch.seen() == before
+        assert stage.watch.device_size(ModelSpec()) == 80 * GIB
 
     stage = Stage(ONE)
     stage.used["U0"] = 1
     with caplog.at_level(logging.WARNING, "roost"):
         play(stage, story)
-    assert caplog.text.count("no GPU can be read: NVML: lost") == 1
+    assert caplog.text.count("no GPU can be read now: NVML: lost") == 1
+
+
+def test_what_moved_while_a_reading_went_on_is_not_learned_from_it() -> None:
+    async def story(stage: Stage) -> None:
+        model = await _served(stage)
+        assert stage.watch.footprints is not None
+        stage.held = {"a/0": {"U0": 50}}
+        model.since = clock.now() + 60  # it falls asleep between the look and its answer
+        model.state, model.level = State.ASLEEP, 2
+        await pause(20)
+        assert stage.watch.footprints.footprint(model).level2.device == 0
+
+    stage = Stage(ONE, Model())
+    stage.used.update(U0=50, U1=0)
+    play(stage, story)
 
 
 def test_driver_that_hangs_is_waited_for_no_longer_than_it_must(caplog: pytest.LogCaptureFixture) -> None:

@@ -144,6 +144,14 @@ def test_a_companion_is_wanted_after_its_leader() -> None:
     assert after.sign == '"first" was just called, and it usually follows'
 
 
+def test_a_companion_that_is_forgotten_leads_nobody() -> None:
+    seen = Companions()
+    seen.called("a", 0.0)
+    seen.forget("a")
+    seen.called("b", 10.0)
+    assert not list(seen.leaders("b", 11.0)) and not seen.followers("a")
+
+
 def test_companions_are_bounded() -> None:
     companions = Companions()
     for number in range(200):

@@ -373,7 +373,8 @@ def _too_late(entry: Entry, now: float) -> Refusal:
     lane = entry.lane
     why = lane.blocked.sentence if lane.blocked is not None else _plight(lane)
     expected = prospect(entry, max(0, lane.depth - 1), now).total_s
-    retry = bounded_retry(lane.expected_wait_s if expected is None else expected)
+    known = 0.0 if lane.blocked is None else lane.blocked.retry_after_s or 0.0
+    retry = bounded_retry(max(known, lane.expected_wait_s if expected is None else expected))
     return Refusal(
         status=503,
         code="waited_too_long",

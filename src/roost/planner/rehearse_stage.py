@@ -189,4 +189,4 @@ def awake_bytes(spec: ModelSpec, mechanics: Mechanics) -> int:
     size = spec.footprint or 0 if claimed is None else claimed
     if mechanics.footprint is not None:
         size = mechanics.footprint.awake.device
-    return size * max(spec.device_count or 1, len(spec.devices) if spec.device_count is None else 1)
+    return size * (spec.device_count or 1)

@@ -56,7 +56,7 @@ def names(scene: Scene) -> Iterator[Problem]:
     """Every name of a model is usable in a URL and belongs to one model only."""
     owners: dict[str, str] = dict.fromkeys(scene.model_names, "")
     for name in scene.model_names:
-        yield from _name(name, ("models", name))
+        yield from name_faults(name, ("models", name))
     for model, spec in scene.spec.models.items():
         own = {model, *spec.aliases, *spec.also_serves}
         further: list[tuple[str, str | int, str]] = [("aliases", *item) for item in enumerate(spec.aliases)]
@@ -64,7 +64,7 @@ def names(scene: Scene) -> Iterator[Problem]:
         further += [("set_params_by_name", name, name) for name in spec.set_params_by_name if name not in own]
         for field, part, name in further:
             path: ConfigPath = ("models", model, field, part)
-            yield from _name(name, path)
+            yield from name_faults(name, path)
             if name in owners:
                 owner = owners[name] or f'the model "{name}" itself'
                 yield Problem(
@@ -73,7 +73,17 @@ def names(scene: Scene) -> Iterator[Problem]:
             owners.setdefault(name, f'something else: {field} of model "{model}"')
 
 
-def _name(name: str, path: ConfigPath) -> Iterator[Problem]:
+def owners_of(scene: Scene) -> dict[str, str]:
+    """Whom each name of a model names, adapters aside."""
+    owners = {name: f'the model "{name}" itself' for name in scene.model_names}
+    for model, spec in scene.spec.models.items():
+        for name in further_names(model, spec):
+            owners.setdefault(name, f'something else of model "{model}"')
+    return owners
+
+
+def name_faults(name: str, path: ConfigPath) -> Iterator[Problem]:
+    """What is wrong with a name that clients send."""
     fault = ""
     if not 1 <= len(name) <= MAX_NAME:
         fault = f"has {len(name)} characters; a name has 1 to {MAX_NAME}"
@@ -190,7 +200,9 @@ def access(scene: Scene) -> Iterator[Problem]:
 def _keys(scene: Scene) -> Iterator[Problem]:
     server = scene.spec.server
     known = {*scene.model_names}
-    known.update(other for name, model in scene.spec.models.items() for other in further_names(name, model))
+    for name, model in scene.spec.models.items():
+        known.update((*further_names(name, model), *model.adapters))
+        known.update(alias for adapter in model.adapters.values() for alias in adapter.aliases)
     by_name, by_key = Counter(key.name for key in server.keys), Counter(key.key for key in server.keys)
     for index, key in enumerate(server.keys):
         path: ConfigPath = ("server", "keys", index)

@@ -5,14 +5,16 @@ it nudges the control loop where a request must wait or a drain has come to its 
 by the owners' changes, by the loop (final sentences) and by `app` (sweep, close).
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from roost.control.health import Health
-from roost.control.lane import Entry, Lane, Lease, Seat
+from roost.control.lane import Entry, Lane, Lease
 from roost.control.outlook import prospect
 from roost.control.ports import LeaseLike, Owner, Waiter
 from roost.control.routes import Routes
+from roost.control.seat import Seat
 from roost.core.events import Changed
 from roost.core.lifecycle import Fact, Order, State
 from roost.core.plan import Blocked, Plan, Turn
@@ -62,10 +64,20 @@ class Gate:
         lane.came_at, lane.closed = came_at, self._closed
         lane.on_release, lane.on_emptied = self._released, self._nudge
         lane.on_answered, lane.on_failed = self._health.answered, self._health.failed
-        for owner in owners:
-            seat = self._seats[owner.id] = Seat(lane, owner)
+        base = self._lanes.get(model.inside) if model.inside is not None else None
+        if base is not None and name in base.spec.adapters:
+            lane.host = base
+            base.guests.append(lane)
+        for index, owner in enumerate(owners):
+            host = lane.host.seats[index] if lane.host is not None else None
+            seat = self._seats[owner.id] = Seat(lane, owner, host)
             lane.seats.append(seat)
         self._routes.add(name, model)
+
+    def guests_of(self, name: str) -> list[str]:
+        """The models that live inside this one's engines; none for one that is not there."""
+        lane = self._lanes.get(name)
+        return [] if lane is None else [guest.name for guest in lane.guests]
 
     def close_lane(self, name: str, refusal: Refusal) -> None:
         """The model is being removed: nobody finds or enters it any more, those who wait are told so, leases run on."""
@@ -76,7 +88,10 @@ class Gate:
 
     def forget(self, name: str) -> None:
         """It is gone. A lease that is still out may be given back as ever."""
-        for seat in self._lanes.pop(name).seats:
+        lane = self._lanes.pop(name)
+        if lane.host is not None:
+            lane.host.guests.remove(lane)
+        for seat in lane.seats:
             self._health.forget(seat)
             del self._seats[seat.owner.id]
 
@@ -99,6 +114,8 @@ class Gate:
             return self._count(lane, lane.closed)
         if request.counts and request.may_wake:
             self.hear_arrival(route.name, now)
+            if lane.host is not None:
+                self.hear_arrival(lane.host.name, now)
         answer = admit(lane, request)
         if isinstance(answer, Seat):
             if answer.handicap:
@@ -157,6 +174,8 @@ class Gate:
             lane.blocked = None
             lane.forget_recalled()
             self._serve(lane, change.at)
+            for guest in lane.guests:
+                self._serve(guest, change.at)
         elif lane.depth and not coming(lane):
             self._refuse_idle_waiters(lane)
 
@@ -227,7 +246,7 @@ class Gate:
     @property
     def in_flight(self) -> int:
         """Leases out, all models."""
-        return sum(seat.in_flight for seat in self._seats.values())
+        return sum(seat.own_in_flight for seat in self._seats.values())
 
     @property
     def queue_depth(self) -> int:
@@ -236,9 +255,13 @@ class Gate:
 
     def _released(self, seat: Seat, now: float) -> None:
         state = seat.owner.state
+        if seat.host is not None:
+            self._released(seat.host, now)
         if state is State.READY:
-            if seat.lane.depth:
-                self._serve(seat.lane, now)
+            waiting = [lane for lane in (seat.lane, *seat.lane.guests) if lane.depth]
+            if waiting:
+                for lane in sorted(waiting, key=_longest_wait) if len(waiting) > 1 else waiting:
+                    self._serve(lane, now)
             elif seat.owner.id in self._turns:
                 self._nudge()  # its turn is over: it has nothing more to do
         elif state in _HELD_BY_LEASES and seat.in_flight == 0:
@@ -258,7 +281,7 @@ class Gate:
         self._nudge()  # who waits for this model's room may go on when its own waiters are served
 
     def _offer(self, entry: Entry, seat: Seat, now: float) -> None:
-        used_before = seat.last_granted
+        used_before = [(one, one.last_granted) for one in (seat, seat.host) if one is not None]
         if seat.handicap:
             self._health.granted(seat, now)
         lease = Lease(seat, entry.counts, now)
@@ -269,7 +292,8 @@ class Gate:
             taken = False
         if not taken:
             lease.revoke()
-            seat.last_granted = used_before
+            for one, before in used_before:
+                one.last_granted = before
 
     def _refuse(self, lane: Lane, entries: Iterable[Entry], refusal: Refusal) -> None:
         told = False
@@ -307,6 +331,12 @@ class Gate:
 
 def _nobody_hears(model: str, now: float) -> None:
     """Until someone wants to learn."""
+
+
+def _longest_wait(lane: Lane) -> float:
+    """When the first of those came who wait for it."""
+    known = (lane.oldest_wait_at, lane.oldest_onlooker_at)
+    return min((moment for moment in known if moment is not None), default=math.inf)
 
 
 def _note_rise(seat: Seat, change: Changed) -> None:

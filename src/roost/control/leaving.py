@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from roost import clock
 from roost.control.gate import Gate, removed
-from roost.control.lane import Seat
 from roost.control.ports import Owner
+from roost.control.seat import Seat
 from roost.control.wishes import Wishes
 from roost.core.lifecycle import State
 from roost.core.view import Goal, Wish

@@ -238,6 +238,9 @@ class HostedServer:
             wait_s = min(wait_s * 1.5, LONGEST_WAIT_S)
         return True
 
+    def brought_in(self, name: str) -> None:
+        """The load calls of this name went well. Its list says the rest."""
+
     def _unload_steps(self, model: ModelSpec, name: str, limit_s: float) -> tuple[Step, ...]:
         if self.spec.unload_steps:
             return own_steps(self.spec.unload_steps, name, model, limit_s)

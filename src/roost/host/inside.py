@@ -14,6 +14,7 @@ from roost.core.lifecycle import Fact, Order, State
 from roost.core.step import Operation
 from roost.core.units import format_duration
 from roost.host import watching, work
+from roost.host.base_server import BaseServer
 from roost.host.hosted import FIRST_WAIT_S, LONGEST_WAIT_S, HostedServer
 from roost.host.steps import Sequence
 from roost.logs import log
@@ -31,10 +32,22 @@ class _ServerDown(Exception):
     """It stopped answering while it was needed."""
 
 
-def join(replica: "Replica", server: HostedServer) -> None:
+async def join(replica: "Replica", server: HostedServer) -> None:
     """At roost's start: follow the server's list from now on."""
     server.on_look(lambda: follow(replica, server))
+    if isinstance(server, BaseServer):
+        server.on_leave(lambda: _base_left(replica, server))
+        await server.start()
     follow(replica, server)
+
+
+def _base_left(replica: "Replica", server: HostedServer) -> None:
+    """The engine that holds it serves no more. What was loaded is cold already by the listing; what was on its way
+    comes back to cold, and that is no failure of its own."""
+    follow(replica, server)
+    if replica.state is State.STARTING:
+        replica.fact(Order.STOP, f"the engine of {server.name} serves no more")
+        replica.begin(lambda: work.stop(replica, after_failure=False), "stop")
 
 
 # what the list means
@@ -161,6 +174,7 @@ async def _brought_in(replica: "Replica", server: HostedServer, sequence: Sequen
         raise _ServerDown(server.trouble)
     if not listing.holds(server.key(name)):
         await work.perform(replica, lambda: server.load_steps(replica.spec, name), sequence)
+        server.brought_in(name)
     await _until_listed(replica, server)
 
 

@@ -3,6 +3,9 @@
 At most one order per replica and round. Pure; made and finished by `plan`, filled by the other modules here.
 """
 
+from collections.abc import Mapping
+from functools import cached_property
+
 from roost.core.lifecycle import State
 from roost.core.plan import Action, Blocked, Load, Plan, Turn, Wake
 from roost.core.view import FleetView, ModelView, Policy, ReplicaView
@@ -34,7 +37,13 @@ class Draft:
             replica.state in _STARTS or view.pending.get(replica.id) in ("load", "wake")
             for model in view.models
             for replica in model.replicas
+            if not replica.base
         )
+
+    @cached_property
+    def bases(self) -> Mapping[str, tuple[ModelView, ReplicaView]]:
+        """The engines that hold adapters."""
+        return {one.id: (model, one) for model in self.view.models if model.spec.adapters for one in model.replicas}
 
     def free(self, replica: ReplicaView) -> bool:
         """No order of this round or of an earlier one is still open for it."""
@@ -44,14 +53,14 @@ class Draft:
         """Order it."""
         self.actions[action.replica] = action
 
-    def may_start(self) -> bool:
-        """Fewer engines are starting than `max_starts`."""
-        return self.starts < max(1, self.policy.spec.max_starts)
+    def may_start(self, replica: ReplicaView) -> bool:
+        """Fewer engines are starting than `max_starts`; an adapter needs none."""
+        return bool(replica.base) or self.starts < max(1, self.policy.spec.max_starts)
 
     def start(self, model: ModelView, action: Load | Wake, need: Amounts) -> None:
         """Order it up into room that has been found free, beside whom it may be."""
         self.do(action)
-        self.starts += 1
+        self.starts += not any(replica.base for replica in model.replicas)
         self.room.take(need)
         self.company.join(model.name)
 

@@ -15,6 +15,7 @@ from roost.core.units import counted, format_duration
 from roost.core.view import Goal, ModelView, ReplicaView
 from roost.planner.beside import judge, may_come
 from roost.planner.draft import Draft
+from roost.planner.guests import is_guest, lacks_base, waits_for_base
 from roost.planner.lower import goes_down, stuck
 from roost.planner.turns import room_s, standing
 from roost.planner.victims import Newcomer, make_room
@@ -65,8 +66,12 @@ def _wants(draft: Draft, model: ModelView) -> Iterator[Want]:
             reason = Stranded(requests=replica.stranded, asleep_s=draft.now - replica.since)
             yield Want(model=model, since=replica.since, reason=reason, replica=replica)
     want = _want(draft, model)
-    if want is not None:
-        yield want
+    if want is None:
+        return
+    base = next((one for one in draft.view.models if one.name == model.host), None) if is_guest(model) else None
+    if base is not None and base.wish is None and not base.waiting:
+        yield replace(want, model=base)
+    yield want
 
 
 def _want(draft: Draft, model: ModelView) -> Want | None:
@@ -90,6 +95,9 @@ def rise_first(draft: Draft, want: Want) -> None:
     replica = want.replica or _easiest(draft, want.model)
     if replica is None or not draft.free(replica):
         return
+    if lacks_base(draft, replica):
+        draft.block(waits_for_base(draft, want.model, replica))
+        return
     match replica.state:
         case State.ASLEEP:
             _start(draft, want, replica, Wake(replica=replica.id, reason=want.reason))
@@ -109,7 +117,7 @@ def _easiest(draft: Draft, model: ModelView) -> ReplicaView | None:
     """The first to come up; None if there is none, or if one is up or coming or wanted for itself."""
     if any(r.state in _UNDER_WAY or r.stranded or not draft.free(r) for r in model.replicas):
         return None
-    return min(model.replicas, key=_effort, default=None)
+    return min(model.replicas, key=lambda replica: (lacks_base(draft, replica), _effort(replica)), default=None)
 
 
 def rise_others(draft: Draft, want: Want) -> None:
@@ -130,6 +138,8 @@ def rise_others(draft: Draft, want: Want) -> None:
 
 def _follow(draft: Draft, want: Want, replica: ReplicaView) -> bool:
     """True if the replica comes up, or will as soon as fewer engines are starting."""
+    if lacks_base(draft, replica):
+        return False
     action: Load | Wake
     match replica.state:
         case State.ASLEEP:
@@ -143,7 +153,7 @@ def _follow(draft: Draft, want: Want, replica: ReplicaView) -> bool:
     need = draft.room.need(want.model, replica)
     if not draft.room.fits(need) or not may_come(draft, want.model, replica):
         return False
-    if draft.may_start():
+    if draft.may_start(replica):
         draft.start(want.model, action, need)
     return True
 
@@ -199,7 +209,7 @@ def _start(draft: Draft, want: Want, replica: ReplicaView, action: Load | Wake) 
     if not room.fits(need) or not verdict.clear:
         blocked = make_room(draft, Newcomer(model, replica, want.since, need, verdict))
         draft.block(replace(blocked, room_s=room_s(draft, model)))
-    elif draft.may_start():
+    elif draft.may_start(replica):
         draft.start(model, action, need)
     else:
         room.promise(need)

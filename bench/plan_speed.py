@@ -47,6 +47,7 @@ class Still:
         self.retry_at = self.last_sleep_at = self.last_load_at = self.manual_wake_at = self.drain_goal = None
         self.revive = self.drain_idle = False
         self.sleep_levels, self.no_sleep = (1, 2), ""
+        self.devices, self.lingering, self.footprint, self.absent = spec.devices, 0, None, ""
         self.address = Address("127.0.0.1", 9)
 
     def subscribe(self, hear: object) -> None:

@@ -112,6 +112,7 @@ class App:
         await self._recall()
         await end_leftovers(self.store, (replica.id for replica in self.replicas if replica.owned))
         await asyncio.gather(*(server.start() for server in self.servers.values()))
+        await self.account.find()
         await asyncio.gather(*(replica.recover() for replica in self.replicas))
         self.holds.restore(self.store.read_holds())
         await self.account.start()

@@ -511,6 +511,23 @@ def test_path_of_the_shell_does_not_matter(tmp_path: Path, monkeypatch: pytest.M
     after_kill(tmp_path, ready, from_another_shell, replace(VLLM, venv=str(tmp_path / "v")))
 
 
+@pytest.mark.parametrize(
+    ("allowed", "state"), [((), State.READY), (("gpu0", "gpu1"), State.READY), (("gpu0",), State.COLD)]
+)
+def test_an_engine_is_adopted_on_its_devices_if_it_may_still_use_them(
+    tmp_path: Path, allowed: tuple[str, ...], state: State
+) -> None:
+    async def on_one(stage: Stage) -> None:
+        await stage.replica.recover()
+        stage.replica.obey(replace(LOAD, devices=("gpu1",)))
+        await stage.until(State.READY)
+
+    stage = after_kill(tmp_path, on_one, recovered, changed=replace(VLLM, devices=allowed))
+    assert stage.replica.state is state
+    if state is State.READY:
+        assert stage.replica.devices == ("gpu1",)
+
+
 def test_sleeping_engine_is_adopted_with_its_level(tmp_path: Path) -> None:
     stage = after_kill(tmp_path, lambda stage: asleep(stage, 2), recovered)
     assert (stage.replica.state, stage.replica.level) == (State.ASLEEP, 2)

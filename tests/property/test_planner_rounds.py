@@ -13,13 +13,12 @@ from hypothesis import strategies as st
 
 from roost import clock
 from roost.core.lifecycle import Fact, State
-from roost.core.memory_spec import MemorySpec
+from roost.core.memory_spec import FootprintsSpec, HeldSpec, MemorySpec
 from roost.core.plan import Action, Demand, Drain, Evict, Idle, Load, OverBudget, Preload, Sleep, Stop, Wake
 from roost.core.policy_spec import PolicySpec
 from roost.core.server_spec import KeySpec
 from roost.core.spec import ModelSpec, QueueSpec, ReplicaSpec, RestartSpec, RoostSpec, TimeoutsSpec
 from roost.core.view import Goal
-from roost.planner.room import devices_of
 from roost.tasks import spawn
 from tests.support.beside import against, group_specs, matrix_specs
 from tests.support.fleet import Bench, Client, FakeOwner, pause
@@ -49,12 +48,12 @@ class Happening:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
     spec: RoostSpec
-    sleepers: tuple[bool, ...]
+    sleepers: tuple[tuple[int, ...], ...]
     happenings: tuple[Happening, ...]
 
 
 QUIET = KeySpec(name="probe", key="k", counts=False)
-CALM = ("ask", "ask", "ask", "ask", "leave", "pin", "unpin")
+CALM = ("ask", "ask", "ask", "ask", "leave", "leave", "pin", "unpin")
 ROUGH = (
     *CALM,
     "come and go",
@@ -74,11 +73,30 @@ ROUGH = (
 )
 
 
+_WHERE: list[tuple[str, ...]] = [(), ("gpu0",), ("gpu1",), ("gpu0", "gpu1")]
+_HOST_USE = [
+    *[FootprintsSpec()] * 4,
+    FootprintsSpec(awake=HeldSpec(host=4 * GIB), level1=HeldSpec(host=20 * GIB), level2=HeldSpec(host=4 * GIB)),
+    FootprintsSpec(level1=HeldSpec(host=9 * GIB)),
+    FootprintsSpec(level1=HeldSpec(host=30 * GIB)),
+]
+
+
+def takes_both(devices: tuple[str, ...]) -> bool:
+    """Whether it may use two devices."""
+    return len(devices) != 1
+
+
 @st.composite
 def models(draw: st.DrawFn, count: int, *, rough: bool) -> dict[str, ModelSpec]:
     return {
         f"m{number}": ModelSpec(
             command="engine",
+            footprints=draw(st.sampled_from(_HOST_USE)),
+            sleep_level=draw(st.sampled_from([1, 1, 2])),
+            device_count=draw(st.sampled_from([None, None, 2]))
+            if takes_both(where := draw(st.sampled_from(_WHERE)))
+            else None,
             concurrency=draw(st.sampled_from([None, 1, 2])),
             sleep_after=draw(st.sampled_from([None, 5.0, 5.0, 40.0])),
             unload_after=draw(st.sampled_from([None, 60.0])),
@@ -89,7 +107,7 @@ def models(draw: st.DrawFn, count: int, *, rough: bool) -> dict[str, ModelSpec]:
             pin=rough and draw(st.integers(0, 2)) == 0,
             footprint=draw(st.sampled_from([None, 10 * GIB, 20 * GIB, 30 * GIB])),
             footprint_asleep=draw(st.sampled_from([0, GIB])),
-            devices=draw(st.sampled_from([(), ("gpu0",), ("gpu1",), ("gpu0", "gpu1")])),
+            devices=where,
             queue=QueueSpec(size=64, max_wait=120.0 if rough else 100_000.0),
             restart=RestartSpec(tries=3, backoff=1.0, retry_failed_after=20.0),
             timeouts=TimeoutsSpec(drain=15.0),
@@ -110,6 +128,7 @@ def scripts(draw: st.DrawFn, *, rough: bool) -> Script:
             max_resident=draw(st.sampled_from([None, 1, 1, 2])),
             devices=draw(st.sampled_from([{}, {"gpu0": 40 * GIB, "gpu1": 40 * GIB}])),
             reserve=draw(st.sampled_from([0, 2 * GIB])),
+            host=draw(st.sampled_from([None, 24 * GIB])),
             groups=draw(group_specs(names)) if beside == "groups" else {},
             matrix=draw(matrix_specs(names)) if beside == "matrix" else None,
         ),
@@ -121,6 +140,7 @@ def scripts(draw: st.DrawFn, *, rough: bool) -> Script:
             launch_delay=draw(st.sampled_from([0.0, 0.0, 7.0])),
             auto_sleep=draw(st.integers(0, 4)) > 0,
             check_interval=30.0 if rough else 1e9,
+            last_resort=draw(st.sampled_from([(), (), ("pin",), ("residency", "pin")])),
         ),
     )
     happening = st.builds(
@@ -132,7 +152,7 @@ def scripts(draw: st.DrawFn, *, rough: bool) -> Script:
         part=st.integers(0, 2),
     )
     happenings = draw(st.lists(happening, min_size=6, max_size=30))
-    sleepers = draw(st.lists(st.sampled_from([True, True, False]), min_size=count, max_size=count))
+    sleepers = draw(st.lists(st.sampled_from([(1, 2), (1,), (1, 2), (1, 2), ()]), min_size=count, max_size=count))
     return Script(spec=spec, sleepers=tuple(sleepers), happenings=tuple(happenings))
 
 
@@ -143,6 +163,8 @@ class Witness:
     bench: Bench
     broken: list[str] = field(default_factory=list)
     orders: Counter[str] = field(default_factory=Counter)
+    going: dict[str, int] = field(default_factory=dict)
+    """The level of each replica's last sleep."""
 
     def attach(self) -> None:
         for owner in self.bench.owners.values():
@@ -161,6 +183,9 @@ class Witness:
             case Sleep() | Stop():
                 self._no_leases(owner, action)
                 self._pinned(owner, action)
+                if isinstance(action, Sleep):
+                    self._fits(owner, action)
+                    self.going[owner.id] = action.level
                 if owner.state is State.ASLEEP:
                     self._for_a_first(action)
             case Drain():
@@ -174,20 +199,49 @@ class Witness:
         self.broken.append(f"{clock.now():.2f}: {sentence}: {action} ({action.reason})")
 
     def _fits(self, owner: FakeOwner, action: Action) -> None:
+        """On each device that it takes more of, in host memory and by number; a sleep takes host memory only."""
         memory = self.bench.spec.memory
-        up = [o for o in self.bench.owners.values() if o.awake or o is owner]
-        if memory.max_resident is not None and len(up) > memory.max_resident:
-            self._say("over max_resident", action)
-        for device, size in memory.devices.items():
-            held = sum(
-                self._held(o, o in up) for o in self.bench.owners.values() if device in devices_of(o.spec, memory)
-            )
-            adds = device in devices_of(owner.spec, memory) and self._held(owner, True) > 0
-            if adds and held > size - memory.reserve:
-                self._say(f"over the budget of {device}", action)
-        starting = sum(o.state in (State.STARTING, State.WAKING) for o in self.bench.owners.values())
-        if starting >= self.bench.spec.policy.max_starts:
-            self._say("over max_starts", action)
+        others = [o for o in self.bench.owners.values() if o is not owner]
+        up = [o for o in others if o.awake]
+        if isinstance(action, Load | Wake):
+            if memory.max_resident is not None and len(up) + 1 > memory.max_resident:
+                self._say("over max_resident", action)
+            for device in self._on(owner, action):
+                held = self._awake(owner) + sum(self._held(o) for o in others if device in self._on(o))
+                if self._awake(owner) > self._held(owner) and held > memory.devices[device] - memory.reserve:
+                    self._say(f"over the budget of {device}", action)
+            starting = sum(o.state in (State.STARTING, State.WAKING) for o in self.bench.owners.values())
+            if starting >= self.bench.spec.policy.max_starts:
+                self._say("over max_starts", action)
+        if memory.host is not None:
+            then = max(self._host(owner), self._host_at(owner, action))
+            if then > self._host(owner) and then + sum(map(self._host, others)) > memory.host:
+                self._say("over the budget of host memory", action)
+
+    def _on(self, owner: FakeOwner, action: Action | None = None) -> tuple[str, ...]:
+        """Its devices; where nobody chose, the first ones it may use."""
+        if isinstance(action, Load) and action.devices:
+            return action.devices
+        fit = [d for d in self.bench.spec.memory.devices if not owner.spec.devices or d in owner.spec.devices]
+        return (owner.devices if not isinstance(action, Load) else ()) or tuple(fit[: owner.spec.device_count or 1])
+
+    def _host_at(self, owner: FakeOwner, action: Action) -> int:
+        """What the order makes it hold of the host."""
+        said = owner.spec.footprints
+        if isinstance(action, Sleep):
+            return (said.level2 if action.level == 2 else said.level1).host or 0
+        return said.awake.host or 0
+
+    def _host(self, owner: FakeOwner) -> int:
+        """Of the host now; on its way to or from a sleep it holds both."""
+        said = owner.spec.footprints
+        level = self.going.get(owner.id) if owner.state is State.SUSPENDING else owner.level
+        asleep = (said.level2 if level == 2 else said.level1).host or 0
+        if owner.state is State.ASLEEP or (owner.state is State.STOPPING and not owner.awake):
+            return asleep
+        if owner.state in (State.SUSPENDING, State.WAKING):
+            return max(asleep, said.awake.host or 0)
+        return (said.awake.host or 0) if owner.awake else 0
 
     def _may_be_beside(self, owner: FakeOwner, action: Action) -> None:
         """A further replica joins its own model; that one was let in by the rules."""
@@ -199,9 +253,12 @@ class Witness:
             if others:
                 self._say(f"it may not be beside {sorted(others)}", action)
 
-    def _held(self, owner: FakeOwner, up: bool) -> int:
-        if up:
-            return max(owner.spec.footprint or 0, owner.spec.footprint_asleep)
+    def _awake(self, owner: FakeOwner) -> int:
+        return max(owner.spec.footprint or 0, owner.spec.footprint_asleep)
+
+    def _held(self, owner: FakeOwner) -> int:
+        if owner.awake:
+            return self._awake(owner)
         asleep = owner.state in (State.ASLEEP, State.STOPPING)
         return owner.spec.footprint_asleep if asleep else 0
 
@@ -238,14 +295,20 @@ class Witness:
             self._say("leases were out before the drain deadline", action)
 
     def _pinned(self, owner: FakeOwner, action: Action) -> None:
+        if self._may_break("pin", action):
+            return
         if self.bench.control.pinned(owner.model) and isinstance(action.reason, Idle | Evict | OverBudget):
             self._say("it is pinned", action)
 
     def _residency(self, owner: FakeOwner, action: Action) -> None:
         stay = self.bench.spec.policy.residency
         fresh = owner.became_ready_at is not None and clock.now() < owner.became_ready_at + stay
-        if fresh and isinstance(action.reason, Evict | OverBudget):
+        if fresh and isinstance(action.reason, Evict | OverBudget) and not self._may_break("residency", action):
             self._say("it is inside its residency", action)
+
+    def _may_break(self, what: str, action: Action) -> bool:
+        allowed = what in self.bench.spec.policy.last_resort
+        return allowed and isinstance(action.reason, Evict) and action.reason.last_resort == what
 
 
 def unplanned(bench: Bench) -> list[str]:
@@ -309,9 +372,7 @@ def play(script: Script, rest_s: float, look_on: bool = True) -> tuple[Bench, Wi
     to hear what it says; without it the loop has only its own nudges and timers, and no heartbeat."""
 
     async def main() -> tuple[Bench, Witness]:
-        kinds = {
-            f"m{number}": {"sleep_levels": (1, 2) if sleeps else ()} for number, sleeps in enumerate(script.sleepers)
-        }
+        kinds = {f"m{number}": {"sleep_levels": levels} for number, levels in enumerate(script.sleepers)}
         bench = Bench(script.spec, **kinds)  # type: ignore[arg-type]
         witness = Witness(bench)
         witness.attach()
@@ -399,7 +460,7 @@ def test_three_models_share_one_place_fairly(stream: list[tuple[int, float]]) ->
     )
     calm = Script(
         spec=spec,
-        sleepers=(True, True, True),
+        sleepers=((1, 2),) * 3,
         happenings=tuple(Happening(wait_s=wait, who=who, what="ask", hold_s=1.0) for who, wait in stream),
     )
     bench, witness = play(calm, rest_s=300.0, look_on=False)
@@ -425,7 +486,7 @@ def test_a_crowded_model_does_not_starve_another(crowd: list[float], comes_after
     )
     asks = [Happening(wait_s=wait, who=0, what="ask", hold_s=1.0) for wait in crowd]
     asks.insert(comes_after, Happening(wait_s=0.0, who=1, what="ask", hold_s=1.0))
-    script = Script(spec=spec, sleepers=(True, True), happenings=tuple(asks))
+    script = Script(spec=spec, sleepers=((1, 2),) * 2, happenings=tuple(asks))
     bench, witness = play(script, rest_s=1000.0, look_on=False)
     assert witness.broken == []
     lonely = next(client for client in bench.clients if client.model == "m1")
@@ -447,10 +508,14 @@ def test_the_scripts_reach_what_they_are_about() -> None:
         seen.update(client.outcome for client in bench.clients)
         reasons = [order.reason for owner in bench.owners.values() for order in owner.orders]
         seen.update(type(reason).__name__ for reason in reasons)
+        seen["two devices"] += sum(len(owner.devices) == 2 for owner in bench.owners.values())
+        seen["rung"] += sum(bool(getattr(reason, "rung", "")) for reason in reasons)
+        seen["last resort"] += sum(isinstance(reason, Evict) and bool(reason.last_resort) for reason in reasons)
         seen["rule"] += sum(isinstance(reason, Evict) and bool(reason.rule) for reason in reasons)
 
     look()
     assert seen["rule"] > 20
+    assert min(seen[word] for word in ("two devices", "rung", "last resort", "Outslept")) > 0, seen
     wanted = {"Load", "Wake", "Sleep", "Stop", "Drain", "Undrain", "served", "refused", "gone"}
     by_others = {"Stranded", "OverBudget"}
     assert wanted | by_others | {"Demand", "Evict", "Idle", "Ordered", "Preload", "Spared"} <= set(seen), seen

@@ -1,18 +1,22 @@
 """The planner as a function: any view at all, one plan. Views need not be reachable; the plan must still be sound."""
 
 from collections import Counter
+from dataclasses import replace
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roost.core.lifecycle import RESIDENT, Order, State, advance
+from roost.core.footprint import HOST, Footprint, Held
+from roost.core.lifecycle import Order, State, advance
 from roost.core.memory_spec import MemorySpec
 from roost.core.plan import Action, Drain, Evict, Load, Ordered, OverBudget, Preload, Sleep, Stop, Undrain, Wake
 from roost.core.policy_spec import PolicySpec
-from roost.core.spec import ModelSpec
-from roost.core.view import FleetView, Goal, ModelView, Policy, ReplicaView, Wish
+from roost.core.spec import ModelSpec, QueueSpec
+from roost.core.view import DeviceView, FleetView, Goal, ModelView, Policy, ReplicaView, Wish
 from roost.planner.plan import plan
-from roost.planner.room import Room, destination, devices_of
+from roost.planner.room import Room, destination
+from tests.support.ledger import allowed, footprint, over_budget
 
 NOW = 1000.0
 GIB = 2**30
@@ -29,6 +33,42 @@ ORDERS = {
 
 
 @st.composite
+def seats(draw: st.DrawFn, state: State) -> dict[str, Any]:
+    """Where it runs, what it holds there, and what of it is not yet seen free."""
+    ran = draw(st.sampled_from([(), ("gpu0",), ("gpu1",), ("gpu0", "gpu1")]))
+    down = state in (State.COLD, State.BACKOFF, State.FAILED)
+    seen: dict[str, Any] = {"devices": () if down else ran, "last_devices": ran}
+    if ran and (down or state is State.ASLEEP):
+        seen["lingering"] = draw(st.sampled_from([0, 0, 0, 8 * GIB]))
+    if draw(st.integers(0, 3)) == 0:
+        device = draw(st.sampled_from([0, 10 * GIB, 25 * GIB]))
+        host = draw(st.sampled_from([0, 4 * GIB]))
+        seen["footprint"] = Footprint(
+            awake=Held(device, host),
+            level1=Held(min(device, GIB), host + draw(st.sampled_from([0, 12 * GIB, 20 * GIB]))),
+            level2=Held(min(device, GIB), host),
+        )
+    return seen
+
+
+@st.composite
+def machine(draw: st.DrawFn, memory: MemorySpec) -> tuple[DeviceView, ...] | None:
+    """The devices as they are: others use some of them, and some are held for their owner."""
+    if not memory.devices or draw(st.integers(0, 2)) > 0:
+        return None
+    found = []
+    for name, size in memory.devices.items():
+        others, back = draw(st.sampled_from([0, 0, 8 * GIB])), draw(st.sampled_from([0, 0, 20 * GIB]))
+        until = draw(st.sampled_from([None, 1600.0])) if back else None
+        found.append(
+            DeviceView(name=name, budget=size - others - back, others=others, held_back=back, held_until=until)
+        )
+    if memory.host is not None:
+        found.append(DeviceView(name=HOST, budget=memory.host))
+    return tuple(found)
+
+
+@st.composite
 def replicas(draw: st.DrawFn, model: str, number: int) -> ReplicaView:
     state = draw(st.sampled_from([*State, *[State.READY] * 6, *[State.COLD] * 4, State.ASLEEP]))
     draining = state is State.DRAINING
@@ -42,7 +82,7 @@ def replicas(draw: st.DrawFn, model: str, number: int) -> ReplicaView:
         since=draw(past),
         owned=draw(st.sampled_from([True, True, True, False])),
         sleep_levels=draw(st.sampled_from([(), (1,), (1, 2)])),
-        level=1 if state is State.ASLEEP else None,
+        level=draw(st.sampled_from([1, 1, 2, None, 0])) if state is State.ASLEEP else None,
         in_flight=in_flight,
         stranded=draw(st.integers(0, in_flight)) if state is State.ASLEEP else 0,
         became_ready_at=draw(times),
@@ -52,6 +92,7 @@ def replicas(draw: st.DrawFn, model: str, number: int) -> ReplicaView:
         last_load_at=draw(st.sampled_from([None, None, 900.0, 990.0])),
         retry_at=draw(times),
         failures=draw(st.integers(0, 5)),
+        **draw(seats(state)),
         drain_goal=goal,
         drain_idle=draining and draw(st.booleans()),
         drain_reason=Ordered(goal=goal, by="x") if goal is not None and draw(st.booleans()) else None,
@@ -83,6 +124,8 @@ def views(draw: st.DrawFn) -> tuple[FleetView, Policy]:
             footprint=draw(st.sampled_from([None, 10 * GIB, 30 * GIB, 90 * GIB])),
             footprint_asleep=draw(st.sampled_from([0, GIB, 12 * GIB])),
             devices=draw(st.sampled_from([(), ("gpu1",), ("gpu0", "gpu1")])),
+            device_count=draw(st.sampled_from([None, None, None, 2])),
+            queue=QueueSpec(max_wait=draw(st.sampled_from([600.0, 15.0]))),
         )
         found.append(
             ModelView(
@@ -92,6 +135,7 @@ def views(draw: st.DrawFn) -> tuple[FleetView, Policy]:
                 waiting=waiting,
                 oldest_wait_at=draw(past) if waiting else None,
                 pinned=draw(st.integers(0, 4)) == 0,
+                host=draw(st.sampled_from(["", "", "", "srv"])),
                 wish=draw(st.one_of(st.none(), st.none(), wishes)),
             )
         )
@@ -99,6 +143,7 @@ def views(draw: st.DrawFn) -> tuple[FleetView, Policy]:
     memory = MemorySpec(
         max_resident=draw(st.sampled_from([None, 0, 1, 2, 3])),
         devices=draw(st.sampled_from([{}, {"gpu0": 40 * GIB, "gpu1": 60 * GIB}])),
+        host=draw(st.sampled_from([None, 30 * GIB])),
     )
     policy = PolicySpec(
         evict_by=draw(st.sampled_from(["sleep", "unload"])),
@@ -106,8 +151,17 @@ def views(draw: st.DrawFn) -> tuple[FleetView, Policy]:
         max_starts=draw(st.integers(1, 3)),
         launch_delay=draw(st.sampled_from([0.0, 0.0, 30.0])),
         auto_sleep=draw(st.booleans()),
+        last_resort=draw(st.sampled_from([(), (), ("pin",), ("residency",), ("residency", "pin")])),
     )
-    view = FleetView(now=NOW, models=tuple(found), memory=memory, pending=pending, started_at=draw(past))
+    view = FleetView(
+        now=NOW,
+        models=tuple(found),
+        memory=memory,
+        devices=draw(machine(memory)),
+        places=draw(st.sampled_from([{}, {"srv": 1}])),
+        pending=pending,
+        started_at=draw(past),
+    )
     return view, Policy(spec=policy, auto=draw(st.booleans()))
 
 
@@ -158,28 +212,28 @@ def test_whoever_waits_is_served_planned_for_or_told_why(given_view: tuple[Fleet
 
 @QUICK
 @given(views())
-def test_ups_fit_beside_everything_that_is_still_up(given_view: tuple[FleetView, Policy]) -> None:
-    """Never over budget, counted here afresh: what the plan brings up fits before anything it takes down is gone."""
+def test_never_over_any_budget(given_view: tuple[FleetView, Policy]) -> None:
+    """Counted afresh: what the plan brings up, or puts to sleep in host memory, fits before anything it takes down is
+    gone, on each device, in host memory and in each server."""
     view, policy = given_view
-    ups = {action.replica for action in plan(view, policy).actions if isinstance(action, Load | Wake)}
-    if not ups:
-        return
-    everything = by_id(view).values()
-    rising = [pair for pair in everything if pair[1].id in ups]
-    up = [(m, r) for m, r in everything if r.id in ups or r.state in RESIDENT or view.pending.get(r.id) == "load"]
-    if view.memory.max_resident is not None and any(r.owned or r.sleep_levels for _, r in rising):
-        assert sum(r.owned or bool(r.sleep_levels) for _, r in up) <= view.memory.max_resident
-    for device, size in view.memory.devices.items():
-        takers = [m for m, r in rising if device in devices_of(m.spec, view.memory)]
-        held = sum(
-            max(m.spec.footprint or 0, m.spec.footprint_asleep)
-            if (m, r) in up
-            else (m.spec.footprint_asleep if r.state is State.ASLEEP else 0)
-            for m, r in everything
-            if device in devices_of(m.spec, view.memory)
-        )
-        if any((m.spec.footprint or 0) > m.spec.footprint_asleep for m in takers):
-            assert held <= size
+    actions = plan(view, policy).actions
+    assert over_budget(view, actions) == {}, actions
+
+
+@QUICK
+@given(views())
+def test_devices_are_those_it_may_use_and_as_many_as_it_takes(given_view: tuple[FleetView, Policy]) -> None:
+    view, policy = given_view
+    known = by_id(view)
+    for action in plan(view, policy).actions:
+        if isinstance(action, Load) and action.devices:
+            spec = known[action.replica][0].spec
+            assert set(action.devices) <= set(allowed(view, spec))
+            assert len(set(action.devices)) == len(action.devices) == (spec.device_count or 1)
+        elif isinstance(action, Load):
+            model, replica = known[action.replica]
+            each = (replica.footprint or footprint(model.spec)).awake.device
+            assert not allowed(view, model.spec) or model.host or not each
 
 
 @QUICK
@@ -193,15 +247,58 @@ def test_victims_are_allowed(given_view: tuple[FleetView, Policy]) -> None:
     ]
     for action in evictions:
         model, replica = known[action.replica]
-        assert not model.pinned
+        broken = action.reason.last_resort if isinstance(action.reason, Evict) else ""
+        assert not model.pinned or broken == "pin"
         newcomer = action.reason.for_model if isinstance(action.reason, Evict) else ""
         # Of the newcomer's own replicas only a sleeping one makes room, for the first that wakes.
         if newcomer != model.name:
             assert model.wish is None
         else:
             assert replica.state is State.ASLEEP or any(other.stranded for other in model.replicas)
-        if replica.state is State.READY and replica.became_ready_at is not None:
+        if replica.state is State.READY and replica.became_ready_at is not None and broken != "residency":
             assert view.now >= replica.became_ready_at + policy.spec.residency
+
+
+@QUICK
+@given(views())
+def test_pins_and_residency_are_broken_only_where_nothing_else_serves(given_view: tuple[FleetView, Policy]) -> None:
+    """Without the leave to do so, the newcomer of such an eviction would be refused, or wait past its deadline."""
+    view, policy = given_view
+    strict = Policy(spec=replace(policy.spec, last_resort=()), auto=policy.auto)
+    known = by_id(view)
+    for action in plan(view, policy).actions:
+        reason = action.reason
+        if not isinstance(reason, Evict) or not reason.last_resort or isinstance(action, Undrain):
+            continue
+        if known[action.replica][1].state is State.DRAINING:
+            continue
+        assert reason.last_resort in policy.spec.last_resort
+        newcomer = next(model for model in view.models if model.name == reason.for_model)
+        alone = replace(view, models=tuple(m if m is newcomer else replace(m, waiting=0) for m in view.models))
+        blocked = plan(alone, strict).blocked[newcomer.name]
+        if reason.last_resort == "pin":
+            assert blocked.final
+        else:
+            since = newcomer.oldest_wait_at
+            stays = (known[action.replica][1].became_ready_at or 0.0) + policy.spec.residency
+            assert since is not None
+            assert stays > since + newcomer.spec.queue.max_wait
+
+
+@QUICK
+@given(views())
+def test_who_waits_for_an_owner_is_told_until_when(given_view: tuple[FleetView, Policy]) -> None:
+    """What would fit without the hold is not refused for good; where the end is known, the plan looks again then."""
+    view, policy = given_view
+    made = plan(view, policy)
+    for blocked in made.blocked.values():
+        if blocked.code != "held_back":
+            continue
+        assert not blocked.final
+        assert "held for its owner" in blocked.sentence or "used by others" in blocked.sentence
+        if blocked.retry_after_s is not None:
+            assert made.next_check_at is not None
+            assert made.next_check_at <= view.now + blocked.retry_after_s
 
 
 @QUICK

@@ -61,10 +61,10 @@ class FakeOwner:
         self.manual_wake_at: float | None = None
         self.absent = ""
         self.revive = False
+        self.devices: tuple[str, ...] = ()
         self.drain_goal: Goal | None = None
         self.stalled = ""
         self.drain_idle = False
-        self.devices: tuple[str, ...] = ()
         self.footprint: Footprint | None = None
         self.lingering = 0
         self.times = Times()
@@ -112,7 +112,7 @@ class FakeOwner:
         reason, kind = str(action.reason), action.reason.kind
         match action:
             case Load():
-                self.last_load_at, self.revive = clock.now(), False
+                self.last_load_at, self.revive, self.devices = clock.now(), False, action.devices
                 self._move(Order.LOAD, reason, kind)
                 self._later(self.times.start, self._started)
             case Wake():

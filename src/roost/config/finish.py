@@ -10,6 +10,7 @@ import shlex
 from dataclasses import dataclass, replace
 
 from roost.config.hosts import in_its_host
+from roost.config.parallel import devices_taken
 from roost.core.hosted_spec import AdapterSpec
 from roost.core.problems import ConfigPath, Problem
 from roost.core.spec import EngineKind, ModelSpec, RoostSpec
@@ -53,6 +54,8 @@ def finish(spec: RoostSpec, folders: Folders) -> Finished:
         finished = in_its_host(worker.finished(replace(model, args=args)), spec.hosts)
         if finished.engine is EngineKind.LLAMACPP and not spec.policy.auto_sleep:
             finished = replace(finished, sleep_after=None)  # it sleeps by itself if it is given a time
+        if finished.device_count is None:
+            finished = replace(finished, device_count=devices_taken(finished))
         models[name] = finished
     folder = spec.models_dir
     if folder is not None:

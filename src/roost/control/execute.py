@@ -54,6 +54,7 @@ class Executor:
         self._owners = {owner.id: owner for owner in owners}
         self._pending: dict[str, tuple[str, float]] = {}
         self._drains: dict[str, Reason] = {}
+        self._levels: dict[str, int] = {}
 
     def add(self, owners: Sequence[Owner]) -> None:
         """Further ones."""
@@ -72,6 +73,8 @@ class Executor:
             self._pending[owner.id] = (word(action), now)
             if isinstance(action, Drain):
                 self._drains[owner.id] = action.reason
+            if isinstance(action, Sleep):
+                self._levels[owner.id] = action.level
             before = owner.state
             try:
                 owner.obey(action)
@@ -94,7 +97,13 @@ class Executor:
         self._pending.pop(change.replica, None)
         if change.before is State.DRAINING:
             self._drains.pop(change.replica, None)
+        if change.before is State.SUSPENDING:
+            self._levels.pop(change.replica, None)
 
     def drain_reason(self, owner: Owner) -> Reason | None:
         """Why it drains, if we ordered it."""
         return self._drains.get(owner.id) if owner.state is State.DRAINING else None
+
+    def level(self, owner: Owner) -> int | None:
+        """The level it sleeps at, or is on its way to."""
+        return self._levels.get(owner.id) if owner.state is State.SUSPENDING else owner.level

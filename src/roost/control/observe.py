@@ -25,7 +25,6 @@ _SAME = (
     "state",
     "since",
     "owned",
-    "level",
     "became_ready_at",
     "last_sleep_at",
     "last_load_at",
@@ -33,7 +32,6 @@ _SAME = (
     "failures",
     "last_error",
     "footprint",
-    "devices",
     "lingering",
     "absent",
     "drain_goal",
@@ -41,13 +39,14 @@ _SAME = (
 )
 """What a replica's view takes from its owner as it is; plain attributes, cheap to read. A view is built of `_Facts`
 alone, and those are compared in each round: so it cannot be out of date."""
-_OWN = attrgetter(*_SAME, "stalled", "manual_wake_at")
+_OWN = attrgetter(*_SAME, "devices", "stalled", "manual_wake_at")
 _SEAT = attrgetter("in_flight", "counting", "passing", "last_granted", "last_done")
 
 
-_Facts = tuple[tuple[Any, ...], tuple[Any, ...], float | None, bool, Reason | None]
+_Facts = tuple[tuple[Any, ...], tuple[Any, ...], float | None, bool, Reason | None, int | None]
 """Everything that a replica's view is built of, but for whether it can sleep: what `_OWN` and `_SEAT` say; when it was
-last woken by hand (READY only); whether it may be revived; why it drains (DRAINING only)."""
+last woken by hand (READY only); whether it may be revived; why it drains (DRAINING only); at which level it sleeps, or
+will."""
 
 
 @dataclass(slots=True)
@@ -64,6 +63,9 @@ class Seen:
         self.models = {name: view for name, view in self.models.items() if name in owners}
         there = {owner.id for replicas in owners.values() for owner in replicas}
         self.replicas = {name: known for name, known in self.replicas.items() if name in there}
+
+
+_NOTHING_RUNS = frozenset({State.COLD, State.BACKOFF, State.FAILED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +154,8 @@ def _replica(sources: Sources, owner: Owner, wish: Wish | None) -> ReplicaView:
     drain_reason = sources.executor.drain_reason(owner) if state is State.DRAINING else None
     may_revive = owner.revive and sources.wishes.may_revive(name)
     seat = sources.gate.seat(name)
-    facts = (_OWN(owner), _SEAT(seat), woken_at, may_revive, drain_reason)
+    level = sources.executor.level(owner)
+    facts = (_OWN(owner), _SEAT(seat), woken_at, may_revive, drain_reason, level)
     known = sources.seen.replicas.get(name)
     if known is not None and known[0] == facts:
         view = known[1]
@@ -166,9 +169,9 @@ def _replica(sources: Sources, owner: Owner, wish: Wish | None) -> ReplicaView:
 
 
 def _built(owner: Owner, facts: _Facts, base: str) -> ReplicaView:
-    own, seat, woken_at, may_revive, drain_reason = facts
+    own, seat, woken_at, may_revive, drain_reason, level = facts
     same: dict[str, Any] = dict(zip(_SAME, own, strict=False))
-    stalled, manual_wake_at = own[len(_SAME) :]
+    devices, stalled, manual_wake_at = own[len(_SAME) :]
     in_flight, counting, passing, granted, done = seat
     state, idle = same["state"], None
     if state is State.READY and not counting:
@@ -179,6 +182,9 @@ def _built(owner: Owner, facts: _Facts, base: str) -> ReplicaView:
         sleep_levels=owner.sleep_levels,
         no_sleep=owner.no_sleep,
         base=base,
+        level=level,
+        devices=() if state in _NOTHING_RUNS else devices,
+        last_devices=devices,
         in_flight=in_flight,
         stranded=in_flight - passing if state is State.ASLEEP else 0,
         idle_since=idle,

@@ -66,12 +66,12 @@ class Owner(Protocol):
     manual_wake_at: float | None
     revive: bool
     """It is stopped only to be started afresh; its next start, and an order to stop it, end that."""
+    devices: tuple[str, ...]
+    """Where it runs, or ran last; empty where nobody chose."""
     drain_goal: Goal | None
     drain_idle: bool
     stalled: str
     """In DRAINING: why it is taken down for standing still; else empty."""
-    devices: tuple[str, ...]
-    """Where it runs; empty while nothing of it runs, or where nobody chose."""
 
     @property
     def address(self) -> Address:

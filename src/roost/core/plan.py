@@ -4,7 +4,7 @@ Pure values. Made by `planner.plan`, performed by `control/execute`, shown by lo
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from roost.core.units import counted, format_duration, format_size
 from roost.core.view import Goal
@@ -53,10 +53,13 @@ class Idle:
     idle_s: float
     after_s: float
     setting: str = "sleep_after"
+    rung: str = ""
+    """Why it goes down as far as it does, where host memory had a say; the same in the reasons below."""
     kind: str = "idle"
 
     def __str__(self) -> str:
-        return f"idle for {format_duration(self.idle_s)} ({self.setting} {format_duration(self.after_s)})"
+        said = f"idle for {format_duration(self.idle_s)} ({self.setting} {format_duration(self.after_s)})"
+        return said + _because(self.rung)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,9 +89,15 @@ class Evict:
     """What groups or matrix say against both being awake; empty where only room is lacking."""
     worth: Worth | None = None
     """Why it and no other; None: it was the least recently used."""
+    last_resort: str = ""
+    """What is broken for it, as the newcomer could else not be served at all: `pin` or `residency`."""
+    rung: str = ""
     kind: str = "evict"
 
     def __str__(self) -> str:
+        return self._said() + self._broken() + _because(self.rung)
+
+    def _said(self) -> str:
         if self.rule:
             return f"makes way for {self.for_model!r}: {self.rule}; last used {format_duration(self.idle_s)} ago"
         need = f"{format_size(self.need_bytes)} for" if self.need_bytes else "a place for"
@@ -96,6 +105,13 @@ class Evict:
         if self.worth is not None:
             return f"makes {need} {self.for_model!r}: idle {format_duration(self.idle_s)}, {self.worth}{bound}"
         return f"makes {need} {self.for_model!r}, least recently used ({format_duration(self.idle_s)} ago){bound}"
+
+    def _broken(self) -> str:
+        if not self.last_resort:
+            return ""
+        return (
+            f"; its {self.last_resort} is broken, as {self.for_model!r} could else not be served (policy.last_resort)"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +123,14 @@ class OverBudget:
     """Bytes, or replicas that are awake where there is no device."""
     budget: int
     device: str = ""
-    """Empty: `memory.max_resident`."""
+    """`host` is host memory; empty: places."""
+    server: str = ""
+    """Of which server the places are; empty: `memory.max_resident`."""
+    held_back: int = 0
+    """Bytes of the device that are held for its owner (`roost hold`)."""
+    held_for_s: float | None = None
+    """How much longer; None: until somebody says so."""
+    rung: str = ""
     worth: Worth | None = None
     """Why it and no other; None: it was the least recently used."""
     kind: str = "over_budget"
@@ -115,11 +138,29 @@ class OverBudget:
     def __str__(self) -> str:
         if self.device:
             what = f"{format_size(self.held)} held on {self.device}, its budget is {format_size(self.budget)}"
+            what += f": {held_for_owner(self.held_back, self.held_for_s)}" if self.held_back else ""
+        elif self.server:
+            what = f"{self.held} loaded in {self.server}, its max_resident is {self.budget}"
         else:
             what = f"{self.held} awake, max_resident {self.budget}"
         if self.worth is not None:
-            return f"{what}; idle {format_duration(self.idle_s)}, {self.worth}"
-        return f"{what}; least recently used ({format_duration(self.idle_s)} ago)"
+            return f"{what}; idle {format_duration(self.idle_s)}, {self.worth}" + _because(self.rung)
+        return f"{what}; least recently used ({format_duration(self.idle_s)} ago)" + _because(self.rung)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outslept:
+    """A sleeper's host memory goes to one that goes to sleep and was of use later."""
+
+    for_model: str
+    level: int
+    idle_s: float
+    need_bytes: int
+    kind: str = "outslept"
+
+    def __str__(self) -> str:
+        bed = f"{format_size(self.need_bytes)} of host memory for {self.for_model!r} to sleep at level {self.level}"
+        return f"makes {bed}, least recently used of those asleep ({format_duration(self.idle_s)} ago)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,10 +169,11 @@ class Ordered:
 
     goal: Goal
     by: str
+    rung: str = ""
     kind: str = "operator"
 
     def __str__(self) -> str:
-        return f"{self.by} asked for {self.goal}"
+        return f"{self.by} asked for {self.goal}" + _because(self.rung)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,11 +233,12 @@ class BreakEven:
     back_s: float
     for_model: str
     """The first of those that would find no room now."""
+    rung: str = ""
     kind: str = "break_even"
 
     def __str__(self) -> str:
         spent = f"idle for {format_duration(self.idle_s)}, back in {format_duration(self.back_s)}"
-        return f"{spent}, and {self.for_model!r} would find no room"
+        return f"{spent}, and {self.for_model!r} would find no room" + _because(self.rung)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,11 +248,14 @@ class Unlikely:
     idle_s: float
     soon: float
     soon_s: float
+    rung: str = ""
     kind: str = "unlikely"
 
     def __str__(self) -> str:
         idle, within = format_duration(self.idle_s), format_duration(self.soon_s)
-        return f"idle for {idle}, and wanted within {within} with a chance of {self.soon:.0%} only"
+        return f"idle for {idle}, and wanted within {within} with a chance of {self.soon:.0%} only" + _because(
+            self.rung
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,12 +286,13 @@ class Colder:
     soon_s: float
     idle_s: float
     worth: Worth | None = None
+    rung: str = ""
     kind: str = "colder"
 
     def __str__(self) -> str:
         own = f"idle {format_duration(self.idle_s)}" + (f", {self.worth}" if self.worth is not None else "")
         wanted = f"wanted within {format_duration(self.soon_s)} with a chance of {self.soon:.0%}"
-        return f"makes room for {self.for_model!r}, {wanted}: {own}"
+        return f"makes room for {self.for_model!r}, {wanted}: {own}" + _because(self.rung)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,17 +304,33 @@ class KeepsRoom:
     others: int
     idle_s: float
     worth: Worth | None = None
+    rung: str = ""
     kind: str = "keeps_room"
 
     def __str__(self) -> str:
         more = f" or {counted(self.others, 'other')}" if self.others else ""
         own = f"idle {format_duration(self.idle_s)}" + (f", {self.worth}" if self.worth is not None else "")
-        return f"keeps room for {self.for_model!r}{more}, should they be next: {own}"
+        return f"keeps room for {self.for_model!r}{more}, should they be next: {own}" + _because(self.rung)
 
 
 Down = Idle | Evict | OverBudget | BreakEven | Unlikely | Colder | KeepsRoom
 """Why the planner takes a model down by itself."""
-Reason = Down | Demand | Stranded | Preload | Ordered | Wanted | Spared | Revived | Stalled | Ahead
+Reason = Down | Outslept | Demand | Stranded | Preload | Ordered | Wanted | Spared | Revived | Stalled | Ahead
+
+
+def held_for_owner(amount: int, for_s: float | None) -> str:
+    """`20.0 GiB are held for its owner for 1h 30m more`."""
+    until = "until roost release" if for_s is None else f"for {format_duration(max(0.0, for_s))} more"
+    return f"{format_size(amount)} are held for its owner {until}"
+
+
+def _because(rung: str) -> str:
+    return f"; {rung}" if rung else ""
+
+
+def with_rung(reason: Reason, rung: str) -> Reason:
+    """The reason, which also says why it goes down this far; those that never lead to a sleep say nothing of it."""
+    return replace(reason, rung=rung) if isinstance(reason, Down | Ordered) else reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -79,7 +79,8 @@ class ReplicaView:
     no_sleep: str = ""
     """Why it has no sleep level although its engine's kind does; a sentence with the fix."""
     level: int | None = None
-    """The level it sleeps at; None also for the engine's own sleep, 0 where it is only paused (by someone else)."""
+    """The level it sleeps at, in SUSPENDING the one it goes to; None also for the engine's own sleep, 0 where it is
+    only paused (by someone else)."""
     in_flight: int = 0
     stranded: int = 0
     """In ASLEEP: those of them that were let in while it was ready. Someone else put it to sleep meanwhile, or paused
@@ -104,6 +105,8 @@ class ReplicaView:
     """What it holds in each state, the larger of claimed and measured; None: as the model's spec says."""
     devices: tuple[str, ...] = ()
     """The devices it runs on; empty while nothing of it runs, or where nobody chose."""
+    last_devices: tuple[str, ...] = ()
+    """The devices it runs on, or ran on last."""
     lingering: int = 0
     """Bytes on each of its devices that it has given back (asleep or stopped) and that are not yet seen free: they
     still count as held."""

@@ -4,7 +4,7 @@ Joins the two and owns nothing else. Made by `app`, given to each replica as its
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from roost.core.footprint import Footprint
@@ -28,6 +28,11 @@ class Account:
         self.footprints = Footprints(self.watch.device_size, has_gpu=machine.has_gpu)
         self.watch.footprints = self.footprints
 
+    async def find(self) -> None:
+        """Which devices there are, before engines are taken up that were told theirs."""
+        if self.watch.wanted:
+            await self.watch.look()
+
     async def start(self) -> None:
         """Look at the devices, then at the files of all models, so that the planner's first view has their sizes."""
         await self.watch.start()
@@ -41,3 +46,6 @@ class Account:
 
     def lingering(self, replica: str) -> int:
         return self.watch.lingering(replica)
+
+    def visible(self, names: Iterable[str]) -> Mapping[str, str]:
+        return self.watch.visible(names)

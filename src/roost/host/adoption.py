@@ -34,6 +34,7 @@ def remember(replica: "Replica") -> None:
         **fingerprint(replica.started),
         "model": replica.model,
         "port": replica.address.port,
+        "devices": list(replica.devices),
         "state": str(replica.state),
         "level": replica.level,
         "canary": replica.canary.record(),
@@ -148,6 +149,7 @@ async def recover(replica: "Replica") -> None:
     record = replica.setup.store.read(replica.id)
     if record is None:
         return
+    replica.devices = _devices(record)
     start = _wanted(replica)
     if not replica.keeper.adopt(record, start):
         replica.setup.store.forget(replica.id)
@@ -160,6 +162,12 @@ async def recover(replica: "Replica") -> None:
     await _take_up(replica, record)
 
 
+def _devices(record: dict[str, Any]) -> tuple[str, ...]:
+    """Where the engine runs: its environment says so, and so it is part of what is compared."""
+    known = record.get("devices")
+    return tuple(str(device) for device in known) if isinstance(known, list) else ()
+
+
 def _wanted(replica: "Replica") -> Start | None:
     try:
         return start_of(replica)
@@ -169,6 +177,9 @@ def _wanted(replica: "Replica") -> Start | None:
 
 def _same(replica: "Replica", start: Start, record: dict[str, Any]) -> bool:
     now = {**fingerprint(start), "port": replica.address.port}
+    named = replica.spec.devices
+    if named and not set(replica.devices) <= set(named):
+        return False
     return all(record.get(key) == value for key, value in now.items())
 
 

@@ -5,7 +5,8 @@ so that a changed config begins anew; `state` and `restore` carry it over a rest
 `devices_watch`, read by the planner's view and by status. Never measures anything itself.
 """
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,6 +15,7 @@ from roost.core.footprint import Footprint, Held, Source
 from roost.core.memory_spec import HeldSpec
 from roost.core.spec import ModelSpec
 from roost.engines.estimate import Known, estimate
+from roost.host.devices import visible
 from roost.host.store import digest
 from roost.host.weights import gguf_facts, size_of
 
@@ -53,6 +55,10 @@ class Memory(Protocol):
         """Bytes on each of its devices that it gave back and that are not yet seen free."""
         ...
 
+    def visible(self, names: Iterable[str]) -> Mapping[str, str]:
+        """The variables that give an engine these devices and no others; empty where they are none of this machine."""
+        ...
+
 
 class NoMemory:
     """Implements `Memory` where nobody keeps account."""
@@ -65,6 +71,9 @@ class NoMemory:
 
     def lingering(self, replica: str) -> int:
         return 0
+
+    def visible(self, names: Iterable[str]) -> Mapping[str, str]:
+        return visible(tuple(names), (), os.environ)
 
 
 class Whose(Protocol):

@@ -28,7 +28,7 @@ def start_of(replica: "Replica") -> Start:
     """What the config says of this engine. Raises StartError where a program is missing."""
     spec, setup = replica.spec, replica.setup
     launch = setup.adapter.launch(replica.model, spec, replica.address.port, setup.machine)
-    env = {**launch.env, **{name: _fill(replica, value) for name, value in spec.env.items()}}
+    env = {**launch.env, **_placed(replica), **{name: _fill(replica, value) for name, value in spec.env.items()}}
     if spec.venv is not None:
         env["VIRTUAL_ENV"] = spec.venv
         env["PATH"] = f"{spec.venv}/bin{os.pathsep}{env.get('PATH') or os.environ.get('PATH', '')}"
@@ -40,6 +40,13 @@ def start_of(replica: "Replica") -> Start:
         address=replica.address,
         header=f"{replica.id} started at {clock.iso(clock.wall())}: {shown}",
     )
+
+
+def _placed(replica: "Replica") -> Mapping[str, str]:
+    """Whoever writes such a variable has placed the engine himself."""
+    if any(name.endswith("_VISIBLE_DEVICES") for name in replica.spec.env):
+        return {}
+    return replica.setup.memory.visible(replica.devices)
 
 
 def check_files(replica: "Replica") -> None:

@@ -60,10 +60,10 @@ class Replica:
         self.last_load_at: float | None = None
         """When it was last ordered to start; an adopted engine never was."""
         self.manual_wake_at: float | None = None
+        self.devices: tuple[str, ...] = ()
+        """Where it was last started; empty where nobody chose."""
         self.drain_goal: Goal | None = None
         self.drain_idle = False
-        self.devices: tuple[str, ...] = ()
-        """Where it was told to run."""
         self.reason = ""
         self.reason_kind = "fact"
         self.history: deque[Changed] = deque(maxlen=HISTORY)
@@ -189,7 +189,7 @@ class Replica:
         if isinstance(action.reason, Ordered):
             self.failures = 0  # whoever asks by hand has mended something: all tries again
             self.canary.pardon()
-        self.last_load_at = clock.now()
+        self.last_load_at, self.devices = clock.now(), action.devices
         self.fact(Order.LOAD)
         self.begin(lambda: work.load(self), "load")
 

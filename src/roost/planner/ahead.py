@@ -34,7 +34,7 @@ COLD_S = 60.0
 """Nobody who was used this lately goes for a model that nobody waits for."""
 _SURE_MIN_S = 10.0
 _REST_MIN_S = 30.0
-_LOOK_S = 5.0
+_LOOK_S = 15.0
 """How often to look while some model is down that could come up ahead."""
 _RIVALS_MAX = 64
 """Models looked at that may come next, the likeliest."""

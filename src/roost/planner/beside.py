@@ -8,13 +8,13 @@ from roost.core.view import ModelView, ReplicaView
 from roost.planner.company import Present, Verdict
 from roost.planner.draft import Draft
 from roost.planner.hold import firm
-from roost.planner.room import takes_place
+from roost.planner.weights import takes_place
 
 _CLEAR = Verdict()
 
 
-def judge(draft: Draft, model: ModelView, replica: ReplicaView) -> Verdict:
-    """For the first replica of a model that is to come up."""
+def judge(draft: Draft, model: ModelView, replica: ReplicaView, breaks: str = "") -> Verdict:
+    """For the first replica of a model that is to come up; `breaks` is `pin` where pins do not count."""
     rules, here, promised = draft.company.rules, draft.company.here, draft.company.promised
     if rules is None or not takes_place(replica, State.READY):
         return _CLEAR
@@ -24,7 +24,7 @@ def judge(draft: Draft, model: ModelView, replica: ReplicaView) -> Verdict:
     for other in draft.view.models:
         if other is model or other.name in promised or other.name not in here:
             continue
-        kind = leaving if _is_leaving(draft, other) else fast if _is_firm(draft, other) else staying
+        kind = leaving if _is_leaving(draft, other) else fast if _is_firm(draft, other, breaks) else staying
         kind.append(other.name)
     present = Present(
         staying=tuple(staying),
@@ -53,5 +53,6 @@ def _is_leaving(draft: Draft, model: ModelView) -> bool:
     return all(draft.destination(replica) is not None for replica in model.replicas if draft.is_here(replica))
 
 
-def _is_firm(draft: Draft, model: ModelView) -> bool:
-    return any(firm(draft, model, replica, sibling=False) for replica in model.replicas if draft.is_here(replica))
+def _is_firm(draft: Draft, model: ModelView, breaks: str) -> bool:
+    here = (replica for replica in model.replicas if draft.is_here(replica))
+    return any(firm(draft, model, replica, sibling=False, breaks=breaks) for replica in here)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from roost.core.forecast import Forecast, ReturnCosts
 from roost.planner.companions import Companions
-from roost.planner.gaps import BURST_S, Gaps, chance, median_left_s
+from roost.planner.gaps import BURST_S, Gaps, chance, median_s
 from roost.planner.season import HOURS, REST_S, Season
 
 RUNGS = ("load", "level1", "level2", "down")
@@ -51,6 +51,8 @@ class _Known:
     season: Season = field(default_factory=Season)
     back_s: dict[str, float] = field(default_factory=dict)
     hinted_at: float | None = None
+    then_per_s: float = 0.0
+    """Of which a forecast is made; found anew after each request."""
     cached: Forecast | None = None
     fresh_until: float = 0.0
 
@@ -147,6 +149,8 @@ class Demand:
         known = self._known.get(model)
         if known is None:
             return None
+        if known.cached is None:
+            known.then_per_s = chance(known.gaps, self._general(now), BURST_S, _THEN_S) / _THEN_S
         if known.cached is None or now >= known.fresh_until:
             known.cached = self._forecast(model, known, now)
             steady_s = 0.0 if known.cached.sign else _FRESH_PART * (now - known.last_at)
@@ -162,14 +166,14 @@ class Demand:
         own, pool, age_s = known.gaps, self._general(now), max(BURST_S, now - known.last_at)
         over_s, soon_s = max(_SCALE_MIN_S, age_s), self._soon_s(model)
         season = 1.0 if self._hour is None or age_s < REST_S else known.season.factor(self._hour)
-        hazard = chance(own, pool, age_s, over_s) / over_s * season
+        likely = min(1.0, chance(own, pool, age_s, over_s) * season)
+        hazard, next_s = likely / over_s, median_s(likely, over_s)
         soon, sign = min(1.0, chance(own, pool, age_s, soon_s) * season), ""
-        next_s = median_left_s(own, pool, age_s)
         if season >= _SEASON_SIGN:
             sign = f"at this hour it is called {season:.1f} times as often as usual"
-        for likely, left_s, said in self._signs(model, known, now):
-            if likely > soon:
-                hazard, soon, sign = max(hazard, likely / left_s), likely, said
+        for odds, left_s, said in self._signs(model, known, now):
+            if odds > soon:
+                hazard, soon, sign = max(hazard, odds / left_s), odds, said
                 next_s = min(next_s, left_s / 2)
         return Forecast(
             hazard_per_s=hazard,
@@ -177,7 +181,7 @@ class Demand:
             samples=own.longer(0.0),
             soon=soon,
             soon_s=soon_s,
-            then_per_s=chance(own, pool, BURST_S, _THEN_S) / _THEN_S,
+            then_per_s=known.then_per_s,
             sign=sign,
         )
 

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from functools import cached_property
 
 from roost.core.lifecycle import State
-from roost.core.plan import Action, Blocked, Load, Plan, Turn, Wake
+from roost.core.plan import Action, Blocked, Drain, Load, Plan, Sleep, Stop, Turn, Wake
 from roost.core.view import FleetView, ModelView, Policy, ReplicaView
 from roost.planner.company import Company
-from roost.planner.room import Amounts, Room, destination, rising, takes_place
+from roost.planner.room import Amounts, Room, destination, rising
+from roost.planner.weights import takes_place
 
 _STARTS = frozenset({State.STARTING, State.WAKING})
 
@@ -33,6 +34,9 @@ class Draft:
         self.due: float | None = None
         self.typical_s: dict[tuple[State, int | None], float] = {}
         """How long models take to come back from a rung, where one's own time is not known; filled by `worth`."""
+        self._sinking: set[str] = set()
+        self.yielding: dict[bool, list[tuple[ModelView, ReplicaView]]] = {}
+        """Kept by `victims`: who could yield, whether residency counts or not."""
         self.starts = sum(
             replica.state in _STARTS or view.pending.get(replica.id) in ("load", "wake")
             for model in view.models
@@ -92,9 +96,12 @@ class Draft:
     def count_falling(self) -> None:
         """Enter what is on its way down into the ledger, the orders of this round included."""
         for model, replica in self.room.holders:
-            after = self.destination(replica)
+            action = self.actions.get(replica.id)
+            after = destination(replica, action, self.view.pending.get(replica.id))
             if after is not None:
-                self.room.expect(self.room.frees(model, replica, after))
+                self._sinking.add(replica.id)
+                level = action.level if isinstance(action, Sleep) else None
+                self.room.expect(self.room.frees(model, replica, after, level))
 
     def destination(self, replica: ReplicaView) -> State | None:
         """Where it comes to rest if it is on its way down, else None."""
@@ -102,7 +109,11 @@ class Draft:
 
     def falling(self) -> list[ModelView]:
         """The models on their way down that will give something back."""
-        return [model for model, replica in self.room.holders if self.destination(replica) is not None]
+        return [
+            model
+            for model, replica in self.room.holders
+            if replica.id in self._sinking or isinstance(self.actions.get(replica.id), Drain | Stop)
+        ]
 
     def finish(self) -> Plan:
         """The plan; sentences about wishes only where there is a wish."""

@@ -6,54 +6,140 @@ Orders nothing. Pure; called by `victims` and `beside`.
 from collections.abc import Iterable, Mapping
 
 from roost.core.lifecycle import State
-from roost.core.plan import Blocked
+from roost.core.plan import Blocked, held_for_owner
+from roost.core.too_large import need_of, remedy, too_many
 from roost.core.units import counted, format_duration, format_size
 from roost.core.view import ModelView, ReplicaView
 from roost.planner.company import Verdict
 from roost.planner.draft import Draft
-from roost.planner.room import PLACES, Amounts
+from roost.planner.room import Amounts, is_places, server_of
 from roost.planner.turns import turn_left
+from roost.planner.weights import Choice
+
+_NEVER = float("inf")
+_SHOWN = 8
+"""Names that a sentence lists."""
 
 
 def never(draft: Draft, model: ModelView, replica: ReplicaView) -> Blocked | None:
-    """It is larger than a whole budget."""
-    memory, budget = draft.view.memory, draft.room.budget
-    for key, amount in draft.room.weight(model, replica, State.READY).items():
-        if amount <= budget[key]:
-            continue
-        if key == PLACES:
-            sentence = f'Model "{model.name}" can never be awake: memory.max_resident is {budget[key]}. Raise it.'
-        else:
-            less = f" less a reserve of {format_size(memory.reserve)}" if memory.reserve else ""
-            sentence = (
-                f'Model "{model.name}" needs {format_size(amount)} on {key}; its budget is '
-                f"{format_size(memory.devices[key])}{less}. Lower its footprint or raise memory.devices.{key}."
-            )
+    """It is larger than a whole budget; or than what is left of one beside what its owner holds, or others use: then
+    not for ever."""
+    room = draft.room
+    for key, amount in room.weight(model, replica, State.READY, devices=()).items():
+        if amount > room.whole(key):
+            return Blocked(model=model.name, sentence=_over(draft, model, key, amount), final=True, code="never_fits")
+        if amount > room.budget[key] and not is_places(key):
+            return _taken(draft, model, replica, amount, (key,), 1)
+    choice = room.choice(model, replica)
+    able = [device for device in choice.allowed if choice.each <= room.whole(device)]
+    if len(able) < choice.count:
+        sentence = _too_large(draft, model, choice)
         return Blocked(model=model.name, sentence=sentence, final=True, code="never_fits")
+    if sum(choice.each <= room.budget[device] for device in able) < choice.count:
+        return _taken(draft, model, replica, choice.each, tuple(able), choice.count)
     return None
 
 
-def held_fast(draft: Draft, model: ModelView, replica: ReplicaView) -> Blocked | None:
-    """What is left beside the models that roost may not or cannot take down is too small."""
-    room = draft.room
-    whole = room.weight(model, replica, State.READY)
+def _over(draft: Draft, model: ModelView, key: str, amount: int) -> str:
+    if not is_places(key):
+        return (
+            f'Model "{model.name}" needs {format_size(amount)} of host memory; its budget is '
+            f"{format_size(draft.room.whole(key))}. Lower its footprint or raise memory.host."
+        )
+    setting = f"hosts.{server_of(key)}.max_resident" if server_of(key) else "memory.max_resident"
+    return f'Model "{model.name}" can never be awake: {setting} is {draft.room.budget[key]}. Raise it.'
+
+
+def _too_large(draft: Draft, model: ModelView, choice: Choice) -> str:
+    memory, room, name = draft.view.memory, draft.room, f'Model "{model.name}"'
+    if len(choice.allowed) < choice.count:
+        return f"{name} {too_many(choice.count, choice.allowed)}. Lower device_count or allow it more devices."
+    sizes = {device: room.whole(device) for device in choice.allowed}
+    if len(sizes) == 1 or not choice.told:
+        device = min(sizes, key=lambda device: sizes[device])
+        written = memory.devices.get(device) if device not in room.facts else None
+        less = f" less a reserve of {format_size(memory.reserve)}" if memory.reserve and written is not None else ""
+        size = sizes[device] if written is None else written
+        return (
+            f"{name} needs {format_size(choice.each)} on {device}; its budget is {format_size(size)}{less}. "
+            f"Lower its footprint or raise memory.devices.{device}."
+        )
+    largest = max(sizes.values())
+    said = need_of(choice.each, choice.count, largest)
+    return f"{name} {said}. {remedy(model.spec, choice.each, choice.count, largest)}"
+
+
+def _taken(
+    draft: Draft, model: ModelView, replica: ReplicaView, each: int, keys: tuple[str, ...], count: int
+) -> Blocked:
+    """It would fit, but for what is held for its owner or used by others: when it comes back, where that is known."""
+    room, short = draft.room, [key for key in keys if each > draft.room.budget[key]]
+    ends = {key: _ends_at(draft, key, each) for key in short}
+    missing = count - (len(keys) - len(short))
+    until = sorted(ends.values())[missing - 1]
+    known = until < _NEVER
+    draft.at(until if known else None)
+    said = [
+        part
+        for key in short
+        if (facts := room.facts.get(key)) is not None
+        for part in (
+            facts.held_back and f"of {key} {held_for_owner(facts.held_back, _for(draft, facts.held_until))}",
+            facts.others and f"{format_size(facts.others)} of {key} are used by others",
+        )
+        if part
+    ]
+    sentence = f'Model "{model.name}" needs {format_size(each)}, but {listed(said)}.'
+    return Blocked(
+        model=model.name, sentence=sentence, code="held_back", retry_after_s=until - draft.now if known else None
+    )
+
+
+def _ends_at(draft: Draft, key: str, each: int) -> float:
+    facts = draft.room.facts.get(key)
+    if facts is None or facts.held_until is None or each > facts.budget + facts.held_back:
+        return _NEVER
+    return facts.held_until
+
+
+def _for(draft: Draft, until: float | None) -> float | None:
+    return None if until is None else until - draft.now
+
+
+def held_fast(draft: Draft, model: ModelView, replica: ReplicaView, breaks: str = "") -> Blocked | None:
+    """What is left beside the models that roost may not or cannot take down is too small; `breaks` is `pin` where pins
+    do not count."""
+    room, choice = draft.room, draft.room.choice(model, replica)
+    whole = room.weight(model, replica, State.READY, devices=choice.allowed)
     fast = {key: 0 for key, amount in whole.items() if amount > 0}
     holders: dict[str, list[str]] = {key: [] for key in fast}
     for other, held in room.holders:
-        cause = "" if held is replica else firm(draft, other, held, sibling=other is model)
+        if held is replica or not (other.pinned or held.state is State.STUCK or not held.owned):
+            continue
+        cause = firm(draft, other, held, sibling=other is model, breaks=breaks)
         if not cause:
             continue
         for key, amount in room.weight(other, held, held.state).items():
             if amount and key in fast:
                 fast[key] += amount
                 holders[key].append(f'"{other.name}" ({cause})')
-    for key, amount in fast.items():
-        if holders[key] and whole[key] + amount > room.budget[key]:
-            what = "a place" if key == PLACES else f"{format_size(whole[key])} on {key}"
-            sentence = f'Model "{model.name}" needs {what}, but it is held by {listed(holders[key])}.'
-            hint = " Unpin or unload one, or raise the budget."
-            return Blocked(model=model.name, sentence=sentence + hint, final=True, code="no_room")
+    full = [key for key, amount in fast.items() if holders[key] and whole[key] + amount > room.budget[key]]
+    shared = next((key for key in full if key not in choice.allowed), None)
+    if shared is not None:
+        return _no_room(model, [shared], whole[shared], holders)
+    able = sum(device not in full and choice.each <= room.budget[device] for device in choice.allowed)
+    if full and able < choice.count:
+        return _no_room(model, full, choice.each, holders)
     return None
+
+
+def _no_room(model: ModelView, keys: list[str], amount: int, holders: Mapping[str, list[str]]) -> Blocked:
+    what = "a place" if is_places(keys[0]) else f"{format_size(amount)} on {' or '.join(keys)}"
+    sentence = (
+        f'Model "{model.name}" needs {what}, but it is held by {listed(n for key in keys for n in holders[key])}.'
+    )
+    hint = " Unpin or unload one, or raise the budget."
+    return Blocked(model=model.name, sentence=sentence + hint, final=True, code="no_room")
 
 
 def kept_apart(draft: Draft, model: ModelView, verdict: Verdict) -> Blocked | None:
@@ -72,14 +158,15 @@ def kept_apart(draft: Draft, model: ModelView, verdict: Verdict) -> Blocked | No
     return Blocked(model=model.name, sentence=sentence, final=True, code="no_room")
 
 
-def firm(draft: Draft, model: ModelView, replica: ReplicaView, *, sibling: bool) -> str:
+def firm(draft: Draft, model: ModelView, replica: ReplicaView, *, sibling: bool, breaks: str = "") -> str:
     """Why the replica's memory will not come free by itself or by roost; empty if it may. An order may free that of
-    another model; one for the newcomer (`sibling`: its own other replica) does not."""
+    another model; one for the newcomer (`sibling`: its own other replica) does not. `breaks`: `pin` where pins do not
+    count."""
     if replica.state is State.STUCK:
         return "survived SIGKILL"
     if draft.destination(replica) is not None or (model.wish is not None and not sibling):
         return ""
-    if model.pinned:
+    if model.pinned and breaks != "pin":
         return "pinned"
     if not replica.owned and (replica.state is State.ASLEEP or not replica.sleep_levels):
         return "runs elsewhere"
@@ -88,14 +175,19 @@ def firm(draft: Draft, model: ModelView, replica: ReplicaView, *, sibling: bool)
 
 def waits_for_others(draft: Draft, model: ModelView, replica: ReplicaView, missing: Amounts) -> str:
     """Bytes or places are missing, and nobody who holds them may yield yet."""
+    room = draft.room
     held = [
         f'"{other.name}" ({turn_left(draft, holding, model) or plight(draft, other, holding)})'
-        for other, holding in draft.room.holders
-        if holding.id != replica.id
-        and any(draft.room.weight(other, holding, holding.state).get(key) for key in missing)
+        for other, holding in room.holders
+        if holding.id != replica.id or holding.lingering
+        if any(
+            room.weight(other, holding, holding.state).get(key) or room.lingering(other, holding).get(key)
+            for key in missing
+        )
     ]
-    what = "a place" if PLACES in missing else ", ".join(f"{format_size(n)} more on {k}" for k, n in missing.items())
-    older = " or by older requests" if any(draft.room.promised.values()) else ""
+    amounts = ", ".join(f"{format_size(n)} more on {key}" for key, n in missing.items() if not is_places(key))
+    what = amounts if not any(map(is_places, missing)) else "a place"
+    older = " or by older requests" if any(room.promised.values()) else ""
     return f'Model "{model.name}" waits for {what}, held by {listed(held) or "none"}{older}.'
 
 
@@ -128,8 +220,10 @@ def _is_gone(draft: Draft, model: ModelView) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Each once, though several replicas of one model hold something."""
-    return ", ".join(dict.fromkeys(names))
+    """Each once, though several replicas of one model hold something; of many the first ones."""
+    once = list(dict.fromkeys(names))
+    more = f" and {len(once) - _SHOWN} more" if len(once) > _SHOWN else ""
+    return ", ".join(once[:_SHOWN]) + more
 
 
 def plight(draft: Draft, model: ModelView, replica: ReplicaView) -> str:
@@ -139,5 +233,7 @@ def plight(draft: Draft, model: ModelView, replica: ReplicaView) -> str:
     stays = draft.stays_until(replica) - draft.now
     if stays > 0:
         return f"stays for {format_duration(stays)} more"
+    if replica.lingering:
+        return f"{format_size(replica.lingering)} not yet seen free"
     requests = replica.in_flight if replica.state is State.ASLEEP else 0
     return f"asleep with {counted(requests, 'request')}" if requests else str(replica.state)

@@ -4,6 +4,7 @@ Leases are never cut before an operator's `force_at`, or the drain deadline of a
 `policy.on_drain_deadline: cut`, of one that makes room. Pure; called by `plan` before anything rises.
 """
 
+from roost.core.footprint import HOST
 from roost.core.lifecycle import State
 from roost.core.plan import (
     Blocked,
@@ -18,11 +19,14 @@ from roost.core.plan import (
     Stop,
     Undrain,
     Wanted,
+    with_rung,
 )
-from roost.core.spec import EngineKind, ModelSpec
+from roost.core.spec import EngineKind
 from roost.core.units import counted, format_duration
 from roost.core.view import Goal, ModelView, ReplicaView, Wish
 from roost.planner.draft import Draft
+from roost.planner.rungs import Rung, clear_bed, no_bed, rest
+from roost.planner.weights import sleep_level
 
 _NOTHING_RUNS = frozenset({State.COLD, State.BACKOFF, State.FAILED})
 _NOT_AWAKE = _NOTHING_RUNS | {State.STUCK}
@@ -64,12 +68,6 @@ def goes_down(wish: Wish, replica: ReplicaView) -> bool:
             return False
 
 
-def sleep_level(spec: ModelSpec, levels: tuple[int, ...], asked: int | None = None) -> int:
-    """The level to sleep at: the one asked for, else the configured one, else the nearest the engine has."""
-    wanted = spec.sleep_level if asked is None else asked
-    return max((level for level in levels if level <= wanted), default=min(levels))
-
-
 def _is_stalled(replica: ReplicaView) -> bool:
     return replica.state is State.DRAINING and isinstance(replica.drain_reason, Stalled)
 
@@ -108,7 +106,8 @@ def _take_back(draft: Draft, model: ModelView, replica: ReplicaView) -> Reason |
     wish, cause = model.wish, replica.drain_reason
     if isinstance(cause, Ordered):  # its wish no longer stands
         return Ordered(goal=Goal.READY, by=wish.by if wish is not None else cause.by)
-    if model.pinned:
+    broken = isinstance(cause, Evict) and cause.last_resort == "pin" and "pin" in draft.policy.spec.last_resort
+    if model.pinned and not broken:
         return Ordered(goal=Goal.READY, by="pin")
     if isinstance(cause, Evict) and not _room_is_wanted(draft, model):
         return Spared(for_model=cause.for_model)
@@ -137,12 +136,24 @@ def _is_over(draft: Draft, model: ModelView, replica: ReplicaView) -> bool:
 
 def _end_drain(draft: Draft, model: ModelView, replica: ReplicaView, reason: Reason) -> None:
     if replica.drain_goal is Goal.ASLEEP and replica.sleep_levels:
-        level = sleep_level(model.spec, replica.sleep_levels)
-        draft.do(Sleep(replica=replica.id, level=level, reason=reason))
+        rung = rest(draft, model, replica)
+        if not rung.why or not clear_bed(draft, model, replica, reason):
+            _come_to_rest(draft, model, replica, rung, reason)
     elif replica.owned:
         draft.do(Stop(replica=replica.id, reason=reason, forced=replica.in_flight > 0))
     else:
         draft.do(Undrain(replica=replica.id, reason=reason))
+
+
+def _come_to_rest(draft: Draft, model: ModelView, replica: ReplicaView, rung: Rung, reason: Reason) -> None:
+    """What a sleep takes of host memory is taken from now on: several may go to sleep at once."""
+    said = with_rung(reason, rung.why)
+    if rung.level is None:
+        draft.do(Stop(replica=replica.id, reason=said))
+        return
+    if HOST in draft.room.budget:
+        draft.room.take({HOST: max(0, draft.room.host_need(model, replica, rung.level))})
+    draft.do(Sleep(replica=replica.id, level=rung.level, reason=said))
 
 
 def _refusal(draft: Draft, model: ModelView, wish: Wish) -> Blocked | None:
@@ -198,24 +209,37 @@ def _to_sleep(draft: Draft, model: ModelView, replica: ReplicaView, wish: Wish) 
 
 
 def _sleep_when_idle(draft: Draft, model: ModelView, replica: ReplicaView, wish: Wish) -> None:
-    """Sleep takes no leases with it unless the operator said so at once: at the deadline the order is refused."""
+    """Sleep takes no leases with it unless the operator said so at once: at the deadline the order is refused. So it is
+    where there is no bed any more, for an order to sleep is none to stop."""
     reason = Ordered(goal=Goal.ASLEEP, by=wish.by)
     overdue = wish.force_at is not None and draft.now >= wish.force_at
     if replica.in_flight == 0 or (overdue and _forced(wish)):
-        level = sleep_level(model.spec, replica.sleep_levels, wish.level)
-        draft.do(Sleep(replica=replica.id, level=level, reason=reason))
+        rung = rest(draft, model, replica, wish.level)
+        if rung.level is not None:
+            _come_to_rest(draft, model, replica, rung, reason)
+        elif wish.level is not None or not clear_bed(draft, model, replica, reason):
+            _deny_sleep(draft, model, replica, wish, "no_host_memory", _no_bed(draft, model, replica, wish))
     elif overdue:
         waited, requests = format_duration(draft.now - wish.asked_at), counted(replica.in_flight, "request")
         sentence = (
             f'Model "{model.name}" still answers {requests} after {waited}, so it was not put to sleep. '
             "Try again later, or order it with force to cut what runs."
         )
-        draft.deny(Blocked(model=model.name, sentence=sentence, final=True, code="still_busy"))
-        if not isinstance(replica.drain_reason, Ordered):
-            return  # it drains for another cause, which goes on
-        draft.do(Undrain(replica=replica.id, reason=Ordered(goal=Goal.READY, by=wish.by)))
+        _deny_sleep(draft, model, replica, wish, "still_busy", sentence)
     else:
         draft.at(wish.force_at)
+
+
+def _deny_sleep(draft: Draft, model: ModelView, replica: ReplicaView, wish: Wish, code: str, sentence: str) -> None:
+    """It serves on, unless it drains for another cause, which goes on."""
+    draft.deny(Blocked(model=model.name, sentence=sentence, final=True, code=code))
+    if isinstance(replica.drain_reason, Ordered):
+        draft.do(Undrain(replica=replica.id, reason=Ordered(goal=Goal.READY, by=wish.by)))
+
+
+def _no_bed(draft: Draft, model: ModelView, replica: ReplicaView, wish: Wish) -> str:
+    level = sleep_level(model.spec, replica.sleep_levels, wish.level)
+    return no_bed(draft, model, replica, level)
 
 
 def _forced(wish: Wish) -> bool:
@@ -240,6 +264,13 @@ def _cannot_sleep(draft: Draft, model: ModelView, wish: Wish) -> tuple[str, str]
                 f'Model "{model.name}" already sleeps at level {replica.level or "its own"} and cannot change it '
                 "asleep. Wake it first, or unload it."
             )
+    for replica in running:
+        if (
+            wish.level is not None
+            and replica.state is State.READY
+            and rest(draft, model, replica, wish.level).level is None
+        ):
+            return "no_host_memory", no_bed(draft, model, replica, wish.level)
     if running or not model.replicas:
         return None
     state = model.replicas[0].state

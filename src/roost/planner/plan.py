@@ -22,7 +22,7 @@ def plan(view: FleetView, policy: Policy) -> Plan:
     """What to do at `view.now`, what is blocked and why, and when to look again at the latest."""
     view = stirring(hosting(view), policy)
     draft = Draft(view, policy)
-    for model in view.models:
+    for model in draft.view.models:
         lower(draft, model)
     draft.count_falling()
     wanted = wants(draft)

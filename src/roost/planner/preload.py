@@ -11,6 +11,7 @@ from roost.core.view import ModelView, ReplicaView
 from roost.planner.beside import may_come
 from roost.planner.draft import Draft
 from roost.planner.guests import base_of, is_guest, lacks_base
+from roost.planner.placement import fitting
 
 
 def preload(draft: Draft) -> None:
@@ -93,8 +94,8 @@ def _to_be_kept(draft: Draft, model: ModelView, replica: ReplicaView) -> bool:
 
 
 def _start(draft: Draft, model: ModelView, replica: ReplicaView, reason: Preload | Revived) -> bool:
-    need = draft.room.need(model, replica)
-    if not draft.room.fits(need) or not draft.may_start(replica) or not may_come(draft, model, replica):
+    place = fitting(draft.room, model, replica)
+    if place is None or not draft.may_start(replica) or not may_come(draft, model, replica):
         return False
-    draft.start(model, Load(replica=replica.id, reason=reason), need)
+    draft.start(model, Load(replica=replica.id, reason=reason, devices=place.told), place.need)
     return True

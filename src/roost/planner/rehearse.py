@@ -223,8 +223,9 @@ class _Play:
         now, oldest = self.now, self.now - self.stage.forecast_age_s
         for part in self.parts:
             if part.forecast_at <= oldest:
-                part.forecast, part.forecast_at = self.learner.forecast(part.name, now), now
-                part.view = None
+                found, part.forecast_at = self.learner.forecast(part.name, now), now
+                if found is not part.forecast:
+                    part.forecast, part.view = found, None
 
     def _perform(self, action: Action) -> None:
         actor, record = self.actors[action.replica], self.record

@@ -7,13 +7,15 @@ called by `plan` once all wants are looked at, so that what makes way for them c
 
 from collections.abc import Mapping
 
-from roost.core.plan import OverBudget
+from roost.core.footprint import HOST
+from roost.core.plan import OverBudget, held_for_owner
 from roost.core.units import format_size
 from roost.core.view import ModelView, ReplicaView
 from roost.planner.draft import Draft
-from roost.planner.hold import firm, plight
-from roost.planner.room import PLACES, Amounts
-from roost.planner.victims import Victim, busy, can_yield, cheapest, fewest, freed, last_used, options, send_down
+from roost.planner.hold import firm, listed, plight
+from roost.planner.room import PLACES, Amounts, is_places, server_of
+from roost.planner.rungs import last_used
+from roost.planner.victims import Victim, busy, can_yield, cheapest, fewest, freed, options, send_down
 from roost.planner.worth import worth
 
 
@@ -47,12 +49,17 @@ def _victims(draft: Draft, over: Amounts) -> list[Victim]:
 
 def _reason(draft: Draft, victim: Victim, over: Amounts) -> OverBudget:
     key = next(key for key in over if victim.frees.get(key, 0) > 0)
-    idle_s, budget = max(0.0, draft.now - victim.last_used), draft.room.budget[key]
+    budget, facts = draft.room.budget[key], draft.room.facts.get(key)
+    until = None if facts is None else facts.held_until
     return OverBudget(
-        idle_s=idle_s,
+        idle_s=max(0.0, draft.now - last_used(victim.replica)),
         held=budget + over[key],
         budget=budget,
-        device=key,
+        device="" if is_places(key) else key,
+        server=server_of(key) if is_places(key) else "",
+        held_back=0 if facts is None else facts.held_back,
+        held_for_s=None if until is None else until - draft.now,
+        rung=victim.why,
         worth=worth(draft, victim.model, victim.replica, victim.after),
     )
 
@@ -64,15 +71,26 @@ def _note(draft: Draft, key: str) -> str:
         for model, replica in room.holders
         if room.weight(model, replica, replica.state).get(key) and draft.destination(replica) is None
     ]
-    who = f"none of them can yield now: {', '.join(held)}"
+    who = f"none of them can yield now: {listed(held)}"
     if key == PLACES:
         return (
             f"memory.max_resident is {room.budget[key]}, but {room.held[key]} are awake, and {who}. Unpin or unload "
             "one, or raise it."
         )
+    if is_places(key):
+        server = server_of(key)
+        return (
+            f"hosts.{server}.max_resident is {room.budget[key]}, but {room.held[key]} are loaded there, and {who}. "
+            "Unpin or unload one, or raise it."
+        )
+    facts, setting = room.facts.get(key), "memory.host" if key == HOST else f"memory.devices.{key}"
+    budget = format_size(room.budget[key])
+    if facts is not None and facts.held_back:
+        for_s = None if facts.held_until is None else facts.held_until - draft.now
+        budget += f" ({held_for_owner(facts.held_back, for_s)})"
     return (
-        f"The budget of {key} is {format_size(room.budget[key])}, but {format_size(room.held[key])} are held on it, "
-        f"and {who}. Unpin or unload one, or raise memory.devices.{key}."
+        f"The budget of {key} is {budget}, but {format_size(room.held[key])} are held on it, and {who}. "
+        f"Unpin or unload one, or raise {setting}."
     )
 
 

@@ -17,8 +17,9 @@ from roost.planner.beside import judge, may_come
 from roost.planner.draft import Draft
 from roost.planner.guests import is_guest, lacks_base, waits_for_base
 from roost.planner.lower import goes_down, stuck
+from roost.planner.placement import Place, fitting, least_missed
 from roost.planner.turns import room_s, standing
-from roost.planner.victims import Newcomer, make_room
+from roost.planner.victims import Newcomer, hopeless, make_room
 
 _UNDER_WAY = frozenset({State.READY, State.STARTING, State.WAKING})
 _MOVING = frozenset({State.STARTING, State.WAKING, State.SUSPENDING, State.STOPPING})
@@ -100,11 +101,11 @@ def rise_first(draft: Draft, want: Want) -> None:
         return
     match replica.state:
         case State.ASLEEP:
-            _start(draft, want, replica, Wake(replica=replica.id, reason=want.reason))
+            _start(draft, want, replica)
         case State.COLD | State.BACKOFF | State.FAILED:
             hindrance = _hindrance(draft, want, replica)
             if hindrance is None:
-                _start(draft, want, replica, Load(replica=replica.id, reason=want.reason))
+                _start(draft, want, replica)
             else:
                 draft.block(hindrance)
         case State.STUCK:
@@ -132,7 +133,7 @@ def rise_others(draft: Draft, want: Want) -> None:
         else:
             to_come = True
     ready = any(replica.state is State.READY for replica in model.replicas)
-    if isinstance(want.reason, Ordered) and ready and not to_come:
+    if isinstance(want.reason, Ordered) and ready and not to_come and model.name not in draft.denied:
         draft.settled.append(model.name)
 
 
@@ -140,21 +141,19 @@ def _follow(draft: Draft, want: Want, replica: ReplicaView) -> bool:
     """True if the replica comes up, or will as soon as fewer engines are starting."""
     if lacks_base(draft, replica):
         return False
-    action: Load | Wake
     match replica.state:
         case State.ASLEEP:
-            action = Wake(replica=replica.id, reason=want.reason)
+            pass
         case State.COLD | State.BACKOFF | State.FAILED:
             if _hindrance(draft, want, replica) is not None:
                 return False
-            action = Load(replica=replica.id, reason=want.reason)
         case state:
             return state in _MOVING
-    need = draft.room.need(want.model, replica)
-    if not draft.room.fits(need) or not may_come(draft, want.model, replica):
+    place = fitting(draft.room, want.model, replica)
+    if place is None or not may_come(draft, want.model, replica):
         return False
     if draft.may_start(replica):
-        draft.start(want.model, action, need)
+        draft.start(want.model, _order_up(replica, want, place), place.need)
     return True
 
 
@@ -202,18 +201,34 @@ def _first_try_of_order(want: Want, replica: ReplicaView) -> bool:
     return replica.last_load_at is None or replica.last_load_at < wish.asked_at
 
 
-def _start(draft: Draft, want: Want, replica: ReplicaView, action: Load | Wake) -> None:
+def _start(draft: Draft, want: Want, replica: ReplicaView) -> None:
     room, model = draft.room, want.model
-    need = room.need(model, replica)
     verdict = judge(draft, model, replica)
-    if not room.fits(need) or not verdict.clear:
-        blocked = make_room(draft, Newcomer(model, replica, want.since, need, verdict))
+    place = fitting(room, model, replica)
+    if place is None or not verdict.clear:
+        blocked = _make_room(draft, Newcomer(model, replica, want.since, verdict), place)
         draft.block(replace(blocked, room_s=room_s(draft, model)))
     elif draft.may_start(replica):
-        draft.start(model, action, need)
+        draft.start(model, _order_up(replica, want, place), place.need)
     else:
-        room.promise(need)
+        room.promise(place.need)
         draft.company.promise(model.name, verdict)
         limit, starting = draft.policy.spec.max_starts, counted(draft.starts, "engine", "is starting", "are starting")
         sentence = f'Model "{model.name}" waits for its turn: {starting} (max_starts {limit}).'
         draft.block(Blocked(model=model.name, sentence=sentence))
+
+
+def _make_room(draft: Draft, newcomer: Newcomer, place: Place | None) -> Blocked:
+    """Where it fits only groups or matrix are against it; else where it costs least."""
+    possible = hopeless(draft, newcomer)
+    if isinstance(possible, Blocked):
+        return possible
+    if place is not None:
+        return make_room(draft, replace(possible, need=place.need))
+    return make_room(draft, least_missed(draft, possible))
+
+
+def _order_up(replica: ReplicaView, want: Want, place: Place) -> Load | Wake:
+    if replica.state is State.ASLEEP:
+        return Wake(replica=replica.id, reason=want.reason)
+    return Load(replica=replica.id, reason=want.reason, devices=place.told)

@@ -1,36 +1,59 @@
 """The ledger of one planning round: what is held, what comes free soon, what is promised to older wants.
 
-Amounts are counted per key: a device's name for its bytes, `PLACES` for `memory.max_resident`. Each replica counts by
+Amounts are counted per key: a device's name for its bytes, `HOST` for those of host memory, `PLACES` for
+`memory.max_resident`, `places_in(server)` for the models inside a server that holds several. Each replica counts by
 itself, for places as for bytes: two replicas of one model awake are two, for they take the memory of two. Only keys
-with a configured budget exist, so without `memory:` everything fits. Pure; belongs to `plan` alone.
+with a budget exist, so without `memory:` everything fits. Pure; belongs to `plan` alone.
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 
-from roost.core.lifecycle import RESIDENT, State
-from roost.core.memory_spec import MemorySpec
+from roost.core.footprint import HOST
+from roost.core.lifecycle import State
 from roost.core.plan import Action, Drain, Sleep, Stop, Undrain
-from roost.core.spec import ModelSpec
 from roost.core.view import FleetView, Goal, ModelView, ReplicaView
+from roost.planner.weights import Choice, bytes_in, held, keeps_memory, takes_place, written_devices
 
 PLACES = ""
 """The key of resident models; no device has an empty name."""
+_INSIDE = "\0"
+"""Begins the keys of places inside a server; no device's name does."""
 Amounts = Mapping[str, int]
 _RISING = {"load": State.STARTING, "wake": State.WAKING}
+_NOTHING_RUNS = frozenset({State.COLD, State.BACKOFF, State.FAILED})
 _FALLING = {"stop": State.COLD, "sleep": State.ASLEEP, "drain": State.ASLEEP}
 
 
-def budgets(memory: MemorySpec) -> dict[str, int]:
-    """What may be held at most, the reserve taken off."""
-    limits = {device: size - memory.reserve for device, size in memory.devices.items()}
+def places_in(server: str) -> str:
+    """The key of the models inside this server."""
+    return _INSIDE + server
+
+
+def is_places(key: str) -> bool:
+    """Whether it counts models, not bytes."""
+    return key == PLACES or key.startswith(_INSIDE)
+
+
+def server_of(key: str) -> str:
+    """The server whose places it counts; empty: those of all together."""
+    return key.removeprefix(_INSIDE)
+
+
+def budgets(view: FleetView) -> dict[str, int]:
+    """What may be held at most, devices first and in their order; reserves are taken off."""
+    memory = view.memory
+    if view.devices is not None:
+        limits = {device.name: device.budget for device in view.devices}
+    else:
+        limits = {device: size - memory.reserve for device, size in memory.devices.items()}
+        if memory.host is not None:
+            limits[HOST] = memory.host - memory.host_reserve
     if memory.max_resident is not None:
         limits[PLACES] = memory.max_resident
+    for server, bound in view.places.items():
+        limits[places_in(server)] = bound
     return limits
-
-
-def devices_of(spec: ModelSpec, memory: MemorySpec) -> tuple[str, ...]:
-    """Where its footprint counts: the devices it names, else the first configured one."""
-    return spec.devices or tuple(memory.devices)[:1]
 
 
 def destination(replica: ReplicaView, action: Action | None, pending: str | None) -> State | None:
@@ -62,25 +85,14 @@ def rising(replica: ReplicaView, pending: str | None) -> State:
     return _RISING.get(pending or "", replica.state)
 
 
-def takes_place(replica: ReplicaView, state: State) -> bool:
-    """Whether it counts as awake in that state. An engine that runs elsewhere and cannot be put to sleep takes no
-    place: roost could never free it, and it may well be on another machine. An adapter is part of its base."""
-    return keeps_memory(replica, state) and not replica.base and (replica.owned or bool(replica.sleep_levels))
-
-
-def keeps_memory(replica: ReplicaView, state: State) -> bool:
-    """Whether its whole awake footprint counts in that state: also where somebody merely paused it (level 0), which
-    gives nothing back."""
-    paused = state is State.ASLEEP and replica.state is State.ASLEEP and replica.level == 0
-    return state in RESIDENT or paused
-
-
 class Room:
     """Held now, free soon and promised, per key. `take` and `promise` change it while the plan grows."""
 
     def __init__(self, view: FleetView) -> None:
         self.memory = view.memory
-        self.budget = budgets(view.memory)
+        self.budget = budgets(view)
+        self.devices = tuple(key for key in self.budget if key != HOST and not is_places(key))
+        self.facts = {device.name: device for device in view.devices or ()}
         self.held = dict.fromkeys(self.budget, 0)
         self.soon = dict.fromkeys(self.budget, 0)
         self.promised = dict.fromkeys(self.budget, 0)
@@ -90,48 +102,128 @@ class Room:
         for model in view.models:
             for replica in model.replicas:
                 state = rising(replica, view.pending.get(replica.id))
+                if state in _NOTHING_RUNS and not replica.lingering:
+                    continue
                 amounts = self.weight(model, replica, state)
+                left = self.lingering(model, replica)
                 _add(self.held, amounts)
-                if any(amounts.values()) or (beside and takes_place(replica, state)):
+                _add(self.held, left)
+                _add(self.soon, left)
+                if left or any(amounts.values()) or (beside and takes_place(replica, state)):
                     self.holders.append((model, replica))
 
-    def weight(self, model: ModelView, replica: ReplicaView, state: State) -> dict[str, int]:
-        """What the replica counts for in that state."""
-        spec, size = model.spec, 0
-        if keeps_memory(replica, state):
-            size = max(spec.footprint or 0, spec.footprint_asleep)
-        elif state is State.ASLEEP:
-            size = spec.footprint_asleep
-        amounts = {device: size for device in devices_of(spec, self.memory) if device in self.budget}
-        if PLACES in self.budget:
+    def where(self, model: ModelView, replica: ReplicaView) -> tuple[str, ...]:
+        """The devices it counts on: where it runs, or ran last if it is not yet seen to be gone; where nobody knows,
+        the first ones it may use."""
+        if not self.devices:
+            return ()
+        known = replica.devices or (replica.last_devices if replica.lingering else ())
+        if known:
+            return tuple(device for device in known if device in self.budget)
+        written = self._written(model, replica)
+        return written or self._allowed(model)[: model.spec.device_count or 1]
+
+    def choice(self, model: ModelView, replica: ReplicaView) -> Choice:
+        """Where it may come up: a sleeper wakes where it is. Of an engine whose size nobody knows the devices are
+        chosen only if the config speaks of them: it may well need none."""
+        spec, each = model.spec, bytes_in(model, replica, State.READY)[0]
+        if replica.state is State.ASLEEP or not self.devices:
+            here = self.where(model, replica)
+            return Choice(here, len(here), each, told=False)
+        if written := self._written(model, replica):
+            return Choice(written, len(written), each, told=True)
+        allowed = self._allowed(model)
+        count = spec.device_count or 1
+        spoken_of = each > 0 or bool(spec.devices) or spec.device_count is not None or self.memory.discover
+        if not spoken_of or not replica.owned or model.host:
+            return Choice(allowed[:count], count if each else 0, each, told=False)
+        return Choice(allowed, count, each, told=True)
+
+    def _written(self, model: ModelView, replica: ReplicaView) -> tuple[str, ...]:
+        if not model.spec.env and not model.spec.replicas:
+            return ()
+        return tuple(device for device in written_devices(model.spec, replica.id) if device in self.budget)
+
+    def _allowed(self, model: ModelView) -> tuple[str, ...]:
+        """In the order of the budgets."""
+        named = model.spec.devices
+        return tuple(device for device in self.devices if device in named) if named else self.devices
+
+    def weight(
+        self,
+        model: ModelView,
+        replica: ReplicaView,
+        state: State,
+        *,
+        level: int | None = None,
+        devices: tuple[str, ...] | None = None,
+    ) -> dict[str, int]:
+        """What the replica counts for in that state, on its devices or the ones given."""
+        budget = self.budget
+        if not budget:
+            return {}
+        size, host = bytes_in(model, replica, state, level)
+        amounts = dict.fromkeys(self.where(model, replica) if devices is None else devices, size)
+        if HOST in budget:
+            amounts[HOST] = host
+        if PLACES in budget:
             amounts[PLACES] = int(takes_place(replica, state))
+        if model.host and (inside := places_in(replica.base or model.host)) in budget:
+            amounts[inside] = int(keeps_memory(replica, state) if replica.base else takes_place(replica, state))
         return amounts
 
-    def need(self, model: ModelView, replica: ReplicaView) -> dict[str, int]:
-        """What it takes on top of what it holds to be awake."""
-        return _less(self.weight(model, replica, State.READY), self.weight(model, replica, replica.state))
+    def lingering(self, model: ModelView, replica: ReplicaView) -> dict[str, int]:
+        """What it has given back and is not yet seen free."""
+        if not replica.lingering:
+            return {}
+        return dict.fromkeys(self.where(model, replica), replica.lingering)
 
-    def frees(self, model: ModelView, replica: ReplicaView, after: State) -> dict[str, int]:
-        """What it gives back by coming to rest in `after`."""
-        return _less(self.weight(model, replica, replica.state), self.weight(model, replica, after))
+    def need(self, model: ModelView, replica: ReplicaView, devices: tuple[str, ...] | None = None) -> dict[str, int]:
+        """What it takes on top of what it holds to be awake."""
+        risen = State.WAKING if replica.state is State.ASLEEP else State.READY
+        return _less(self.weight(model, replica, risen, devices=devices), self.weight(model, replica, replica.state))
+
+    def frees(self, model: ModelView, replica: ReplicaView, after: State, level: int | None = None) -> dict[str, int]:
+        """What it gives back by coming to rest in `after`. What a sleep takes of the host is no debt of others: it
+        looks for room when it is ordered."""
+        return _less(self.weight(model, replica, replica.state), self.weight(model, replica, after, level=level))
+
+    def host_need(self, model: ModelView, replica: ReplicaView, level: int) -> int:
+        """Bytes of host memory that a sleep at that level takes on top of what it holds."""
+        return held(model, replica, level)[1] - bytes_in(model, replica, replica.state)[1]
 
     def lack(self, need: Amounts, freed: Amounts) -> dict[str, int]:
         """What is still missing per key if `freed` were free; empty: it fits."""
         missing = {}
         for key, amount in need.items():
-            over = self.held[key] + self.promised[key] + amount - freed.get(key, 0) - self.budget[key]
-            if amount > 0 and over > 0:
-                missing[key] = over
+            if amount > 0:
+                over = self.held[key] + self.promised[key] + amount - freed.get(key, 0) - self.budget[key]
+                if over > 0:
+                    missing[key] = over
         return missing
 
     def fits(self, need: Amounts) -> bool:
         """There is room now, with all older promises kept."""
         return not self.lack(need, {})
 
+    def free(self, key: str) -> int:
+        """What is neither held nor promised."""
+        return self.budget[key] - self.held[key] - self.promised[key]
+
+    def whole(self, key: str) -> int:
+        """The budget without what is held back for its owner and what others use: these may end."""
+        facts = self.facts.get(key)
+        return self.budget[key] if facts is None else facts.budget + facts.held_back + facts.others
+
     def excess(self, freed: Amounts) -> dict[str, int]:
         """How far each budget would be exceeded if `freed` were free; only keys that would."""
-        over = {key: self.held[key] - freed.get(key, 0) - limit for key, limit in self.budget.items()}
-        return {key: amount for key, amount in over.items() if amount > 0}
+        over = {}
+        for key, held_now in self.held.items():
+            if held_now > max(0, self.budget[key]):
+                much = held_now - freed.get(key, 0) - self.budget[key]
+                if much > 0:
+                    over[key] = much
+        return over
 
     def take(self, need: Amounts) -> None:
         """Used from this round on."""
@@ -145,6 +237,15 @@ class Room:
         """Will come free without further orders."""
         _add(self.soon, freed)
 
+    @cached_property
+    def on_device(self) -> Mapping[str, list[tuple[ModelView, ReplicaView]]]:
+        """The holders by the devices they count on."""
+        found: dict[str, list[tuple[ModelView, ReplicaView]]] = {device: [] for device in self.devices}
+        for model, replica in self.holders:
+            for device in self.where(model, replica):
+                found[device].append((model, replica))
+        return found
+
 
 def _add(total: dict[str, int], amounts: Amounts) -> None:
     for key, amount in amounts.items():
@@ -152,4 +253,4 @@ def _add(total: dict[str, int], amounts: Amounts) -> None:
 
 
 def _less(whole: Amounts, part: Amounts) -> dict[str, int]:
-    return {key: amount - part.get(key, 0) for key, amount in whole.items()}
+    return {key: max(0, amount - part.get(key, 0)) for key, amount in whole.items()}

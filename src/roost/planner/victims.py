@@ -8,15 +8,17 @@ Sleep where the engine can and that frees enough, else stop. Pure; called by `ri
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from roost.core.lifecycle import State
 from roost.core.plan import Blocked, Down, Drain, Evict, Stop
 from roost.core.view import Goal, ModelView, ReplicaView
+from roost.planner.beside import judge
 from roost.planner.company import Verdict
 from roost.planner.draft import Draft
 from roost.planner.hold import held_fast, kept_apart, listed, never, waits_for_company, waits_for_others
-from roost.planner.room import PLACES, Amounts
+from roost.planner.room import Amounts, is_places
+from roost.planner.rungs import Rung, last_used, rest
 from roost.planner.turns import has_its_turn
 from roost.planner.worth import counts_costs, density, lacking_cost, worth
 
@@ -28,9 +30,14 @@ class Newcomer:
     model: ModelView
     replica: ReplicaView
     since: float
-    need: Amounts
     verdict: Verdict
     """What groups and matrix say."""
+    need: Amounts = field(default_factory=dict)
+    """On the devices that were chosen for it."""
+    breaks: str = ""
+    """`pin` or `residency`, where it could else not be served and the operator allowed it."""
+    found: list[tuple[ModelView, ReplicaView]] | None = None
+    """Who may yield to it, once that was looked up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +49,8 @@ class Victim:
     after: State
     """ASLEEP or COLD."""
     frees: Amounts
+    why: str = ""
+    """Why no lighter sleep, where host memory had a say."""
 
     @property
     def last_used(self) -> float:
@@ -51,19 +60,48 @@ class Victim:
 
 def make_room(draft: Draft, newcomer: Newcomer) -> Blocked:
     """Order victims out of the way if need be, keep the room for the newcomer, and say what it waits for."""
-    model, replica, verdict = newcomer.model, newcomer.replica, newcomer.verdict
-    hopeless = never(draft, model, replica) or held_fast(draft, model, replica) or kept_apart(draft, model, verdict)
-    if hopeless is not None:
-        return hopeless
-    found = sorted(_candidates(draft, newcomer), key=lambda c: _order(c[0], c[1], newcomer))
-    forced = _forced(draft, newcomer, found)
+    model = newcomer.model
+    found = candidates(draft, newcomer)
+    forced = forced_out(draft, newcomer, found)
     chosen = None if forced is None else _choose(draft, newcomer, found, forced)
+    if chosen is None and not newcomer.breaks and _is_too_late(draft, newcomer):
+        return make_room(draft, replace(newcomer, breaks="residency", found=None))
     for victim in chosen or ():
         _evict(draft, newcomer, victim)
     blocked = Blocked(model=model.name, sentence=_sentence(draft, newcomer, forced, chosen))
     draft.room.promise(newcomer.need)
-    draft.company.promise(model.name, verdict)
+    draft.company.promise(model.name, newcomer.verdict)
     return blocked
+
+
+def hopeless(draft: Draft, newcomer: Newcomer) -> Blocked | Newcomer:
+    """Why it can never be served, or not before somebody gives back what is his; else the newcomer, who breaks pins
+    where nothing else is possible and `policy.last_resort` has it."""
+    model, replica = newcomer.model, newcomer.replica
+    larger = never(draft, model, replica)
+    if larger is not None:
+        return larger
+    kept = held_fast(draft, model, replica) or kept_apart(draft, model, newcomer.verdict)
+    if kept is None:
+        return newcomer
+    if "pin" not in draft.policy.spec.last_resort:
+        return kept
+    verdict = judge(draft, model, replica, breaks="pin")
+    kept = held_fast(draft, model, replica, breaks="pin") or kept_apart(draft, model, verdict)
+    return kept or replace(newcomer, breaks="pin", verdict=verdict, found=None)
+
+
+def _is_too_late(draft: Draft, newcomer: Newcomer) -> bool:
+    """Those who must stay a while stay longer than the newcomer's requests wait, and may be sent away for it."""
+    model, stay = newcomer.model, draft.policy.spec.residency
+    if "residency" not in draft.policy.spec.last_resort or model.oldest_wait_at is None or stay <= 0:
+        return False
+    deadline = model.oldest_wait_at + model.spec.queue.max_wait
+    freshest = replace(newcomer, breaks="residency", found=None)
+    found = candidates(draft, freshest)
+    forced = forced_out(draft, freshest, found)
+    chosen = None if forced is None else _choose(draft, freshest, found, forced)
+    return chosen is not None and max((draft.stays_until(v.replica) for v in chosen), default=0.0) > deadline
 
 
 def _sentence(draft: Draft, newcomer: Newcomer, forced: list[Victim] | None, chosen: list[Victim] | None) -> str:
@@ -106,6 +144,28 @@ def cheapest(draft: Draft, some: Iterator[Victim], short: Amounts, newcomer: str
     return iter(sorted(some, key=order))
 
 
+def by_cost(
+    draft: Draft, newcomer: Newcomer, found: list[tuple[ModelView, ReplicaView]]
+) -> list[tuple[ModelView, ReplicaView]]:
+    """With `eviction: cost` those first that would be missed least, among equals of all else; else as they come."""
+    if not counts_costs(draft):
+        return found
+
+    def order(pair: tuple[ModelView, ReplicaView]) -> tuple[bool, bool, bool, float]:
+        model, replica = pair
+        sibling = model.name == newcomer.model.name and replica.state is State.READY
+        return model.pinned, sibling, busy(model, replica), missed(draft, model, replica)
+
+    return sorted(found, key=order)
+
+
+def missed(draft: Draft, model: ModelView, replica: ReplicaView) -> float:
+    """What doing without it costs, by the way it would go down."""
+    awake = replica.state is State.READY
+    after = State.ASLEEP if awake and _sleeps(draft, replica) else State.COLD
+    return lacking_cost(draft, model, replica, after)
+
+
 def fewest(
     some: Iterator[Victim], lacking: Callable[[Mapping[str, Victim]], Amounts], draft: Draft
 ) -> dict[str, Victim]:
@@ -130,18 +190,17 @@ def _dear(draft: Draft, victim: Victim) -> tuple[bool, float, float]:
     return busy(victim.model, victim.replica), cost, victim.last_used
 
 
-def _forced(draft: Draft, newcomer: Newcomer, found: list[tuple[ModelView, ReplicaView]]) -> list[Victim] | None:
+def forced_out(draft: Draft, newcomer: Newcomer, found: list[tuple[ModelView, ReplicaView]]) -> list[Victim] | None:
     """Whom groups or matrix take down for the newcomer; None while one of them may not yield yet, or it is the turn
     of an older want that the newcomer cannot be beside: then nobody goes in vain."""
     if newcomer.verdict.older:
         return None
     victims = {}
-    for model, replica in found:
+    for model, replica in found if newcomer.verdict.victims else ():
         if model.name in newcomer.verdict.victims and replica.state is State.READY:
-            after = State.ASLEEP if _sleeps(draft, replica) else State.COLD
-            frees = draft.room.frees(model, replica, after)
-            victims[replica.id] = Victim(model=model, replica=replica, after=after, frees=frees)
-    for other, replica in draft.room.holders:
+            rung = rest(draft, model, replica) if _sleeps(draft, replica) else Rung(State.COLD)
+            victims[replica.id] = _victim(draft, model, replica, rung)
+    for other, replica in draft.room.holders if newcomer.verdict.victims else ():
         due = other.name in newcomer.verdict.victims and draft.is_here(replica) and draft.destination(replica) is None
         if due and replica.id not in victims:
             return None
@@ -153,6 +212,11 @@ def _sleeps(draft: Draft, replica: ReplicaView) -> bool:
     return bool(replica.sleep_levels) and (draft.policy.spec.evict_by == "sleep" or not replica.owned)
 
 
+def _victim(draft: Draft, model: ModelView, replica: ReplicaView, rung: Rung) -> Victim:
+    frees = draft.room.frees(model, replica, rung.after, rung.level)
+    return Victim(model=model, replica=replica, after=rung.after, frees=frees, why=rung.why)
+
+
 def freed(soon: Amounts, victims: Iterable[Victim]) -> dict[str, int]:
     """What comes free soon anyway, with what these give back."""
     total = dict(soon)
@@ -162,48 +226,78 @@ def freed(soon: Amounts, victims: Iterable[Victim]) -> dict[str, int]:
     return total
 
 
-def _candidates(draft: Draft, newcomer: Newcomer) -> Iterator[tuple[ModelView, ReplicaView]]:
-    for other, replica in draft.room.holders:
-        if replica.id == newcomer.replica.id or other.pinned:
-            continue
+def candidates(draft: Draft, newcomer: Newcomer) -> list[tuple[ModelView, ReplicaView]]:
+    """All who may yield to it, in the order in which they should: those whose pin would be broken after all others, of
+    the rest its own last."""
+    if newcomer.found is not None:
+        return newcomer.found
+    groups: dict[tuple[bool, bool], list[tuple[ModelView, ReplicaView]]] = {}
+    for other, replica in _in_order(draft, newcomer.breaks):
         # One of the newcomer's own that sleeps may keep what the first to wake needs. One that is ready yields only to
         # requests that are with the newcomer already, and last of all.
         sibling = other.name == newcomer.model.name
+        if replica.id == newcomer.replica.id or (other.pinned and newcomer.breaks != "pin"):
+            continue
         if not sibling and (other.wish is not None or _is_spared(draft, other, replica, newcomer)):
             continue
-        if can_yield(draft, replica):
-            yield other, replica
+        if draft.free(replica):
+            group = other.pinned, sibling and replica.state is State.READY
+            groups.setdefault(group, []).append((other, replica))
+    return [pair for group in sorted(groups) for pair in groups[group]]
 
 
 def _is_spared(draft: Draft, other: ModelView, replica: ReplicaView, newcomer: Newcomer) -> bool:
     return has_its_turn(draft, other, replica, newcomer.model, newcomer.since)
 
 
-def can_yield(draft: Draft, replica: ReplicaView) -> bool:
+def _in_order(draft: Draft, breaks: str) -> list[tuple[ModelView, ReplicaView]]:
+    """All who could go down now, whoever comes: once per round."""
+    known = draft.yielding.get(breaks == "residency")
+    if known is None:
+        found = [pair for pair in draft.room.holders if can_yield(draft, pair[1], breaks)]
+        known = sorted(found, key=lambda pair: (busy(*pair), last_used(pair[1])))
+        draft.yielding[breaks == "residency"] = known
+    return known
+
+
+def can_yield(draft: Draft, replica: ReplicaView, breaks: str = "") -> bool:
     """It could go down now as far as it is concerned; if that is only a matter of time, the plan looks again then."""
     asleep = replica.state is State.ASLEEP and not replica.in_flight
-    if not draft.free(replica) or not (asleep or replica.state is State.READY):
+    if not (asleep or replica.state is State.READY) or not draft.free(replica):
         return False
     stays_until = draft.stays_until(replica)
     draft.at(stays_until)
-    return stays_until <= draft.now
+    return stays_until <= draft.now or breaks == "residency"
 
 
 def options(draft: Draft, found: list[tuple[ModelView, ReplicaView]], short: Amounts) -> Iterator[Victim]:
     """First what is gentle (sleep; stop for those that cannot), then stops, for those whom sleep frees too little."""
-    by_sleep = draft.policy.spec.evict_by == "sleep"
-    gentle: list[tuple[ModelView, ReplicaView, State]] = []
-    harsh: list[tuple[ModelView, ReplicaView, State]] = []
-    for model, replica in found:
+    gentle: list[tuple[ModelView, ReplicaView, Rung]] = []
+    harsh: list[tuple[ModelView, ReplicaView, Rung]] = []
+    for model, replica in _concerned(draft, found, short):
         awake = replica.state is State.READY
         if awake and _sleeps(draft, replica):
-            gentle.append((model, replica, State.ASLEEP))
-        if replica.owned:
-            (harsh if not awake or (replica.sleep_levels and by_sleep) else gentle).append((model, replica, State.COLD))
-    for model, replica, after in gentle + harsh:
-        frees = draft.room.frees(model, replica, after)
-        if any(frees.get(key, 0) > 0 for key in short):
-            yield Victim(model=model, replica=replica, after=after, frees=frees)
+            rung = rest(draft, model, replica)
+            gentle.append((model, replica, rung))
+            if replica.owned and rung.after is State.ASLEEP:
+                harsh.append((model, replica, Rung(State.COLD)))
+        elif replica.owned:
+            (gentle if awake else harsh).append((model, replica, Rung(State.COLD)))
+    for model, replica, rung in gentle + harsh:
+        victim = _victim(draft, model, replica, rung)
+        if any(victim.frees.get(key, 0) > 0 for key in short):
+            yield victim
+
+
+def _concerned(
+    draft: Draft, found: list[tuple[ModelView, ReplicaView]], short: Amounts
+) -> list[tuple[ModelView, ReplicaView]]:
+    """Those of them that hold something of what is short: in a large fleet few are on the same devices."""
+    on_device = draft.room.on_device
+    if not all(key in on_device for key in short):
+        return found
+    there = {replica.id for key in short for _, replica in on_device[key]}
+    return [pair for pair in found if pair[1].id in there]
 
 
 def _evict(draft: Draft, newcomer: Newcomer, victim: Victim) -> None:
@@ -212,12 +306,21 @@ def _evict(draft: Draft, newcomer: Newcomer, victim: Victim) -> None:
     reason = Evict(
         for_model=newcomer.model.name,
         idle_s=max(0.0, draft.now - victim.last_used),
-        need_bytes=max((need[key] for key in short if key != PLACES), default=0),
-        max_resident=room.budget[PLACES] if PLACES in short else None,
+        need_bytes=max((need[key] for key in short if not is_places(key)), default=0),
+        max_resident=next((room.budget[key] for key in short if is_places(key)), None),
         rule=newcomer.verdict.victims.get(victim.model.name, ""),
         worth=worth(draft, victim.model, victim.replica, victim.after),
+        last_resort=_broken(draft, newcomer, victim),
+        rung=victim.why,
     )
     send_down(draft, victim, reason)
+
+
+def _broken(draft: Draft, newcomer: Newcomer, victim: Victim) -> str:
+    if newcomer.breaks == "pin" and victim.model.pinned:
+        return "pin"
+    fresh = newcomer.breaks == "residency" and draft.stays_until(victim.replica) > draft.now
+    return "residency" if fresh else ""
 
 
 def send_down(draft: Draft, victim: Victim, reason: Down) -> None:
@@ -231,17 +334,6 @@ def send_down(draft: Draft, victim: Victim, reason: Down) -> None:
         draft.do(Drain(replica=replica.id, goal=goal, reason=reason))
 
 
-def _order(model: ModelView, replica: ReplicaView, newcomer: Newcomer) -> tuple[bool, bool, float]:
-    sibling = model.name == newcomer.model.name and replica.state is State.READY
-    return sibling, busy(model, replica), last_used(replica)
-
-
 def busy(model: ModelView, replica: ReplicaView) -> bool:
     """Requests are with it, or wait for its model."""
     return replica.in_flight > 0 or model.waiting > 0 or model.onlookers > 0
-
-
-def last_used(replica: ReplicaView) -> float:
-    """When it was last of use, or at least came to be what it is."""
-    known = [moment for moment in (replica.last_used_at, replica.became_ready_at) if moment is not None]
-    return max(known, default=replica.since)

@@ -66,14 +66,16 @@ def extra_back_s(draft: Draft, model: ModelView, replica: ReplicaView, after: St
 
 def back_s(draft: Draft, model: ModelView, rest: State, level: int | None = None) -> float:
     """Seconds from rest (ASLEEP at that level, or COLD) to ready: as measured, else as other models take, else a
-    guess."""
+    guess; a wake of which nothing is known takes no longer than the model's own load."""
     own = _of_rung(model.return_s, rest, level)
     if own is not None:
         return own
     if (rest, level) not in draft.typical_s:
         known = [found for m in draft.view.models if (found := _of_rung(m.return_s, rest, level)) is not None]
         draft.typical_s[rest, level] = sum(known) / len(known) if known else _BACK_GUESS_S[rest]
-    return draft.typical_s[rest, level]
+    typical = draft.typical_s[rest, level]
+    load_s = None if model.return_s is None or rest is State.COLD else model.return_s.load_s
+    return typical if load_s is None else min(typical, load_s)
 
 
 def down_s(draft: Draft) -> float:

@@ -215,9 +215,19 @@ def test_devices_must_exist() -> None:
 def test_footprints_must_fit() -> None:
     memory = "memory: {devices: {gpu0: 48GiB, gpu1: 80GiB}, reserve: 4GiB}\n"
     assert "needs 61.2 GiB on gpu0, which has 44.0 GiB (48.0 GiB less the reserve). Write devices: [gpu1]." in fault(
-        memory + "models: {a: {engine: simulated, footprint: 61.2GiB}}"
+        memory + "models: {a: {engine: simulated, footprint: 61.2GiB, devices: [gpu0]}}"
     )
-    assert "no device has it" in fault(memory + "models: {a: {engine: simulated, footprint: 90GiB, devices: [gpu1]}}")
+    assert not problems_of(memory + "models: {a: {engine: simulated, footprint: 61.2GiB}}")
+    assert fault(memory + "models: {a: {engine: simulated, footprint: 90GiB}}").endswith(
+        "needs 90.0 GiB on one device; the largest has 76.0 GiB (80.0 GiB less the reserve). "
+        "Lower its footprint or allow 2 devices."
+    )
+    assert "Lower gpu_memory_utilization or allow 3 devices." in fault(
+        memory + "models: {a: {engine: vllm, weights: o/m, footprint: 190GiB}}"
+    )
+    assert "on each of 2 devices; too few have that, the largest 76.0 GiB" in fault(
+        memory + "models: {a: {engine: simulated, footprint: 50GiB, device_count: 2}}"
+    )
     assert not problems_of(memory + "models: {a: {engine: simulated, footprint: 44GiB}}")
     assert "leaves nothing beside the reserve" in fault(ONE + "memory: {devices: {g: 1GiB}, reserve: 1GiB}")
     assert "takes more asleep (2.0 GiB) than awake (1.0 GiB)" in warning(
@@ -234,6 +244,31 @@ def test_pins_must_leave_room() -> None:
         models + "memory: {devices: {g: 8GiB}}"
     )
     assert not problems_of(models + "memory: {devices: {g: 10GiB}, max_resident: 2}")
+    assert not problems_of(models + "memory: {devices: {g: 5GiB, h: 5GiB}}")
+    assert "no way to share out the devices fits them all" in fault(models + "memory: {devices: {g: 9GiB, h: 4GiB}}")
+    assert not problems_of(models + "memory: {devices: {g: 9GiB, h: 4GiB}, discover: true}")
+
+
+def test_a_model_takes_no_more_devices_than_there_are() -> None:
+    memory = "memory: {devices: {gpu0: 48GiB, gpu1: 48GiB}}\n"
+    assert fault(memory + "models: {a: {engine: simulated, device_count: 3}}").endswith(
+        "models.a.device_count: takes 3 devices at once, and may use 2: gpu0, gpu1. Lower it, or allow it more devices."
+    )
+    by_args = "models: {a: {engine: vllm, weights: o/m, args: [-tp 2], devices: [gpu1]}}"
+    assert "takes 2 devices at once, and may use 1: gpu1 (its arguments say so)" in fault(memory + by_args)
+    discovered = "memory: {devices: {gpu0: 48GiB}, discover: true}\n"
+    assert not problems_of(discovered + by_args)
+
+
+def test_host_memory_that_cannot_be_had() -> None:
+    memory = "memory: {host: 64GiB, host_reserve: 4GiB}\n"
+    assert "needs 61.0 GiB of host memory; there are 60.0 GiB. Raise memory.host." in fault(
+        memory + "models: {a: {engine: simulated, footprints: {awake: {host: 61GiB}}}}"
+    )
+    assert "It never sleeps at level 1" in warning(
+        "models: {a: {engine: simulated, footprints: {level1: {host: 61GiB}}}}\n" + memory
+    )
+    assert "is the name of host memory. Write memory.host." in fault(ONE + "memory: {devices: {host: 1GiB}}")
 
 
 def test_more_preloads_than_places_is_a_warning() -> None:

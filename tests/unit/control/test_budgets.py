@@ -85,7 +85,7 @@ def test_the_view_has_the_devices_as_they_are_and_each_replica_s_memory() -> Non
             owner.devices, owner.lingering, owner.footprint = ("gpu0",), 7, Footprint(awake=Held(3))
             (model,) = observe(looking, 5, 0).models
             replica = model.replicas[0]
-            assert (replica.devices, replica.lingering, replica.footprint) == (("gpu0",), 7, owner.footprint)
+            assert (replica.last_devices, replica.lingering, replica.footprint) == (("gpu0",), 7, owner.footprint)
             holds.close()
 
     run(main())

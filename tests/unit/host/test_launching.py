@@ -72,3 +72,21 @@ def test_a_venv_that_is_not_there_is_told_and_no_other_python_runs(tmp_path: Pat
     of(tmp_path, replace(VLLM, venv=str(tmp_path / "v")), lambda stage: check_files(stage.replica))
     with pytest.raises(StartError, match=r"venv of 'a' is not at .*/none"):
         of(tmp_path, replace(VLLM, venv=str(tmp_path / "none")), lambda stage: check_files(stage.replica))
+
+
+def test_an_engine_sees_the_devices_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    def seen(spec: ModelSpec, *devices: str) -> dict[str, str]:
+        def look(stage: Stage) -> dict[str, str]:
+            stage.replica.devices = devices
+            env = start_of(stage.replica).env
+            return {name: value for name, value in env.items() if name.startswith("CUDA")}
+
+        return of(tmp_path, spec, look)
+
+    assert seen(VLLM, "gpu1", "gpu3") == {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "1,3"}
+    assert seen(VLLM) == {}
+    own = replace(VLLM, env={"CUDA_VISIBLE_DEVICES": "7"})
+    assert seen(own, "gpu1") == {"CUDA_VISIBLE_DEVICES": "7"}
+    assert seen(replace(VLLM, env={"HIP_VISIBLE_DEVICES": "7"}), "gpu1") == {}

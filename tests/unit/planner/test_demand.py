@@ -6,7 +6,7 @@ import pytest
 
 from roost.planner.companions import Companions
 from roost.planner.demand import Demand
-from roost.planner.gaps import BINS, Gaps, chance, median_left_s
+from roost.planner.gaps import BINS, Gaps, chance, median_s
 from roost.planner.season import Season
 
 NOBODY = Gaps()
@@ -65,9 +65,10 @@ def test_weights_stay_finite_over_years() -> None:
     assert max(own.counts) < float("inf")
 
 
-def test_half_of_the_gaps_are_over_by_the_median() -> None:
-    own = filled(*[60.0] * 60)
-    assert 20.0 < median_left_s(own, NOBODY, 30.0) < 45.0
+def test_half_of_the_requests_come_within_the_median() -> None:
+    assert median_s(0.5, 60.0) == pytest.approx(60.0)
+    assert median_s(0.75, 60.0) == pytest.approx(30.0)
+    assert median_s(0.0, 60.0) == pytest.approx(60 * 86400.0)
 
 
 def test_a_model_in_steady_use_is_wanted_at_its_pace() -> None:

@@ -36,6 +36,8 @@ def mechanics(spec: RoostSpec) -> tuple[list[Mechanics], list[str]]:
             f"No footprint is known of {who}: {format_size(int(UNKNOWN_GIB * GIB))} for how long their moves take, "
             "nothing against the budgets. Set `footprint`."
         )
+    if any(model.adapters for model in spec.models.values()):
+        sentences.append("Adapters are left out: their requests are requests for their base.")
     if spec.policy.schedules:
         sentences.append("Schedules are left out: a trace has no days of the week.")
     return made, sentences

@@ -56,6 +56,10 @@ class BaseServer(HostedServer):
         return f'The engine of model "{self.base.model}" at {self.address.url}'
 
     @property
+    def place(self) -> str:
+        return f"the engine of {self.name}"
+
+    @property
     def serves(self) -> bool:
         """Its engine takes calls."""
         return self.base.state in _SERVES

@@ -68,6 +68,11 @@ class HostedServer:
         return f'The server "{self.name}" at {self.address.url}'
 
     @property
+    def place(self) -> str:
+        """As sentences name it."""
+        return f'host "{self.name}"'
+
+    @property
     def way(self) -> Way | None:
         """None until it is known what kind of server it is."""
         return None if self.found is None else self.found.way

@@ -46,7 +46,7 @@ def _base_left(replica: "Replica", server: HostedServer) -> None:
     comes back to cold, and that is no failure of its own."""
     follow(replica, server)
     if replica.state is State.STARTING:
-        replica.fact(Order.STOP, f"the engine of {server.name} serves no more")
+        replica.fact(Order.STOP, f"{server.place} serves no more")
         replica.begin(lambda: work.stop(replica, after_failure=False), "stop")
 
 
@@ -69,17 +69,17 @@ def follow(replica: "Replica", server: HostedServer) -> None:
             if loaded:
                 replica.forget_failures_if_stable()
             else:
-                _unloaded(replica, f'host "{server.name}" no longer lists it as loaded')
+                _unloaded(replica, f"{server.place} no longer lists it as loaded")
         case State.COLD if loaded:
-            replica.fact(Fact.READY, f'found loaded in host "{server.name}"')
+            replica.fact(Fact.READY, f"found loaded in {server.place}")
         case State.COLD if not replica.owned:
             replica.absent = _not_there(replica, server)
         case State.BACKOFF if replica.awaits_server:
             replica.awaits_server = False
             if loaded:
-                replica.fact(Fact.READY, f'found loaded in host "{server.name}"')
+                replica.fact(Fact.READY, f"found loaded in {server.place}")
             else:
-                replica.fact(Order.STOP, f'host "{server.name}" answers again')
+                replica.fact(Order.STOP, f"{server.place} answers again")
         case _:
             pass
 
@@ -121,7 +121,7 @@ def denied(replica: "Replica", server: HostedServer, status: int, body: bytes, s
     server.doubt()
     known_again = replica.became_ready_at is not None and replica.became_ready_at > since
     if replica.state is State.READY and not known_again:
-        replica.fact(Fact.UNLOADED, f'host "{server.name}" answered that it is not loaded (status {status})')
+        replica.fact(Fact.UNLOADED, f"{server.place} answered that it is not loaded (status {status})")
     return True
 
 
@@ -142,7 +142,7 @@ async def load(replica: "Replica", server: HostedServer) -> None:
     except TimeoutError:
         log.error("Timed out waiting for model %s to load in host %s", replica.model, server.name)
         after = f"{format_duration(limit)} after the load call (load_timeout)"
-        why = f'not listed as loaded in host "{server.name}" {after}'
+        why = f"not listed as loaded in {server.place} {after}"
         work.stop_failed(replica, Fact.TIMED_OUT, why)
     except _ServerDown as down:
         _await_server(replica, str(down))
@@ -163,7 +163,7 @@ async def _failed(replica: "Replica", server: HostedServer, why: str, sequence: 
             f'Model "{replica.model}" is not there: the server "{server.name}" at {server.address.url} refuses to load '
             f'"{replica.served_name}" ({why}).'
         )
-    work.stop_failed(replica, Fact.TIMED_OUT, f'the load in host "{server.name}" failed: {why}')
+    work.stop_failed(replica, Fact.TIMED_OUT, f"the load in {server.place} failed: {why}")
 
 
 async def _brought_in(replica: "Replica", server: HostedServer, sequence: Sequence) -> None:
@@ -208,7 +208,7 @@ async def stop(replica: "Replica", server: HostedServer, *, after_failure: bool)
     with work.sequence_of(replica, Operation.UNLOAD) as sequence:
         gone = await server.unload(replica.spec, replica.served_name, sequence, limit)
     if not gone:
-        why = f'still loaded in host "{server.name}" {format_duration(limit)} after the unload call'
+        why = f"still loaded in {server.place} {format_duration(limit)} after the unload call"
         log.error("%s: %s; its memory stays counted", replica.id, why)
         replica.fact(Fact.SURVIVED_KILL, why)
         await work.until_unstuck(replica)

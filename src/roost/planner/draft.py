@@ -49,6 +49,16 @@ class Draft:
         """The engines that hold adapters."""
         return {one.id: (model, one) for model in self.view.models if model.spec.adapters for one in model.replicas}
 
+    @cached_property
+    def guests(self) -> Mapping[str, list[tuple[ModelView, ReplicaView]]]:
+        """By the engines that hold them, the adapters."""
+        found: dict[str, list[tuple[ModelView, ReplicaView]]] = {}
+        for model in self.view.models if self.bases else ():
+            for replica in model.replicas:
+                if replica.base:
+                    found.setdefault(replica.base, []).append((model, replica))
+        return found
+
     def free(self, replica: ReplicaView) -> bool:
         """No order of this round or of an earlier one is still open for it."""
         return replica.id not in self.actions and replica.id not in self.view.pending
@@ -116,7 +126,11 @@ class Draft:
         ]
 
     def finish(self) -> Plan:
-        """The plan; sentences about wishes only where there is a wish."""
+        """The plan; sentences about wishes only where there is a wish. An adapter goes with its engine: it needs no
+        order of its own then."""
+        for action in list(self.actions.values()):
+            for _, guest in self.guests.get(action.replica, ()) if isinstance(action, Sleep | Stop) else ():
+                self.actions.pop(guest.id, None)
         wished = {model.name for model in self.view.models if model.wish is not None}
         return Plan(
             actions=tuple(self.actions.values()),

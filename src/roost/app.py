@@ -34,6 +34,7 @@ from roost.core.plan import Plan
 from roost.core.request import Address
 from roost.core.spec import ModelSpec, RoostSpec
 from roost.core.view import Policy
+from roost.discovery import Discovery
 from roost.enginepaths import EnginePaths
 from roost.engines.base import Machine
 from roost.folder import Folder, FolderModels
@@ -51,6 +52,7 @@ from roost.roster import Members, Roster
 from roost.tasks import spawn
 from roost.telemetry.counts import ModelGauges, ReplicaGauge
 from roost.telemetry.recorder import Recorder
+from roost.trials import Trials
 
 TICK_S = 0.25
 GC_OBJECTS = 20_000
@@ -72,8 +74,6 @@ class Options:
     route_only: bool = False
     """`roost serve`: nothing is started; what an earlier roost left running is taken up and supervised again."""
     write_access_log: Callable[[str], None] | None = None
-    on_change: Callable[[Changed], None] | None = None
-    """Told of each change of a replica's state, after log and events."""
     read_devices: Reader = field(default_factory=machine_reader)
     """How the memory of this machine's devices is read."""
     folder: Folder | None = None
@@ -117,6 +117,7 @@ class App:
         self.holds.restore(self.store.read_holds())
         await self.account.start()
         self.controller.start()
+        await self.discovery.start()
         await self.admin.start()
         if sock is not None:
             await self.listener.start(sock)
@@ -140,7 +141,7 @@ class App:
         gc.freeze()  # what stands now stands to the end: the collector need not walk it at each request
         gc.set_threshold(GC_OBJECTS, 20, 50)
         where = f"serving on http://{self.console.address}" if sock is not None else "no port is open (listen: false)"
-        log.info("%d models, %s", len(self.spec.models), where)
+        log.info("%d models, %s", len(self.controller.gate.names()), where)
 
     def _make(self) -> None:
         spec, options = self.spec, self.options
@@ -237,9 +238,15 @@ class App:
                 account=self.account,
                 hub=self.hub,
                 listen_to=self._listen_to,
+                recall=self.keeping.recall,
                 stops=not self.options.route_only,
             )
         )
+        spec = self.spec
+        self.discovery = Discovery(self.servers, self.roster, written=spec.models, settings=spec.discovered)
+        self.trials = Trials(self.discovery)
+        if self.discovery.servers:
+            self.plane.offers = self.trials
         folder = self.options.folder
         if folder is not None:
             served = {name: model for name, model in self.spec.models.items() if name in folder.files}
@@ -280,8 +287,6 @@ class App:
         level = logging.WARNING if trouble else logging.INFO
         why = f" ({change.reason})" if change.reason_kind == "fact" else ""  # an order's reason was logged with it
         log.log(level, "%s: %s -> %s%s%s", change.replica, change.before, change.after, took, why)
-        if self.options.on_change is not None:
-            self.options.on_change(change)
 
     def _performed(self, performed: Performed) -> None:
         """The log has it already, step by step."""
@@ -294,7 +299,7 @@ class App:
     def _gauges(self) -> list[ModelGauges]:
         """One per model: with several replicas their requests together and the most useful state of theirs."""
         gate, now, gauges = self.controller.gate, clock.now(), []
-        for lane in gate.lanes():
+        for lane in map(gate.lane, gate.names()):
             states = [seat.state for seat in lane.seats]
             state = State.READY if State.READY in states else states[0]
             busy = sum(seat.own_in_flight for seat in lane.seats)
@@ -325,6 +330,8 @@ class App:
         self.console.stopping = True
         if self._folder is not None:
             self._folder.stop()
+        self.discovery.stop()
+        self.trials.stop()
         self.controller.gate.close()
         self.controller.stop()
         self.account.watch.stop()

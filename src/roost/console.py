@@ -82,6 +82,11 @@ class Console:
         for replica in self._by_model.pop(name, ()):
             self._memory.pop(replica.id, None)
 
+    def forget_replica(self, replica: Replica) -> None:
+        """Its model has others."""
+        self._by_model[replica.model].remove(replica)
+        self._memory.pop(replica.id, None)
+
     # what is
 
     @property

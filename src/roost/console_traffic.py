@@ -86,7 +86,7 @@ class TrafficFacts:
         return {
             "auto_sleep": policy.auto_sleep,
             "idle_threshold_s": policy.idle_threshold,
-            "models": [self._sleep(model, view.now) for model in view.models],
+            "models": [self._sleep(model, view.now) for model in view.models if model.name in self.replicas],
         }
 
     def _sleep(self, model: ModelView, now: float) -> dict[str, Any]:

@@ -89,6 +89,10 @@ class Keeping:
         self._collect()
         await asyncio.to_thread(self._database.close)
 
+    def recall(self) -> None:
+        """Somebody is new: tell them at once what was kept of them, before anything is decided about them."""
+        self._collect()
+
     def tick(self) -> None:
         """Called by `app` a few times a second."""
         now = clock.now()

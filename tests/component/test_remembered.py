@@ -13,6 +13,7 @@ from tests.support.roost import RunningRoost, running_roost
 
 CONFIG = """
 memory: {max_resident: 2}
+policy: {eviction: lru}
 models:
   a: {engine: simulated}
   b: {engine: simulated}

@@ -15,7 +15,7 @@ from tests.real.fleet import Fleet, started
 from tests.support.hf_model import write_hf_model, write_lora
 from tests.support.models import free_port
 
-PYTHONS = {name: os.environ.get(f"ROOST_{name.upper()}_PYTHON") for name in ("vllm", "sglang")}
+PYTHONS = {name: os.environ.get(f"ROOST_{name.upper()}_PYTHON") for name in ("vllm", "sglang", "litellm")}
 collect_ignore = [f"test_{name}.py" for name, python in PYTHONS.items() if python is None]
 if "ROOST_LLAMA_SERVER" not in os.environ:
     collect_ignore.append("test_llama_server.py")

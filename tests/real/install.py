@@ -1,8 +1,9 @@
 """Installs a real vLLM, SGLang or llama-server that runs without a GPU into an environment of its own; says why where
 it cannot.
 
-`python tests/real/install.py vllm|sglang|llama-server FOLDER`: 0 when FOLDER holds it, 75 with one plain sentence where
-this machine cannot have it (disk, memory, wheels), so that the check skips instead of failing. Called by `check`.
+`python tests/real/install.py vllm|sglang|llama-server|litellm FOLDER`: 0 when FOLDER holds it, 75 with one plain
+sentence where this machine cannot have it (disk, memory, wheels), so that the check skips instead of failing. Called by
+`check`.
 """
 
 import os
@@ -44,6 +45,7 @@ LLAMA_FLAGS = (
 )
 """Half the compiler's time of the usual ones, and one program without libraries of its own. Without a UI, which would
 be fetched from a hub."""
+LITELLM = "litellm[proxy]==1.106.2"
 GIB = 1024**3
 SKIP = 75
 """EX_TEMPFAIL: not this time, not on this machine."""
@@ -213,6 +215,11 @@ def install_llama_server(python: str) -> None:
     _write(venv / ".program", program)
 
 
+def install_litellm(python: str) -> None:
+    """Raises CannotHaveIt."""
+    _pip(python, LITELLM)
+
+
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
@@ -254,6 +261,7 @@ RECIPES = {
     "llama-server": Recipe(
         contents=f"{LLAMA} {' '.join(LLAMA_FLAGS)}", install=install_llama_server, disk_gib=2, memory_gib=2
     ),
+    "litellm": Recipe(contents=LITELLM, install=install_litellm, disk_gib=2, memory_gib=2),
 }
 
 if __name__ == "__main__":

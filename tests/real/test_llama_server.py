@@ -18,6 +18,7 @@ import psutil
 from roost.core.hosted_spec import Preset
 from roost.core.lifecycle import State
 from roost.tasks import spawn
+from tests.support.environment import router as serving
 from tests.support.llama_router import NAMES, LlamaRouter, llama_router
 from tests.support.roost import RunningRoost, running_roost
 
@@ -133,6 +134,33 @@ def test_a_name_that_the_server_does_not_know_is_404(tmp_path: Path) -> None:
             assert got.status_code == 404
             assert got.json()["error"]["code"] == "model_not_found"
             assert 'refuses to load "nobody"' in got.json()["error"]["message"]
+
+    asyncio.run(story())
+
+
+def test_with_nothing_but_the_environment(tmp_path: Path) -> None:
+    """No model is written anywhere: the list is the server's, the capacity is kept, what others do is followed."""
+
+    async def story() -> None:
+        async with (
+            asyncio.timeout(LIMIT_S),
+            llama_router(PROGRAM, tmp_path) as router,
+            serving(tmp_path, router.url, MAX_RESIDENT="2") as one,
+        ):
+            assert await one.loaded() == []
+            assert await one.loaded("?all=true") == list(NAMES)
+            for name in (*NAMES, "alpha"):
+                answer = await one.complete(name)
+                assert (answer.status_code, answer.json()["model"]) == (200, name)
+            assert await loaded(router) == {"alpha", "gamma"} == set(await one.loaded())
+            refused = await one.complete("nobody")
+            assert (refused.status_code, refused.json()["error"]["code"]) == (404, "model_not_found")
+            await router.order("unload", "alpha")
+            await router.until(alpha="unloaded")
+            assert (await one.complete("alpha")).status_code == 200
+            assert await loaded(router) == {"alpha", "gamma"}
+            assert one.said("Unloading model") == ["Unloading model alpha", "Unloading model beta"]
+            assert (await one.client.get("/health")).text == "OK\n"
 
     asyncio.run(story())
 

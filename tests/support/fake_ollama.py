@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import uvicorn
 from starlette.applications import Starlette
@@ -17,6 +17,17 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from tests.support.models import free_port
+
+
+class Fake(Protocol):
+    """A server that `listening` can open a port for."""
+
+    port: int
+
+    def app(self) -> Starlette: ...
+
+
+F = TypeVar("F", bound=Fake)
 
 
 @dataclass
@@ -107,7 +118,7 @@ def _pieces(name: str) -> Iterator[str]:
 
 
 @contextlib.asynccontextmanager
-async def listening(fake: FakeOllama) -> AsyncIterator[FakeOllama]:
+async def listening(fake: F) -> AsyncIterator[F]:
     """On its port, a free one at first; gone with the block, and free to come back there."""
     fake.port = fake.port or free_port()
     config = uvicorn.Config(fake.app(), host="127.0.0.1", port=fake.port, log_level="error", lifespan="off")

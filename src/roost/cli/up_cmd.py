@@ -10,7 +10,6 @@ import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +23,7 @@ from roost.app import App, Options, as_router
 from roost.cli import background
 from roost.cli.client import read_server
 from roost.cli.config_cmd import check_file, folder_of, given
-from roost.cli.environment import environment_spec, narrate
+from roost.cli.environment import environment_spec
 from roost.cli.models_dir import folder_of_models, without
 from roost.cli.render import live_view
 from roost.config.checks import ports_written
@@ -258,7 +257,6 @@ async def _serve(run: Run) -> None:
             auto=run.auto,
             route_only=run.route_only,
             write_access_log=logs.write,
-            on_change=partial(narrate, run.spec) if run.config is None else None,
             folder=run.folder,
         ),
     )

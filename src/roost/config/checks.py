@@ -82,17 +82,20 @@ def owners_of(scene: Scene) -> dict[str, str]:
     return owners
 
 
+def name_fault(name: str) -> str:
+    """Why no model can go by it, as the end of a sentence; empty if one can."""
+    if not 1 <= len(name) <= MAX_NAME:
+        return f"has {len(name)} characters; a name has 1 to {MAX_NAME}"
+    if name == "all":
+        return '"all" is reserved: commands use it for every model'
+    if bad := [sign for sign in name if sign in FORBIDDEN_IN_NAMES or not sign.isprintable()]:
+        return f"holds {bad[0]!r}, which cannot stand in a URL path"
+    return "begins or ends with a space" if name != name.strip() else ""
+
+
 def name_faults(name: str, path: ConfigPath) -> Iterator[Problem]:
     """What is wrong with a name that clients send."""
-    fault = ""
-    if not 1 <= len(name) <= MAX_NAME:
-        fault = f"has {len(name)} characters; a name has 1 to {MAX_NAME}"
-    elif name == "all":
-        fault = '"all" is reserved: commands use it for every model'
-    elif bad := [sign for sign in name if sign in FORBIDDEN_IN_NAMES or not sign.isprintable()]:
-        fault = f"holds {bad[0]!r}, which cannot stand in a URL path"
-    elif name != name.strip():
-        fault = "begins or ends with a space"
+    fault = name_fault(name)
     if fault:
         yield Problem(path=path, message=f"the name {fault}", hint="Choose another name.", value=name[:60])
 

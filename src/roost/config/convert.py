@@ -56,7 +56,7 @@ def convert(written: Written, *, show_secrets: bool = False) -> Conversion:
 def _hoisted(data: dict[str, Any]) -> dict[str, Any]:
     """The same with what all of several models have alike under `defaults`."""
     models: dict[str, dict[str, Any]] = data.get("models", {})
-    if len(models) < 2 or "models_dir" in data:  # new defaults would count for its files, too
+    if len(models) < 2 or "models_dir" in data or "hosts" in data:  # new defaults would count for what is found, too
         return data
     first, *others = models.values()
     same = {

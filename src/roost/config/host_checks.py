@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 
 from roost.config.checks import Scene, address
+from roost.config.hosts import ENGINES_OWN
 from roost.config.step_checks import Entry, alone
 from roost.config.tree import find
 from roost.core.hosted_spec import HostSpec, Preset
@@ -95,4 +96,18 @@ def _foreign_fields(scene: Scene, model: ModelSpec, path: ConfigPath) -> Iterato
         yield Problem(path=(*path, "url"), message=message, hint="Remove one of the two.")
 
 
-CHECKS = (hosts, inside)
+def discovered(scene: Scene) -> Iterator[Problem]:
+    """Settings of models that are found say nothing that only a written model can have."""
+    written = scene.tree.mapping.get("discovered")
+    for pattern, node in (written.mapping if written is not None else {}).items():
+        path: ConfigPath = ("discovered", pattern)
+        for key in sorted(ENGINES_OWN & {*node.mapping}):
+            message = f"{key} is for a model with an entry of its own, and these are found in their servers"
+            hint = f"Remove {key}, or write the model under models."
+            yield Problem(path=(*path, key), message=message, hint=hint)
+    if written is not None and written.mapping and not scene.given(("hosts",)):
+        hint = "Add hosts, or remove it."
+        yield Problem(path=("discovered",), message="there are no hosts in which models could be found", hint=hint)
+
+
+CHECKS = (hosts, inside, discovered)

@@ -43,7 +43,7 @@ def allowed_at(path: ConfigPath) -> frozenset[str]:
     match path:
         case ("models", _, "replicas", int(), str(name), *_) | ("defaults", "replicas", int(), str(name), *_):
             return LAUNCH_FIELDS[name] if name == "env" else frozenset()
-        case ("models_dir", "settings", str(pattern), *below):
+        case ("models_dir", "settings", str(pattern), *below) | ("discovered", str(pattern), *below):
             return allowed_at(("models", pattern, *below))
         case ("models", _, str(name), *_) | ("defaults", str(name), *_):
             return LAUNCH_FIELDS.get(name, frozenset())

@@ -37,7 +37,7 @@ def is_secret_path(path: ConfigPath) -> bool:
             return True
         case ("server", "keys"):
             return False
-        case ("models", _, *below) | ("models_dir", "settings", _, *below):
+        case ("models", _, *below) | ("models_dir", "settings", _, *below) | ("discovered", _, *below):
             names = below
         case _:
             names = list(path)

@@ -160,6 +160,7 @@ _SECTIONS: tuple[tuple[str, ConfigPath], ...] = (
     ("models.NAME.sleep_steps.if", ("models", "NAME", "sleep_steps", 0, "if")),
     ("models.NAME.sleep_steps.wait_until", ("models", "NAME", "sleep_steps", 0, "wait_until")),
     ("models_dir", ("models_dir",)),
+    ("hosts.NAME", ("hosts", "NAME")),
     ("memory", ("memory",)),
     ("memory.groups", ("memory", "groups", "NAME")),
     ("memory.matrix", ("memory", "matrix")),

@@ -11,12 +11,13 @@ from dataclasses import replace
 from roost import clock
 from roost.control.budgets import Budgets, no_budgets
 from roost.control.execute import Executor, phrase
-from roost.control.gate import Gate, refusal_for
+from roost.control.gate import Gate
 from roost.control.learning import Learning
 from roost.control.leaving import Leaving
 from roost.control.loop import Loop
 from roost.control.observe import Sources, idle_since, observe
 from roost.control.ports import Owner
+from roost.control.refusing import refusal_for
 from roost.control.wishes import OrderResult, Wishes
 from roost.core.errors import RoostError
 from roost.core.events import Changed
@@ -89,9 +90,9 @@ class Controller:
                     )
                 seen[name] = model
 
-    def add(self, models: Mapping[str, ModelSpec], owners: Sequence[Owner]) -> None:
-        """Models that come to a running roost, after all others. Raises RoostError where a name is taken; then nothing
-        is added."""
+    def add(self, models: Mapping[str, ModelSpec], owners: Sequence[Owner], *, known: bool = True) -> None:
+        """Models that come to a running roost, after all others; `known` as for `Gate.add`. Raises RoostError where a
+        name is taken; then nothing is added."""
         self.check_names(models)
         now = clock.now()
         self._executor.add(owners)
@@ -99,9 +100,25 @@ class Controller:
         for name, spec in models.items():
             self._owners[name] = [owner for owner in owners if owner.model == name]
             self._wishes.pin(name, spec.pin)
-            self.gate.add(name, spec, self._owners[name], now)
+            self.gate.add(name, spec, self._owners[name], now, known=known)
         for owner in owners:
             owner.subscribe(self._changed)
+        self.nudge()
+
+    def add_replicas(self, name: str, owners: Sequence[Owner]) -> None:
+        """Further replicas of a model that is there."""
+        self._executor.add(owners)
+        self._owners[name].extend(owners)
+        self.gate.add_seats(name, owners)
+        for owner in owners:
+            owner.subscribe(self._changed)
+        self.nudge()
+
+    def drop_replica(self, owner: Owner) -> None:
+        """A replica of which nothing runs is gone; its model has others."""
+        self._owners[owner.model].remove(owner)
+        self._executor.forget(owner.id)
+        self.gate.drop_seat(owner.id)
         self.nudge()
 
     async def retire(self, name: str, *, stop: bool = True) -> bool:
@@ -123,14 +140,14 @@ class Controller:
         return name in self._leaving
 
     def forget(self, name: str) -> None:
-        """After `retire`, once its engines are let go of: nothing of it is known any more."""
+        """After `retire` (or at once, where nobody knew it and nothing runs): nothing of it is known any more."""
         self._wishes.forget(name)
         for owner in self._owners.pop(name):
             self._executor.forget(owner.id)
             del self._owner[owner.id]
         self.learning.forget(name)
         self.gate.forget(name)
-        del self._leaving[name]
+        self._leaving.pop(name, None)
         self.nudge()
 
     def nudge(self) -> None:

@@ -13,20 +13,19 @@ from roost.control.health import Health
 from roost.control.lane import Entry, Lane, Lease
 from roost.control.outlook import prospect
 from roost.control.ports import LeaseLike, Owner, Waiter
+from roost.control.refusing import removed, too_late
 from roost.control.routes import Routes
 from roost.control.seat import Seat
 from roost.core.events import Changed
 from roost.core.lifecycle import Fact, Order, State
-from roost.core.plan import Blocked, Plan, Turn
+from roost.core.plan import Plan, Turn
 from roost.core.request import Fault, Refusal, Request, Route
 from roost.core.spec import ModelSpec, RoostSpec
-from roost.core.units import counted, format_duration
 from roost.logs import log
 from roost.planner.admission import (
     ENQUEUE,
     Prospect,
     admit,
-    bounded_retry,
     coming,
     in_vain,
     not_awake,
@@ -53,13 +52,18 @@ class Gate:
         self._seats: dict[str, Seat] = {}
         self._health = Health()
         self._turns: Mapping[str, Turn] = {}
+        self._unknown: set[str] = set()
+        """Models that nobody finds by a name yet."""
         self.refusals: Counter[tuple[str, str]] = Counter()
         """Requests refused, by model and code; only ever rises."""
         for name, model in spec.models.items():
             self.add(name, model, [owner for owner in owners if owner.model == name])
 
-    def add(self, name: str, model: ModelSpec, owners: Sequence[Owner], came_at: float = 0.0) -> None:
-        """A model that requests may name from now on; none of its names may lead anywhere yet (`owner_of`)."""
+    def add(
+        self, name: str, model: ModelSpec, owners: Sequence[Owner], came_at: float = 0.0, *, known: bool = True
+    ) -> None:
+        """A model that requests may name from now on; none of its names may lead anywhere yet (`owner_of`). Not
+        `known`: nobody finds it by a name before `make_known`; `route_of` leads there."""
         lane = self._lanes[name] = Lane(name, model)
         lane.came_at, lane.closed = came_at, self._closed
         lane.on_release, lane.on_emptied = self._released, self._nudge
@@ -68,11 +72,34 @@ class Gate:
         if base is not None and name in base.spec.adapters:
             lane.host = base
             base.guests.append(lane)
-        for index, owner in enumerate(owners):
-            host = lane.host.seats[index] if lane.host is not None else None
+        self.add_seats(name, owners)
+        if known:
+            self._routes.add(name, model)
+        else:
+            self._unknown.add(name)
+
+    def add_seats(self, name: str, owners: Sequence[Owner]) -> None:
+        """Further replicas of a model."""
+        lane = self._lanes[name]
+        for owner in owners:
+            host = lane.host.seats[len(lane.seats)] if lane.host is not None else None
             seat = self._seats[owner.id] = Seat(lane, owner, host)
             lane.seats.append(seat)
-        self._routes.add(name, model)
+
+    def drop_seat(self, replica: str) -> None:
+        """A replica that has nothing under way is gone; its model stays."""
+        seat = self._seats.pop(replica)
+        seat.lane.seats.remove(seat)
+        self._health.forget(seat)
+
+    def make_known(self, name: str) -> None:
+        """Requests find the model by its names from now on."""
+        self._unknown.discard(name)
+        self._routes.add(name, self._lanes[name].spec)
+
+    def route_of(self, name: str) -> Route:
+        """The route to a model by its own name, also where nobody finds it."""
+        return Routes({name: self._lanes[name].spec}).routes[name]
 
     def guests_of(self, name: str) -> list[str]:
         """The models that live inside this one's engines; none for one that is not there."""
@@ -88,12 +115,15 @@ class Gate:
 
     def forget(self, name: str) -> None:
         """It is gone. A lease that is still out may be given back as ever."""
+        self._unknown.discard(name)
         lane = self._lanes.pop(name)
         if lane.host is not None:
             lane.host.guests.remove(lane)
         for seat in lane.seats:
             self._health.forget(seat)
             del self._seats[seat.owner.id]
+        for counted_as in [one for one in self.refusals if one[0] == name]:
+            del self.refusals[counted_as]  # names come and go without end
 
     def owner_of(self, asked: str) -> str | None:
         """The model that a name leads to, or still leads to while that is being removed; None if it is free."""
@@ -126,7 +156,7 @@ class Gate:
             return self._count(lane, answer)
         entry = Entry(lane, request, waiter, now)
         if entry.deadline_at <= now:
-            return self._count(lane, _too_late(entry, now))
+            return self._count(lane, too_late(entry, now))
         refusal = self._in_vain(entry, prospect(entry, lane.queue.ahead_of(entry), now), now)
         if refusal is not None:
             return self._count(lane, refusal)
@@ -209,7 +239,7 @@ class Gate:
             if not lane.depth:
                 continue
             for entry in [entry for entry in lane.queue if entry.deadline_at <= now]:
-                self._refuse(lane, [entry], _too_late(entry, now))
+                self._refuse(lane, [entry], too_late(entry, now))
             if lane.depth and not coming(lane):
                 self._refuse_idle_waiters(lane)
 
@@ -228,8 +258,8 @@ class Gate:
             self._refuse(lane, list(lane.queue), self._closed)
 
     def names(self) -> Collection[str]:
-        """The models there are, in the order they were added."""
-        return self._lanes.keys()
+        """The models that are known, in the order they were added."""
+        return [name for name in self._lanes if name not in self._unknown] if self._unknown else self._lanes.keys()
 
     def lanes(self) -> Iterable[Lane]:
         """All models in the order in which they came, to read; also those that are being removed."""
@@ -345,40 +375,3 @@ def _note_rise(seat: Seat, change: Changed) -> None:
         seat.lane.last_load_s = change.took_s
     elif change.before is State.WAKING and change.took_s is not None and not seat.found_awake:
         seat.lane.last_wake_s = change.took_s
-
-
-def removed(model: str) -> Refusal:
-    """The answer to those who came for a model and find it gone."""
-    message = f'Model "{model}" was removed from this roost. GET /v1/models lists what is there.'
-    return Refusal(status=404, code="model_removed", message=message, fault=Fault.GATEWAY)
-
-
-def refusal_for(blocked: Blocked) -> Refusal:
-    """The answer to those who wait for what cannot come."""
-    absent = blocked.code == "model_not_found"
-    return Refusal(
-        status=404 if absent else 503,
-        code=blocked.code,
-        message=blocked.sentence,
-        fault=Fault.CLIENT if absent else Fault.ENGINE if blocked.code == "model_failed" else Fault.GATEWAY,
-        retry_after_s=None if blocked.retry_after_s is None else bounded_retry(blocked.retry_after_s),
-    )
-
-
-def _too_late(entry: Entry, now: float) -> Refusal:
-    lane = entry.lane
-    why = lane.blocked.sentence if lane.blocked is not None else _plight(lane)
-    expected = prospect(entry, max(0, lane.depth - 1), now).total_s
-    retry = bounded_retry(lane.expected_wait_s if expected is None else expected)
-    return Refusal(
-        status=503,
-        code="waited_too_long",
-        message=f"No replica was free within {format_duration(now - entry.queued_at)}. {why}",
-        fault=Fault.GATEWAY,
-        retry_after_s=retry,
-    )
-
-
-def _plight(lane: Lane) -> str:
-    states = ", ".join(f"{seat.owner.id} is {seat.state} with {seat.in_flight} in flight" for seat in lane.seats)
-    return f'Model "{lane.name}": {states or "no replica"}; {counted(lane.depth, "request", "waits", "wait")}.'

@@ -179,6 +179,7 @@ def _built(owner: Owner, facts: _Facts, base: str) -> ReplicaView:
     return ReplicaView(
         id=owner.id,
         model=owner.model,
+        host=owner.spec.inside or "",
         sleep_levels=owner.sleep_levels,
         no_sleep=owner.no_sleep,
         base=base,

@@ -96,7 +96,8 @@ def _recall_use(seat: Seat, value: Any) -> None:
     if unix_s is not None and seat.last_done is None:
         seat.last_done = clock.from_wall(unix_s)
     ready_at = _number(value, "ready_at")
-    if ready_at is not None and seat.owner.state is State.COLD:
+    found = seat.owner.state is State.READY and seat.owner.last_load_at is None
+    if ready_at is not None and (found or seat.owner.state is State.COLD):
         seat.owner.recall_ready(clock.from_wall(ready_at))
 
 

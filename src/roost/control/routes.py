@@ -30,6 +30,11 @@ class Routes:
         self._by_name = {asked: route for asked, route in self._by_name.items() if route.name != name}
         self._longest = max(map(len, self._by_name), default=0)
 
+    @property
+    def routes(self) -> Mapping[str, Route]:
+        """All of them by the names that lead there, to read."""
+        return self._by_name
+
     def owner(self, asked: str) -> str | None:
         """The model that a name leads to."""
         route = self._by_name.get(asked)

@@ -334,6 +334,9 @@ class RoostSpec:
     """The models by the name that clients send."""
     hosts: dict[str, HostSpec] = field(default_factory=dict)
     """Servers that someone else runs and that hold several models each."""
+    discovered: dict[str, ModelSpec] = field(default_factory=dict)
+    """Settings of the models that are found in `hosts` with no entry of their own, by a pattern of names (`qwen*`),
+    over `defaults`; the first one that fits counts, and `defaults` alone where none does."""
     models_dir: ModelsDirSpec | None = None
     """A folder whose GGUF files are models."""
 

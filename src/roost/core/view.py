@@ -74,6 +74,8 @@ class ReplicaView:
     """When it entered this state."""
     owned: bool = True
     """False: runs elsewhere (keeper foreign); roost may sleep and wake but never start or stop it."""
+    host: str = ""
+    """The entry of `hosts` that holds it; its model may have replicas in several."""
     sleep_levels: tuple[int, ...] = ()
     """Levels its engine can be ordered into; empty: it has no sleep order."""
     no_sleep: str = ""

@@ -5,8 +5,8 @@ Never calls anything itself and knows no preset: those are in `hosted_presets`. 
 by `host/hosted.py`, which performs what they return.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from roost.core.hosted_spec import HostSpec, Preset
@@ -36,6 +36,12 @@ class Listing:
     """Their last load failed."""
     permanent: frozenset[str] = frozenset()
     """Loaded for as long as the server runs: nothing unloads them."""
+    partial: bool = False
+    """It names only what is loaded: a model that is missing may be loaded all the same."""
+    aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Name -> further spellings of it, where there are any."""
+    embeds: frozenset[str] = frozenset()
+    """Names that it says, or whose own word says, make embeddings and nothing else."""
 
     def holds(self, key: str) -> bool:
         """Its memory is taken, or about to be."""

@@ -17,6 +17,8 @@ from roost.engines.hosted import Listing, Wanted, Way
 
 _UP = frozenset({"loaded", "ready", "running", "active", "sleeping"})
 _DOWN = frozenset({"unloaded", "not_loaded", "stopped", "cold", "available", "failed", "error"})
+_LATEST = ":latest"
+"""The tag that Ollama takes for meant where none is given."""
 _GONE = ("not found", "not exist", "not loaded", "unknown model", "no such model", "is not running")
 
 
@@ -37,7 +39,7 @@ class LlamaServer:
             return None
         sets: dict[str, set[str]] = {"loaded": set(), "busy": set(), "failed": set()}
         for name, entry in entries:
-            spellings = {name, *(alias for alias in entry.get("aliases") or () if isinstance(alias, str))}
+            spellings = {name, *_aliases(entry)}
             status = entry.get("status")
             status = status if isinstance(status, Mapping) else {}
             value = status.get("value")
@@ -52,6 +54,7 @@ class LlamaServer:
             loaded=frozenset(sets["loaded"]),
             busy=frozenset(sets["busy"]),
             failed=frozenset(sets["failed"]),
+            aliases={name: known for name, entry in entries if (known := _aliases(entry))},
         )
 
     def load(self, wanted: Wanted) -> tuple[Step, ...]:
@@ -77,13 +80,19 @@ class Ollama:
     can_load: bool = True
 
     def key(self, name: str) -> str:
-        return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
+        return name if ":" in name.rpartition("/")[2] else f"{name}{_LATEST}"
 
     def read(self, bodies: Sequence[object]) -> Listing | None:
-        there, loaded = (_ollama_names(body) for body in bodies)
+        there, loaded = (_ollama_entries(body) for body in bodies)
         if there is None or loaded is None:
             return None
-        return Listing(names=tuple(there), loaded=frozenset(map(self.key, loaded)))
+        names = tuple(name for name, _ in there)
+        return Listing(
+            names=names,
+            loaded=frozenset(self.key(name) for name, _ in loaded),
+            aliases={name: (name[: -len(_LATEST)],) for name in names if name.endswith(_LATEST)},
+            embeds=frozenset(name for name, entry in there if _embeds(name, entry)),
+        )
 
     def load(self, wanted: Wanted) -> tuple[Step, ...]:
         """A call without a prompt only loads; kept until roost unloads it."""
@@ -117,7 +126,7 @@ class VllmLora:
             return None
         names = tuple(name for name, _ in entries)
         bases = frozenset(name for name, entry in entries if entry.get("parent") is None)
-        return Listing(names=names, loaded=frozenset(names), permanent=bases)
+        return Listing(names=names, loaded=frozenset(names), permanent=bases, partial=True)
 
     def load(self, wanted: Wanted) -> tuple[Step, ...]:
         body = {"lora_name": wanted.name, "lora_path": wanted.source or wanted.name}
@@ -155,6 +164,7 @@ class Generic:
             loaded=frozenset(name for name, state in states.items() if state is None or state in _UP),
             busy=frozenset(name for name, state in states.items() if state is not None and state not in _UP | _DOWN),
             failed=frozenset(name for name, state in states.items() if state in ("failed", "error")),
+            partial=all(state is None for state in states.values()),
         )
 
     def load(self, wanted: Wanted) -> tuple[Step, ...]:
@@ -212,11 +222,26 @@ def _entries(body: object) -> list[tuple[str, Mapping[str, Any]]] | None:
     return [(entry["id"], entry) for entry in data if isinstance(entry, Mapping) and isinstance(entry.get("id"), str)]
 
 
-def _ollama_names(body: object) -> list[str] | None:
+def _aliases(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    found = entry.get("aliases")
+    return tuple(alias for alias in found if isinstance(alias, str)) if isinstance(found, list) else ()
+
+
+def _ollama_entries(body: object) -> list[tuple[str, Mapping[str, Any]]] | None:
     models = body.get("models") if isinstance(body, Mapping) else None
     if not isinstance(models, list):
         return None
-    return [entry["name"] for entry in models if isinstance(entry, Mapping) and isinstance(entry.get("name"), str)]
+    named = (entry for entry in models if isinstance(entry, Mapping) and isinstance(entry.get("name"), str))
+    return [(entry["name"], entry) for entry in named]
+
+
+def _embeds(name: str, entry: Mapping[str, Any]) -> bool:
+    """Ollama loads these by another call. Its list has the family (`bert`, `nomic-bert`); newer ones are of families
+    that also chat, and are called so."""
+    details = entry.get("details")
+    families = details.get("families") if isinstance(details, Mapping) else None
+    known = families if isinstance(families, list) else ()
+    return "embed" in name.lower() or any(isinstance(one, str) and "bert" in one for one in known)
 
 
 def _state(entry: Mapping[str, Any]) -> str | None:

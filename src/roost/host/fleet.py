@@ -74,7 +74,7 @@ class Maker:
         """One for each serving of each model, in their order. Raises OSError where no port is free."""
         self.ports.reserve(each.port for model in models.values() for each in servings(model) if each.port)
         return [
-            self._replica(name, index, serving)
+            self.replica(name, index, serving)
             for name, model in models.items()
             for index, serving in enumerate(servings(model))
         ]
@@ -114,7 +114,8 @@ class Maker:
         if replica.owned and replica.setup.server is None:
             self.ports.give_back(replica.address.port)
 
-    def _replica(self, name: str, index: int, serving: ModelSpec) -> Replica:
+    def replica(self, name: str, index: int, serving: ModelSpec) -> Replica:
+        """The one of this number; `serving` is the model's spec as it has it."""
         own, making = replica_id(name, index), self.making
         record, server = making.store.read(own), self._server(serving, index)
         if server is not None:

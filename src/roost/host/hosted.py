@@ -6,8 +6,10 @@ of each look.
 """
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -32,6 +34,12 @@ POLL_S = 0.9
 """A plan rests on a listing at most 1 s old."""
 LOOK_S = 5.0
 """For one answer of a listing or a probe: a server that loads a model may be slow to answer."""
+START_S = 2.0
+"""roost's start waits this long for the first listing; a server that is down or slow is looked at afterwards."""
+ASK_S = 10.0
+"""For the answer of a load call that is expected to be a refusal."""
+REFUSALS = frozenset({400, 404, 410, 422})
+"""Answers to a load call that say: not this name."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 1.0
 """Between two looks for a model that is on its way: tiny ones take 20 ms, big ones minutes."""
 
@@ -62,6 +70,8 @@ class HostedServer:
         self._doubted = asyncio.Event()
         self._look_hearers: list[Callable[[], None]] = []
         self._change_hearers: list[Callable[[], None]] = []
+        self._looked = asyncio.Event()
+        """The first look has come to its end."""
         self._poll: asyncio.Task[None] | None = None
 
     def __str__(self) -> str:
@@ -78,9 +88,11 @@ class HostedServer:
         return None if self.found is None else self.found.way
 
     async def start(self) -> None:
-        """Look once, then go on looking."""
-        await self.look()
+        """Look from now on; returns after the first look, or START_S if that takes longer."""
         self._poll = spawn(self._polling(), f"listing of host {self.name}")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(START_S):
+                await self._looked.wait()
 
     async def close(self) -> None:
         """Look no more."""
@@ -150,15 +162,14 @@ class HostedServer:
     async def _polling(self) -> None:
         while True:
             try:
-                async with asyncio.timeout(POLL_S):
-                    await self._doubted.wait()
-            except TimeoutError:
-                pass
-            self._doubted.clear()
-            try:
                 await self.look()
             except Exception:  # a look that went wrong must not end all looking
                 log.exception("host %s: could not be looked at", self.name)
+            self._looked.set()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL_S):
+                    await self._doubted.wait()
+            self._doubted.clear()
 
     async def _asked(self) -> Listing | None:
         """What it lists now; None, with `trouble` and `refuses` set, where it does not say."""
@@ -226,6 +237,14 @@ class HostedServer:
             return own_steps(self.spec.load_steps, name, model, limit)
         wanted = Wanted(name=name, source=model.weights, task=model.task, timeout_s=limit)
         return () if self.way is None else self.way.load(wanted)
+
+    async def turns_away(self, name: str) -> bool:
+        """Try to load a name that it does not list: whether it says that there is no such model."""
+        sequence = Sequence(operation=Operation.LOAD)
+        steps = [replace(step, timeout_s=ASK_S) for step in self.load_steps(ModelSpec(), name)]
+        with contextlib.suppress(StepError):
+            await self.executor.perform(steps, sequence, ASK_S)
+        return any(record.status in REFUSALS and record.error for record in sequence.records)
 
     async def unload(self, model: ModelSpec, name: str, sequence: Sequence, limit_s: float) -> bool:
         """Unload it, and wait until the server no longer lists it as loaded; False if it still does after `limit_s`,

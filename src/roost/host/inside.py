@@ -13,7 +13,7 @@ from roost.core.errors import StepError
 from roost.core.lifecycle import Fact, Order, State
 from roost.core.step import Operation
 from roost.core.units import format_duration
-from roost.host import watching, work
+from roost.host import failures, watching, work
 from roost.host.base_server import BaseServer
 from roost.host.hosted import FIRST_WAIT_S, LONGEST_WAIT_S, HostedServer
 from roost.host.steps import Sequence
@@ -67,7 +67,7 @@ def follow(replica: "Replica", server: HostedServer) -> None:
     match replica.state:
         case State.READY | State.DRAINING:
             if loaded:
-                replica.forget_failures_if_stable()
+                failures.forget_if_stable(replica)
             else:
                 _unloaded(replica, f"{server.place} no longer lists it as loaded")
         case State.COLD if loaded:
@@ -140,9 +140,9 @@ async def load(replica: "Replica", server: HostedServer) -> None:
                 await _brought_in(replica, server, sequence)
             await work.verify(replica, sequence)
     except TimeoutError:
-        log.error("Timed out waiting for model %s to load in host %s", replica.model, server.name)
         after = f"{format_duration(limit)} after the load call (load_timeout)"
         why = f"not listed as loaded in {server.place} {after}"
+        log.error("Timed out waiting for model to load: %s is %s", replica.model, why)
         work.stop_failed(replica, Fact.TIMED_OUT, why)
     except _ServerDown as down:
         _await_server(replica, str(down))

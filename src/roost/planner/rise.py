@@ -118,13 +118,25 @@ def _easiest(draft: Draft, model: ModelView) -> ReplicaView | None:
     """The first to come up; None if there is none, or if one is up or coming or wanted for itself."""
     if any(r.state in _UNDER_WAY or r.stranded or not draft.free(r) for r in model.replicas):
         return None
-    return min(model.replicas, key=lambda replica: (lacks_base(draft, replica), _effort(replica)), default=None)
+    return min(model.replicas, key=lambda replica: _order(draft, model, replica), default=None)
+
+
+def _order(draft: Draft, model: ModelView, replica: ReplicaView) -> tuple[bool, tuple[bool, int, float], int]:
+    return lacks_base(draft, replica), _effort(replica), _crowd(draft, model, replica)
+
+
+def _crowd(draft: Draft, model: ModelView, replica: ReplicaView) -> int:
+    """How many models its server holds or is about to, where the model could go to another server instead."""
+    if not replica.host or len(model.replicas) < 2:
+        return 0
+    others = (one for other in draft.view.models for one in other.replicas if one.host == replica.host)
+    return sum(draft.is_here(one) or one.id in draft.actions for one in others)
 
 
 def rise_others(draft: Draft, want: Want) -> None:
     """The model's other replicas, where they fit beside everything that is up and promised. An order to be up that
     finds nothing more to do is settled."""
-    if want.replica is not None:
+    if want.replica is not None or _is_enough(want):
         return
     model, to_come = want.model, False
     for replica in sorted(model.replicas, key=_effort):
@@ -135,6 +147,14 @@ def rise_others(draft: Draft, want: Want) -> None:
     ready = any(replica.state is State.READY for replica in model.replicas)
     if isinstance(want.reason, Ordered) and ready and not to_come and model.name not in draft.denied:
         draft.settled.append(model.name)
+
+
+def _is_enough(want: Want) -> bool:
+    """Inside a server that holds several models a second copy takes the place of another one: it is worth that only if
+    the first one is up and requests still wait."""
+    spread = len({replica.host for replica in want.model.replicas}) > 1
+    ready = any(replica.state is State.READY for replica in want.model.replicas)
+    return spread and not ready and not isinstance(want.reason, Ordered)
 
 
 def _follow(draft: Draft, want: Want, replica: ReplicaView) -> bool:

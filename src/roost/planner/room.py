@@ -135,7 +135,7 @@ class Room:
         allowed = self._allowed(model)
         count = spec.device_count or 1
         spoken_of = each > 0 or bool(spec.devices) or spec.device_count is not None or self.memory.discover
-        if not spoken_of or not replica.owned or model.host:
+        if not spoken_of or not replica.owned or replica.host or model.host:
             return Choice(allowed[:count], count if each else 0, each, told=False)
         return Choice(allowed, count, each, told=True)
 
@@ -168,7 +168,7 @@ class Room:
             amounts[HOST] = host
         if PLACES in budget:
             amounts[PLACES] = int(takes_place(replica, state))
-        if model.host and (inside := places_in(replica.base or model.host)) in budget:
+        if (server := replica.base or replica.host or model.host) and (inside := places_in(server)) in budget:
             amounts[inside] = int(keeps_memory(replica, state) if replica.base else takes_place(replica, state))
         return amounts
 

@@ -29,6 +29,7 @@ class Exchange:
         "answer_started",
         "body",
         "deadline_at",
+        "found",
         "head",
         "held",
         "lease",
@@ -69,6 +70,8 @@ class Exchange:
         self.upstream: Upstream | None = None
         self.loading: Begun | None = None
         self.original: Original | None = None
+        self.found: Route | None = None
+        """The route of a model that was on trial when it entered."""
         self.deadline_at = math.inf
         self.held = 0
         self.reentries = 0
@@ -97,6 +100,7 @@ class Exchange:
             return False
         self.ticket = None
         self.release_held()
+        self.request.route = self.request.route or self.found
         self.lease = lease
         phases.leased(self)
         return True

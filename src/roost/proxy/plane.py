@@ -16,7 +16,7 @@ from roost.proxy import access, loading, phases
 from roost.proxy.keys import KeyRing
 from roost.proxy.origin import HostRule, OriginRule
 from roost.proxy.pool import Pool
-from roost.proxy.ports import Fleet, Paths, Watcher
+from roost.proxy.ports import Fleet, Offers, Paths, Watcher
 from roost.proxy.relay import Upstream
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ class Plane:
         self.paths = outside.paths
         self.watcher = outside.watcher
         self.admin = outside.admin
+        self.offers: Offers | None = None
+        """Asked of names that the fleet does not know; None: they are unknown."""
         self.limits: LimitsSpec = server.limits
         self.keys = KeyRing(server.keys)
         self.hosts = HostRule((server.host, *server.hosts))

@@ -3,6 +3,7 @@
 Callback-shaped: a request that meets a ready replica makes no task, no future and no timer.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 from roost.core.request import Address, Outlook, Refusal, Request, Route
@@ -95,6 +96,15 @@ class Fleet(Protocol):
     def another(self, lease: Lease, now: float) -> Lease | None:
         """After a refused connect: a lease on another ready replica of the same model, if there is one.
         The first lease is released by this call when one is given."""
+        ...
+
+
+class Offers(Protocol):
+    """Who may know a model that the fleet does not."""
+
+    def offer(self, name: str, hear: Callable[[Route | Refusal | None], None]) -> None:
+        """`hear` is called once, perhaps before this returns: where the name leads now, why that cannot be said, or
+        None: nowhere. The route may be of a model that nobody else finds yet: it must be entered by it at once."""
         ...
 
 

@@ -5,6 +5,7 @@ cannot be read.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, unquote_to_bytes, urlencode
@@ -20,6 +21,7 @@ from roost.proxy.keys import may_use, scopes_of
 if TYPE_CHECKING:
     from roost.proxy.exchange import Exchange
 
+Offer = Callable[["Exchange", str, str], bool]
 MAX_QUERY_FIELDS = 100
 _U_ESCAPE = re.compile(r"%u([0-9A-Fa-f]{4})")
 
@@ -40,17 +42,26 @@ class Original:
     """Why the model that was asked for does not answer."""
 
 
-def model_route(x: "Exchange") -> Route | None:
-    """By JSON body, form field or `?model=`; refuses and returns None where there is none."""
+def model_route(x: "Exchange", offer: Offer) -> Route | None:
+    """By JSON body, form field or `?model=`. None where there is none yet: it is refused, or, where `offer` gives True
+    for the name, found out later, with `fitted` to follow."""
     name, kind = _asked_model(x)
     if name is None:
         message = "The request names no model: put 'model' into the JSON body, the form or the query."
         x.refuse(Refusal(status=400, code="model_missing", message=message))
         return None
     route = x.plane.fleet.resolve(name)
+    if route is None and offer(x, name, kind):
+        return None
     if route is None or not may_use(x.request.key, route.name):
         x.refuse(unknown_model(name))
         return None
+    return fitted(x, route, kind)
+
+
+def fitted(x: "Exchange", route: Route, kind: str) -> Route | None:
+    """The route, with the request as its engine wants it; `kind` says where the name stood. Refuses what the engine
+    does not serve."""
     if not x.path.startswith("/v1/") and not x.plane.paths.serves(route, x.path):
         message = f"The engine of model {route.name!r} does not serve {x.path}."
         x.refuse(Refusal(status=404, code="not_found", message=message))

@@ -60,6 +60,11 @@ class Recorder:
         """It has come back."""
         self._retired.pop(name, None)
 
+    def erase(self, name: str) -> None:
+        """A name that turned out to be nobody's: nothing of it is kept."""
+        self._retired.pop(name, None)
+        self.models.pop(name, None)
+
     def text(self) -> bytes:
         """All of it as Prometheus text, format 0.0.4."""
         return self._metrics.text()

@@ -23,7 +23,7 @@ def faults_of(env: dict[str, str]) -> list[str]:
 def test_nothing_set_is_the_first_routers_defaults() -> None:
     spec = spec_of({})
     assert (spec.server.host, spec.server.port, spec.memory.max_resident) == ("127.0.0.1", 8010, 2)
-    assert (spec.server.models_list, spec.server.health) == ("loaded", "text")
+    assert (spec.server.models_list, spec.server.health, spec.policy.eviction) == ("loaded", "text", "lru")
     assert spec.hosts == {"vllm": HostSpec(url="http://vllm:8000", load_timeout=1200.0)}
     assert spec.server.hosts == () and not spec.server.keys and not spec.models
 

@@ -2,10 +2,11 @@
 
 import pytest
 
-from roost.config.hosts import spec_for
+from roost.config.dump import Style, effective_yaml
+from roost.config.hosts import may_be_offered, spec_for
 from roost.config.load import Loaded, load
 from roost.core.hosted_spec import HostSpec
-from roost.core.spec import EngineKind, ModelSpec
+from roost.core.spec import EngineKind, ModelSpec, Task
 
 BOX = "hosts:\n  box: {url: http://box:9000, api_key: k3y}\n"
 
@@ -34,9 +35,9 @@ def test_hosts_alone_are_a_configuration() -> None:
 def test_the_model_of_a_name_that_was_found_is_like_a_written_one() -> None:
     written = loaded(f"{BOX}models:\n  a: {{inside: box, served_name: org/a}}\n").spec
     assert written is not None
-    found = spec_for("box", written.hosts["box"], "org/a")
+    found = spec_for("box", written.hosts["box"], "org/a", {})
     assert (found.url, found.api_key, found.inside, found.served_name) == ("http://box:9000", "k3y", "box", "org/a")
-    assert found == spec_for("box", HostSpec(url="http://box:9000", api_key="k3y"), "org/a", ModelSpec())
+    assert found == spec_for("box", HostSpec(url="http://box:9000", api_key="k3y"), "org/a", {"*": ModelSpec()})
 
 
 @pytest.mark.parametrize(
@@ -73,3 +74,63 @@ def test_what_is_wrong_is_said(text: str, said: str) -> None:
 def test_a_fixed_server_has_no_load_steps() -> None:
     steps = "load_steps: [{endpoint: /up}], unload_steps: [{endpoint: /down}]"
     assert "preset fixed means" in problems(f"hosts: {{box: {{url: http://x:1, preset: fixed, {steps}}}}}")[0]
+
+
+FOUND = f"""
+{BOX}
+defaults: {{concurrency: 3, unload_after: 9m, pin: true, weights: /x.gguf, env: {{A: b}}}}
+discovered:
+  "bge-*": {{task: embed, pin: true}}
+  "qwen*": {{concurrency: 5}}
+"""
+
+
+def test_settings_of_what_is_found_are_those_of_the_first_pattern_over_what_defaults_can_mean() -> None:
+    spec = loaded(FOUND).spec
+    assert spec is not None
+    bge, qwen, other = (spec_for("box", spec.hosts["box"], one, spec.discovered) for one in ("bge-m3", "qwen3", "phi"))
+    assert (bge.task, bge.pin, bge.concurrency, bge.unload_after) == (Task.EMBED, True, 3, 540.0)
+    assert (qwen.task, qwen.pin, qwen.concurrency) == (Task.OTHER, False, 5)
+    assert (other.concurrency, other.unload_after, other.weights, other.env, other.pin) == (3, 540.0, None, {}, False)
+    assert {one.url for one in (bge, qwen, other)} == {"http://box:9000"}
+
+
+def test_settings_of_what_is_found_survive_being_shown() -> None:
+    spec = loaded(FOUND).spec
+    assert spec is not None
+    again = loaded(effective_yaml(spec, Style())).spec
+    assert again is not None and again.discovered == spec.discovered
+
+
+def test_what_is_found_has_nothing_that_only_an_entry_can_have() -> None:
+    text = f"{BOX}discovered: {{a: {{aliases: [b], command: x}}}}"
+    aliases, command = problems(text)
+    assert "aliases is for a model with an entry of its own" in aliases
+    assert "command is for a model with an entry of its own" in command
+    assert "there are no hosts" in problems("models: {a: {url: http://x:1}}\ndiscovered: {a: {concurrency: 1}}")[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "may"),
+    [
+        ("qwen3", True),
+        ("org/model-7b", True),
+        ("hf.co/org/model:Q4", True),
+        ("phi4:latest", True),
+        ("", False),
+        ("all", False),
+        ("/srv/adapter", False),
+        ("~/adapter", False),
+        ("../adapter", False),
+        ("org/../../adapter", False),
+        ("org//adapter", False),
+        ("./adapter", False),
+        ("https://example.org/a", False),
+        ("a\\b", False),
+        ("what?", False),
+        ("two\nlines", False),
+        ("x" * 201, False),
+    ],
+)
+def test_a_made_up_name_is_offered_only_if_a_model_could_have_it_and_it_is_no_path(name: str, may: bool) -> None:
+    assert may_be_offered(name) is may

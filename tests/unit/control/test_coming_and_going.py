@@ -214,3 +214,41 @@ def test_after_closing_nobody_enters_a_model_that_comes() -> None:
         assert isinstance(answer, Refusal) and answer.code == "shutting_down"
 
     run(main())
+
+
+def test_a_replica_that_comes_later_takes_its_share_and_goes_again() -> None:
+    async def main() -> None:
+        async with Bench(RoostSpec(models=fleet("a", concurrency=1))) as bench:
+            later = FakeOwner("a", ModelSpec(command="engine"), index=1)
+            later.subscribe(bench._cut)
+            bench.control.add_replicas("a", [later])
+            clients = [bench.ask("a", hold_s=20.0) for _ in range(6)]
+            await bench.rest(300)
+            assert {client.outcome for client in clients} == {"served"}
+            assert later.last_load_at is not None
+            (view,) = bench.control.view().models
+            assert [replica.id for replica in view.replicas] == ["a/0", "a/1"]
+            bench.control.drop_replica(later)
+            (view,) = bench.control.view().models
+            assert [replica.id for replica in view.replicas] == ["a/0"]
+            assert bench.ask("a").outcome != "refused"
+            await bench.rest(60)
+
+    run(main())
+
+
+def test_a_model_that_nobody_knows_yet_is_entered_by_its_route_alone() -> None:
+    async def main() -> None:
+        async with Bench(RoostSpec(models=fleet("a"))) as bench:
+            gate, spec = bench.control.gate, ModelSpec(command="engine", aliases=("bee",))
+            owner = bench.owners["b"] = FakeOwner("b", spec)
+            bench.control.add({"b": spec}, [owner], known=False)
+            assert gate.resolve("b") is None is gate.resolve("bee")
+            assert list(gate.names()) == ["a"]
+            assert gate.owner_of("b") == "b"
+            assert gate.route_of("b").name == "b"
+            gate.make_known("b")
+            assert (route := gate.resolve("bee")) is not None and route.name == "b"
+            assert list(gate.names()) == ["a", "b"]
+
+    run(main())

@@ -181,3 +181,32 @@ def test_the_adapter_of_such_a_model_never_sleeps_and_asks_for_its_own_name() ->
     assert HOSTED.verify(spec, "there").json["model"] == "there"
     assert HOSTED.verify(ModelSpec(task=Task.OTHER), "there").path == "/v1/models"
     assert "/models/load" in HOSTED.control_paths
+
+
+def test_further_spellings_are_told() -> None:
+    router = LLAMA.read(listed(status("a", "loaded", aliases=["first", 7]), status("b", "unloaded")))
+    assert router is not None and router.aliases == {"a": ("first",)}
+    ollama = OLLAMA.read([{"models": [{"name": "a:latest"}, {"name": "b:7b"}]}, {"models": []}])
+    assert ollama is not None and ollama.aliases == {"a:latest": ("a",)}
+
+
+def test_ollamas_embedding_models_are_told_by_family_or_name() -> None:
+    there = [
+        {"name": "nomic", "details": {"families": ["nomic-bert"]}},
+        {"name": "qwen3-embedding:0.6b", "details": {"families": ["qwen3"]}},
+        {"name": "phi4", "details": {"families": None}},
+        {"name": "odd", "details": 3},
+    ]
+    listing = OLLAMA.read([{"models": there}, {"models": []}])
+    assert listing is not None and listing.embeds == {"nomic", "qwen3-embedding:0.6b"}
+
+
+def test_a_list_without_states_names_only_what_is_loaded() -> None:
+    generic = Generic()
+    bare, told, empty = (generic.read(listed(*e)) for e in ([{"id": "a"}], [{"id": "a", "status": "loaded"}], []))
+    assert bare is not None and bare.partial
+    assert told is not None and not told.partial
+    assert empty is not None and empty.partial
+    for way, partial in ((LORA, True), (FIXED, False), (LLAMA, False)):
+        listing = way.read(listed(status("a", "loaded")))
+        assert listing is not None and listing.partial is partial

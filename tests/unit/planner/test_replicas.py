@@ -262,3 +262,37 @@ def test_it_goes_on_while_anybody_may_count_on_its_room(other: str) -> None:
 def test_sizes_of_replicas_add_up() -> None:
     made = planned(model("a", COLD, COLD, COLD, spec=sized(15), waiting_since=990.0), memory=GPU)
     assert orders(*made.actions) == [("Load", "a/0"), ("Load", "a/1")]  # of 40 GiB
+
+
+# one model inside several servers
+
+
+def inside(host: str, state: State = COLD, **facts: Any) -> dict[str, Any]:
+    return {"state": state, "host": host, "sleep_levels": (), **facts}
+
+
+def test_inside_servers_one_copy_comes_and_a_second_only_if_the_first_is_up_and_not_enough() -> None:
+    first = planned(model("a", inside("one"), inside("two"), waiting_since=990.0))
+    assert orders(*first.actions) == [("Load", "a/0")]
+    assert planned(model("a", inside("one", State.STARTING), inside("two"), waiting_since=990.0)).actions == ()
+    busy = planned(model("a", inside("one", READY, in_flight=3), inside("two"), waiting_since=990.0))
+    assert orders(*busy.actions) == [("Load", "a/1")]
+
+
+def test_an_order_brings_up_every_copy() -> None:
+    made = planned(model("a", inside("one"), inside("two"), wish=wish()))
+    assert orders(*made.actions) == [("Load", "a/0"), ("Load", "a/1")]
+
+
+def test_the_server_that_holds_fewer_gets_it() -> None:
+    there = model("b", inside("one", READY), waiting_since=None)
+    made = planned(model("a", inside("one"), inside("two"), waiting_since=990.0), there)
+    assert orders(*made.actions) == [("Load", "a/1")]
+    both = [model(name, inside("one"), inside("two"), waiting_since=990.0) for name in "ab"]
+    assert orders(*planned(*both).actions) == [("Load", "a/0"), ("Load", "b/1")]
+
+
+def test_a_server_that_refused_it_comes_after_one_that_was_not_asked() -> None:
+    refused = inside("one", BACKOFF, absent="It refuses.", retry_at=990.0)
+    made = planned(model("a", refused, inside("two"), waiting_since=990.0))
+    assert orders(*made.actions) == [("Load", "a/1")]

@@ -56,7 +56,7 @@ def read(env: Mapping[str, str]) -> Said:
         for name, url in reader.addresses(URL, DEFAULT_URL)
     }
     resident = reader.number(RESIDENT, DEFAULT_RESIDENT, 1, 10**6)
-    tree = {"server": server, "memory": {"max_resident": resident}, "hosts": hosts}
+    tree = {"server": server, "memory": {"max_resident": resident}, "policy": {"eviction": "lru"}, "hosts": hosts}
     return Said(_HEAD + yaml_text(tree), tuple(reader.problems))
 
 

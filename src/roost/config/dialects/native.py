@@ -6,6 +6,7 @@ Never validates values: that is the same for every dialect and happens after it.
 from collections.abc import Mapping
 from dataclasses import replace
 
+from roost.config.hosts import NOT_OF_FOUND
 from roost.config.interpolate import Interpolator
 from roost.config.models_dir import NOT_FROM_DEFAULTS
 from roost.config.tree import Node, with_children
@@ -23,6 +24,9 @@ def read(root: Node, env: Mapping[str, str]) -> tuple[Node, tuple[Problem, ...]]
         root = with_children(root, {**root.mapping, "models": with_children(models, complete)})
     if defaults is not None and defaults.mapping and "models_dir" in root.mapping:
         root = with_children(root, {**root.mapping, "models_dir": _complete(defaults, root.mapping["models_dir"])})
+    if defaults is not None and defaults.mapping and "hosts" in root.mapping:
+        own = root.mapping.get("discovered") or Node({}, ("discovered",), defaults.line)
+        root = with_children(root, {**root.mapping, "discovered": _patterns(defaults, own, NOT_OF_FOUND)})
     return root, tuple(interpolator.problems)
 
 
@@ -31,11 +35,18 @@ def _complete(defaults: Node, section: Node) -> Node:
     settings = section.mapping.get("settings") or replace(section, value={})
     if not isinstance(section.value, Mapping) or not isinstance(settings.value, Mapping | None):
         return section
-    below = {key: node for key, node in defaults.mapping.items() if key not in NOT_FROM_DEFAULTS}
-    fitting = with_children(defaults, below)
+    patterns = _patterns(defaults, settings, NOT_FROM_DEFAULTS)
+    return with_children(section, {**section.mapping, "settings": patterns})
+
+
+def _patterns(defaults: Node, settings: Node, but: frozenset[str]) -> Node:
+    """Every pattern over the defaults without the keys `but`; `*` stands for the rest."""
+    if not isinstance(settings.value, Mapping | None):
+        return settings
+    fitting = with_children(defaults, {key: node for key, node in defaults.mapping.items() if key not in but})
     patterns = {pattern: merge(fitting, own) for pattern, own in settings.mapping.items()}
     patterns.setdefault("*", fitting)
-    return with_children(section, {**section.mapping, "settings": with_children(settings, patterns)})
+    return with_children(settings, patterns)
 
 
 def merge(defaults: Node, own: Node) -> Node:

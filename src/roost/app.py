@@ -19,6 +19,7 @@ from roost.accesslog import Watch
 from roost.admin.api import build
 from roost.admin.events import Hub
 from roost.admin.server import AdminServer
+from roost.config.adapters import with_adapters
 from roost.config.dump import config_hash
 from roost.console import Console, Parts, change_event, performed_event, plan_facts
 from roost.console_memory import MemoryFacts
@@ -83,7 +84,8 @@ class App:
     """A roost: made from a spec without problems, started once, stopped once."""
 
     def __init__(self, spec: RoostSpec, options: Options) -> None:
-        self.spec = spec
+        self.spec = with_adapters(spec)
+        self.config_hash = config_hash(spec)
         self.options = options
         self.store = Store(options.state_dir)
         self.port = 0
@@ -195,7 +197,7 @@ class App:
                 keeping=self.keeping,
                 hub=self.hub,
                 memory=MemoryFacts(lambda: self.controller.standing().memory, self.replicas, board, self.account),
-                config_hash=config_hash(spec),
+                config_hash=self.config_hash,
                 instance=options.instance,
                 started_at=clock.now(),
             )
@@ -276,7 +278,8 @@ class App:
 
     def _changed(self, change: Changed) -> None:
         if change.after is State.SUSPENDING:
-            self.plane.take_down(change.replica)  # nothing runs any more, unless the sleep was ordered by force
+            for replica in (change.replica, *self.maker.guests_of(change.replica)):
+                self.plane.take_down(replica)  # nothing runs any more, unless the sleep was ordered by force
         self.recorder.changed(change)
         self.hub.publish(change_event(change))
         took = f" after {change.took_s:.1f} s" if change.took_s is not None else ""
@@ -299,7 +302,7 @@ class App:
         for lane in map(gate.lane, gate.names()):
             states = [seat.state for seat in lane.seats]
             state = State.READY if State.READY in states else states[0]
-            busy = sum(seat.in_flight for seat in lane.seats)
+            busy = sum(seat.own_in_flight for seat in lane.seats)
             servings = tuple(ReplicaGauge(s.owner.id, s.failures, avoided(s, now) is not None) for s in lane.seats)
             gauges.append(
                 ModelGauges(model=lane.name, state=state, in_flight=busy, queue_depth=lane.depth, replicas=servings)
@@ -342,6 +345,7 @@ class App:
         )
         for server in self.servers.values():
             await server.close()
+        await self.maker.close()
         if self._ticker is not None:
             self._ticker.cancel()
         self.hub.close()

@@ -143,7 +143,8 @@ class Console:
 
     def _facts(self, name: str, replicas: Sequence[Replica]) -> dict[str, Any]:
         controller, now = self._parts.controller, clock.now()
-        spec = controller.gate.lane(name).spec
+        lane = controller.gate.lane(name)
+        spec = lane.spec
         main = most_useful(replicas)
         seats = [controller.gate.seat(replica.id) for replica in replicas]
         blocked = controller.blocked(name)
@@ -158,8 +159,8 @@ class Console:
             "state": str(main.state),
             "since_s": round(now - main.since, 3),
             "level": main.level,
-            "in_flight": sum(seat.in_flight for seat in seats),
-            "queue_depth": controller.gate.lane(name).depth,
+            "in_flight": sum(seat.own_in_flight for seat in seats),
+            "queue_depth": lane.depth,
             **waiting_facts(controller, name, now),
             "pinned": controller.pinned(name),
             "idle_s": round(now - idle_from, 3) if idle_from and not busy else None,
@@ -172,6 +173,7 @@ class Console:
             "pid": main.keeper.pid,
             "port": main.address.port,
             "owned": main.owned,
+            "parent": None if lane.host is None else lane.host.name,
             "host": None if main.setup.server is None else main.setup.server.facts(),
             "last_error": main.last_error or None,
             "notices": [
@@ -212,7 +214,7 @@ class Console:
             "state": str(replica.state),
             "level": replica.level,
             "answers": replica.state in ANSWERS and replica.lost_since is None,
-            "in_flight": seat.in_flight,
+            "in_flight": seat.own_in_flight,
             "failures": seat.failures,
             "avoided_s": None if ailing is None else round(ailing.for_s, 3),
             "pid": replica.keeper.pid,

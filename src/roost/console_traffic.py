@@ -63,7 +63,7 @@ class TrafficFacts:
             "avg_ttft": None if total.ttft_s is None else round(total.ttft_s, 6),
             "last_activity_time": None if used_at is None else round(clock.to_wall(used_at), 3),
             "idle_time_seconds": round(max(0.0, now - (self._watched_since(name) if used_at is None else used_at)), 3),
-            "in_flight": sum(seat.in_flight for seat in lane.seats),
+            "in_flight": sum(seat.own_in_flight for seat in lane.seats),
             "queue_depth": lane.depth,
             "state": str(most_useful(self.replicas[name]).state),
         }

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from roost.accesslog import Watch
 from roost.admin.events import Hub
+from roost.config.adapters import taken_apart
 from roost.console import Console
 from roost.control.controller import Controller
 from roost.core.errors import RoostError
@@ -87,6 +88,7 @@ class Roster:
         """Serve these, too, from now on; their engines are taken up where an earlier roost left them. Complete specs,
         as `config.load` gives them. Raises RoostError where a name is taken, or no port is free; then none is added."""
         async with self._adding:
+            models = taken_apart(models)
             self._all.controller.check_names(models)
             try:
                 replicas = self._all.maker.replicas(models)
@@ -165,6 +167,8 @@ class Roster:
         """Serve it no longer: requests for it are 404 from now on and its queue is refused; its running ones end within
         `timeouts.drain`, or are cut; then its engines are stopped and it is forgotten. Under `roost serve`, which stops
         nothing, they run on. Raises RoostError for a model that is not there."""
+        for guest in self._all.controller.gate.guests_of(name):
+            await self.remove_model(guest)
         stop = self._all.stops
         try:
             if not await self._all.controller.retire(name, stop=stop):
@@ -197,4 +201,4 @@ class Roster:
     async def _let_go(self, replicas: Sequence[Replica], *, leave: bool) -> None:
         await asyncio.gather(*(replica.close(leave=leave) for replica in replicas))
         for replica in replicas:
-            self._all.maker.gone(replica)
+            await self._all.maker.gone(replica)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.real.fleet import Fleet, started
-from tests.support.hf_model import write_hf_model
+from tests.support.hf_model import write_hf_model, write_lora
 from tests.support.models import free_port
 
 PYTHONS = {name: os.environ.get(f"ROOST_{name.upper()}_PYTHON") for name in ("vllm", "sglang", "litellm")}
@@ -40,6 +40,7 @@ models:
     port: {first}
     sleep_level: 1
     sleep_mode: wait
+{adapters}
   two:
     command: {command} {folder}/two
     weights: {folder}/two
@@ -57,6 +58,12 @@ COMMANDS = {
 }
 KEPT = {"vllm": "", "sglang": "--enable-weights-cpu-backup"}
 """What lets `one` sleep at level 1."""
+ADAPTERS = {
+    "vllm": "    args: [--enable-lora, --max-loras=1]\n    adapters:\n"
+    "      sql: {{path: {folder}/sql}}\n      law: {{path: {folder}/law}}\n      none: {{path: {folder}/none}}",
+    "sglang": "",
+}
+"""Of `one`, which has a place for one of them; nothing is at the path of the last."""
 ENV = {
     "vllm": "VLLM_CPU_KVCACHE_SPACE: 1\n    VLLM_CPU_OMP_THREADS_BIND: nobind\n    VLLM_CPU_CI_ENV: 1\n"
     "    VLLM_NO_USAGE_STATS: 1",
@@ -73,6 +80,8 @@ def fleet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp(engine)
     for seed, name in enumerate(("one", "two"), 1):
         write_hf_model(folder / name, seed=seed)
+    for seed, name in enumerate(("sql", "law"), 3):
+        write_lora(folder / name, seed=seed)
     config = folder / "roost.yaml"
     config.write_text(
         CONFIG.format(
@@ -81,6 +90,7 @@ def fleet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             command=f"{python} {COMMANDS[engine]}",
             folder=folder,
             kept=KEPT[engine],
+            adapters=ADAPTERS[engine].format(folder=folder),
             path=f"{Path(python).parent}{os.pathsep}{os.environ['PATH']}",
             port=free_port(),
             first=free_port(),

@@ -187,3 +187,33 @@ def test_f4_a_worker_killed_while_asleep_leads_to_a_fresh_start(fleet: Fleet) ->
     workers[-1].kill()
     assert fleet.answer("two") == fleet.expected["two"]
     assert fleet.facts("two")["pid"] != pid
+
+
+def _loaded_adapters(fleet: Fleet) -> list[str]:
+    """What vLLM itself lists beside its base."""
+    with fleet.engine("one") as engine:
+        return [entry["id"] for entry in engine.get("/v1/models").json()["data"] if entry["parent"] is not None]
+
+
+def test_adapters_are_models_that_take_turns_in_their_base(fleet: Fleet) -> None:
+    said = {name: fleet.answer(name) for name in ("sql", "law", "one")}
+    assert len(set(said.values())) == 3
+    assert said["one"] == fleet.expected["one"]
+    assert _loaded_adapters(fleet) == ["law"]
+    assert fleet.answer("sql") == said["sql"]
+    assert _loaded_adapters(fleet) == ["sql"]
+
+
+@pytest.mark.parametrize("level", [1, 2])
+def test_adapters_come_back_after_a_sleep_of_their_base(fleet: Fleet, level: int) -> None:
+    before = fleet.answer("sql")
+    fleet.order("one", "sleep", level=level)
+    assert fleet.facts("sql")["state"] == "cold"
+    assert fleet.answer("sql") == before
+    assert [fleet.facts(name)["state"] for name in ("one", "sql", "law")] == ["ready", "ready", "cold"]
+
+
+def test_an_adapter_that_is_not_there_is_404_and_its_base_serves_on(fleet: Fleet) -> None:
+    got = fleet.client.post("/v1/completions", json={"model": "none", "prompt": "Hi", "max_tokens": 1})
+    assert got.status_code == 404, got.text
+    assert fleet.answer("one") == fleet.expected["one"]

@@ -8,6 +8,8 @@ import struct
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from roost.host.tiny_model import BOS, END_OF_TURN, EOS, SPECIALS, TEMPLATE, Matrix, Shape, vocabulary, weights
 
 _LAYER = {
@@ -38,6 +40,33 @@ def write_hf_model(folder: Path, *, seed: int, shape: Shape | None = None) -> Pa
         "tokenizer_config.json": _tokenizer_config(shape),
     }.items():
         (folder / name).write_text(json.dumps(content))
+    return folder
+
+
+def write_lora(folder: Path, *, seed: int, shape: Shape | None = None, rank: int = 8) -> Path:
+    """A LoRA adapter of the tiny model in the form of PEFT: random, and strong enough to change every answer."""
+    shape = shape or Shape()
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    sizes = {"q_proj": shape.heads * shape.head_size, "v_proj": shape.heads // 2 * shape.head_size}
+    tensors: dict[str, Matrix] = {}
+    for layer in range(shape.layers):
+        for part, size in sizes.items():
+            name = f"base_model.model.model.layers.{layer}.self_attn.{part}"
+            tensors[f"{name}.lora_A.weight"] = rng.normal(size=(rank, shape.hidden)).astype(np.float32)
+            tensors[f"{name}.lora_B.weight"] = rng.normal(size=(size, rank)).astype(np.float32)
+    _safetensors(folder / "adapter_model.safetensors", tensors)
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "r": rank,
+        "lora_alpha": 2 * rank,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "target_modules": sorted(sizes),
+        "base_model_name_or_path": "tiny",
+    }
+    (folder / "adapter_config.json").write_text(json.dumps(config))
     return folder
 
 

@@ -139,7 +139,7 @@ def _running(model: dict[str, Any]) -> dict[str, Any]:
 
 
 def _openai(model: dict[str, Any], created: int) -> dict[str, Any]:
-    known = ("task", "context_length", "modalities", "tools", "description", "metadata")
+    known = ("parent", "task", "context_length", "modalities", "tools", "description", "metadata")
     can = {"modalities": model.get("modalities"), "tools": model.get("tools"), "context": model.get("context_length")}
     more = {"name": model.get("display_name"), "capabilities": {key: value for key, value in can.items() if value}}
     return {

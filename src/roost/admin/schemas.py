@@ -183,6 +183,7 @@ _MODEL = _object(
         last_used=_TEXT_OR_NONE,
         since={"type": "string", "description": "When roost began to count; restarts do not end it."},
     ),
+    parent={"type": ["string", "null"], "description": "The model whose engine it is loaded into, of an adapter."},
     host=_HOST | {"type": ["object", "null"], "description": "The server of someone else that it lives in."},
     history={"type": "array", "description": "Its last changes of state; of one model asked for by name."},
     sequences=_list(_SEQUENCE) | {"description": "Its last sleeps, wakes and loads; likewise."},

@@ -53,6 +53,8 @@ def mechanics(spec: RoostSpec, *, has_hours: bool = False) -> tuple[list[Mechani
             f"No footprint is known of {who}: {format_size(int(UNKNOWN_GIB * GIB))} for how long their moves take, "
             "nothing against the budgets. Set `footprint`."
         )
+    if any(model.adapters for model in spec.models.values()):
+        sentences.append("Adapters are left out: their requests are requests for their base.")
     if spec.policy.schedules and not has_hours:
         sentences.append('Schedules are left out. Say when it begins, such as --starts "2026-11-20 07:00".')
     return made, sentences

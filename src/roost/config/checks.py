@@ -56,7 +56,7 @@ def names(scene: Scene) -> Iterator[Problem]:
     """Every name of a model is usable in a URL and belongs to one model only."""
     owners: dict[str, str] = dict.fromkeys(scene.model_names, "")
     for name in scene.model_names:
-        yield from _name(name, ("models", name))
+        yield from name_faults(name, ("models", name))
     for model, spec in scene.spec.models.items():
         own = {model, *spec.aliases, *spec.also_serves}
         further: list[tuple[str, str | int, str]] = [("aliases", *item) for item in enumerate(spec.aliases)]
@@ -64,13 +64,22 @@ def names(scene: Scene) -> Iterator[Problem]:
         further += [("set_params_by_name", name, name) for name in spec.set_params_by_name if name not in own]
         for field, part, name in further:
             path: ConfigPath = ("models", model, field, part)
-            yield from _name(name, path)
+            yield from name_faults(name, path)
             if name in owners:
                 owner = owners[name] or f'the model "{name}" itself'
                 yield Problem(
                     path=path, message=f'"{name}" already names {owner}', hint="Choose another name.", value=name
                 )
             owners.setdefault(name, f'something else: {field} of model "{model}"')
+
+
+def owners_of(scene: Scene) -> dict[str, str]:
+    """Whom each name of a model names, adapters aside."""
+    owners = {name: f'the model "{name}" itself' for name in scene.model_names}
+    for model, spec in scene.spec.models.items():
+        for name in further_names(model, spec):
+            owners.setdefault(name, f'something else of model "{model}"')
+    return owners
 
 
 def name_fault(name: str) -> str:
@@ -84,7 +93,8 @@ def name_fault(name: str) -> str:
     return "begins or ends with a space" if name != name.strip() else ""
 
 
-def _name(name: str, path: ConfigPath) -> Iterator[Problem]:
+def name_faults(name: str, path: ConfigPath) -> Iterator[Problem]:
+    """What is wrong with a name that clients send."""
     fault = name_fault(name)
     if fault:
         yield Problem(path=path, message=f"the name {fault}", hint="Choose another name.", value=name[:60])
@@ -193,7 +203,9 @@ def access(scene: Scene) -> Iterator[Problem]:
 def _keys(scene: Scene) -> Iterator[Problem]:
     server = scene.spec.server
     known = {*scene.model_names}
-    known.update(other for name, model in scene.spec.models.items() for other in further_names(name, model))
+    for name, model in scene.spec.models.items():
+        known.update((*further_names(name, model), *model.adapters))
+        known.update(alias for adapter in model.adapters.values() for alias in adapter.aliases)
     by_name, by_key = Counter(key.name for key in server.keys), Counter(key.key for key in server.keys)
     for index, key in enumerate(server.keys):
         path: ConfigPath = ("server", "keys", index)

@@ -14,6 +14,7 @@ def fallbacks(scene: Scene) -> Iterator[Problem]:
     owners = {name: name for name in scene.model_names}
     for name, model in scene.spec.models.items():
         owners.update(dict.fromkeys((*further_names(name, model), *model.adapters), name))
+        owners.update((alias, name) for adapter in model.adapters.values() for alias in adapter.aliases)
     for name, model in scene.spec.models.items():
         for index, other in enumerate(model.fallback):
             path: ConfigPath = ("models", name, "fallback", index)

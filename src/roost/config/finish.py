@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from roost.config.hosts import in_its_host
 from roost.config.parallel import devices_taken
+from roost.core.hosted_spec import AdapterSpec
 from roost.core.problems import ConfigPath, Problem
 from roost.core.spec import EngineKind, ModelSpec, RoostSpec
 
@@ -113,7 +114,11 @@ class _Worker:
             cwd=self.folders.absolute(model.cwd or ".") if model.url is None or model.cwd else None,
             command=self._command(model.command, "command"),
             stop_command=self._command(model.stop_command, "stop_command"),
+            adapters={name: self._adapter(adapter) for name, adapter in model.adapters.items()},
         )
+
+    def _adapter(self, adapter: AdapterSpec) -> AdapterSpec:
+        return replace(adapter, path=self.folders.absolute(adapter.path)) if looks_like_path(adapter.path) else adapter
 
     def split_args(self, args: tuple[str, ...], sources: dict[ConfigPath, ConfigPath]) -> tuple[str, ...]:
         words: list[str] = []

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from roost.config import (
+    adapter_checks,
     fallback_checks,
     host_checks,
     models_dir,
@@ -38,6 +39,7 @@ _CHECKS = (
     *replicas.CHECKS,
     *models_dir.CHECKS,
     *host_checks.CHECKS,
+    *adapter_checks.CHECKS,
     *step_checks.CHECKS,
     *step_order.CHECKS,
     *step_sense.CHECKS,

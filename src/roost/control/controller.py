@@ -11,12 +11,13 @@ from dataclasses import replace
 from roost import clock
 from roost.control.budgets import Budgets, no_budgets
 from roost.control.execute import Executor, phrase
-from roost.control.gate import Gate, refusal_for
+from roost.control.gate import Gate
 from roost.control.learning import Learning
 from roost.control.leaving import Leaving
 from roost.control.loop import Loop
 from roost.control.observe import Sources, idle_since, observe, scheduled
 from roost.control.ports import Owner
+from roost.control.refusing import refusal_for
 from roost.control.schedule import Standing, Timetable
 from roost.control.wishes import OrderResult, Wishes
 from roost.core.errors import RoostError

@@ -5,26 +5,27 @@ it nudges the control loop where a request must wait or a drain has come to its 
 by the owners' changes, by the loop (final sentences) and by `app` (sweep, close).
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from roost.control.health import Health
-from roost.control.lane import Entry, Lane, Lease, Seat
+from roost.control.lane import Entry, Lane, Lease
 from roost.control.outlook import prospect
 from roost.control.ports import LeaseLike, Owner, Waiter
+from roost.control.refusing import refusal_for, removed, too_late
 from roost.control.routes import Routes
+from roost.control.seat import Seat
 from roost.core.events import Changed
 from roost.core.lifecycle import Fact, Order, State
-from roost.core.plan import Blocked, Plan, Turn
+from roost.core.plan import Plan, Turn
 from roost.core.request import Fault, Refusal, Request, Route
 from roost.core.spec import ModelSpec, RoostSpec
-from roost.core.units import counted, format_duration
 from roost.logs import log
 from roost.planner.admission import (
     ENQUEUE,
     Prospect,
     admit,
-    bounded_retry,
     comes_back_too_late,
     coming,
     in_vain,
@@ -68,6 +69,10 @@ class Gate:
         lane.came_at, lane.closed = came_at, self._closed
         lane.on_release, lane.on_emptied = self._released, self._nudge
         lane.on_answered, lane.on_failed = self._health.answered, self._health.failed
+        base = self._lanes.get(model.inside) if model.inside is not None else None
+        if base is not None and name in base.spec.adapters:
+            lane.host = base
+            base.guests.append(lane)
         self.add_seats(name, owners)
         if known:
             self._routes.add(name, model)
@@ -78,7 +83,8 @@ class Gate:
         """Further replicas of a model."""
         lane = self._lanes[name]
         for owner in owners:
-            seat = self._seats[owner.id] = Seat(lane, owner)
+            host = lane.host.seats[len(lane.seats)] if lane.host is not None else None
+            seat = self._seats[owner.id] = Seat(lane, owner, host)
             lane.seats.append(seat)
 
     def drop_seat(self, replica: str) -> None:
@@ -96,6 +102,11 @@ class Gate:
         """The route to a model by its own name, also where nobody finds it."""
         return Routes({name: self._lanes[name].spec}).routes[name]
 
+    def guests_of(self, name: str) -> list[str]:
+        """The models that live inside this one's engines; none for one that is not there."""
+        lane = self._lanes.get(name)
+        return [] if lane is None else [guest.name for guest in lane.guests]
+
     def close_lane(self, name: str, refusal: Refusal) -> None:
         """The model is being removed: nobody finds or enters it any more, those who wait are told so, leases run on."""
         lane = self._lanes[name]
@@ -106,7 +117,10 @@ class Gate:
     def forget(self, name: str) -> None:
         """It is gone. A lease that is still out may be given back as ever."""
         self._unknown.discard(name)
-        for seat in self._lanes.pop(name).seats:
+        lane = self._lanes.pop(name)
+        if lane.host is not None:
+            lane.host.guests.remove(lane)
+        for seat in lane.seats:
             self._health.forget(seat)
             del self._seats[seat.owner.id]
         for counted_as in [one for one in self.refusals if one[0] == name]:
@@ -131,6 +145,8 @@ class Gate:
             return self._count(lane, lane.closed)
         if request.counts and request.may_wake:
             self.hear_arrival(route.name, now)
+            if lane.host is not None:
+                self.hear_arrival(lane.host.name, now)
         answer = admit(lane, request)
         if isinstance(answer, Seat):
             if answer.handicap:
@@ -141,7 +157,7 @@ class Gate:
             return self._count(lane, answer)
         entry = Entry(lane, request, waiter, now)
         if entry.deadline_at <= now:
-            return self._count(lane, _too_late(entry, now))
+            return self._count(lane, too_late(entry, now))
         refusal = self._in_vain(entry, prospect(entry, lane.queue.ahead_of(entry), now), now)
         if refusal is not None:
             return self._count(lane, refusal)
@@ -189,6 +205,8 @@ class Gate:
             lane.blocked = None
             lane.forget_recalled()
             self._serve(lane, change.at)
+            for guest in lane.guests:
+                self._serve(guest, change.at)
         elif lane.depth and not coming(lane):
             self._refuse_idle_waiters(lane)
 
@@ -222,7 +240,7 @@ class Gate:
             if not lane.depth:
                 continue
             for entry in [entry for entry in lane.queue if entry.deadline_at <= now]:
-                self._refuse(lane, [entry], _too_late(entry, now))
+                self._refuse(lane, [entry], too_late(entry, now))
             if lane.depth and not coming(lane):
                 self._refuse_idle_waiters(lane)
 
@@ -259,7 +277,7 @@ class Gate:
     @property
     def in_flight(self) -> int:
         """Leases out, all models."""
-        return sum(seat.in_flight for seat in self._seats.values())
+        return sum(seat.own_in_flight for seat in self._seats.values())
 
     @property
     def queue_depth(self) -> int:
@@ -268,9 +286,13 @@ class Gate:
 
     def _released(self, seat: Seat, now: float) -> None:
         state = seat.owner.state
+        if seat.host is not None:
+            self._released(seat.host, now)
         if state is State.READY:
-            if seat.lane.depth:
-                self._serve(seat.lane, now)
+            waiting = [lane for lane in (seat.lane, *seat.lane.guests) if lane.depth]
+            if waiting:
+                for lane in sorted(waiting, key=_longest_wait) if len(waiting) > 1 else waiting:
+                    self._serve(lane, now)
             elif seat.owner.id in self._turns:
                 self._nudge()  # its turn is over: it has nothing more to do
         elif state in _HELD_BY_LEASES and seat.in_flight == 0:
@@ -290,7 +312,7 @@ class Gate:
         self._nudge()  # who waits for this model's room may go on when its own waiters are served
 
     def _offer(self, entry: Entry, seat: Seat, now: float) -> None:
-        used_before = seat.last_granted
+        used_before = [(one, one.last_granted) for one in (seat, seat.host) if one is not None]
         if seat.handicap:
             self._health.granted(seat, now)
         lease = Lease(seat, entry.counts, now)
@@ -301,7 +323,8 @@ class Gate:
             taken = False
         if not taken:
             lease.revoke()
-            seat.last_granted = used_before
+            for one, before in used_before:
+                one.last_granted = before
 
     def _refuse(self, lane: Lane, entries: Iterable[Entry], refusal: Refusal) -> None:
         told = False
@@ -343,47 +366,15 @@ def _nobody_hears(model: str, now: float) -> None:
     """Until someone wants to learn."""
 
 
+def _longest_wait(lane: Lane) -> float:
+    """When the first of those came who wait for it."""
+    known = (lane.oldest_wait_at, lane.oldest_onlooker_at)
+    return min((moment for moment in known if moment is not None), default=math.inf)
+
+
 def _note_rise(seat: Seat, change: Changed) -> None:
     """Remember how long a load or a wake took, each for itself."""
     if change.before is State.STARTING and change.took_s is not None:
         seat.lane.last_load_s = change.took_s
     elif change.before is State.WAKING and change.took_s is not None and not seat.found_awake:
         seat.lane.last_wake_s = change.took_s
-
-
-def removed(model: str) -> Refusal:
-    """The answer to those who came for a model and find it gone."""
-    message = f'Model "{model}" was removed from this roost. GET /v1/models lists what is there.'
-    return Refusal(status=404, code="model_removed", message=message, fault=Fault.GATEWAY)
-
-
-def refusal_for(blocked: Blocked) -> Refusal:
-    """The answer to those who wait for what cannot come."""
-    absent = blocked.code == "model_not_found"
-    return Refusal(
-        status=404 if absent else 503,
-        code=blocked.code,
-        message=blocked.sentence,
-        fault=Fault.CLIENT if absent else Fault.ENGINE if blocked.code == "model_failed" else Fault.GATEWAY,
-        retry_after_s=None if blocked.retry_after_s is None else bounded_retry(blocked.retry_after_s),
-    )
-
-
-def _too_late(entry: Entry, now: float) -> Refusal:
-    lane = entry.lane
-    why = lane.blocked.sentence if lane.blocked is not None else _plight(lane)
-    expected = prospect(entry, max(0, lane.depth - 1), now).total_s
-    known = 0.0 if lane.blocked is None else lane.blocked.retry_after_s or 0.0
-    retry = bounded_retry(max(known, lane.expected_wait_s if expected is None else expected))
-    return Refusal(
-        status=503,
-        code="waited_too_long",
-        message=f"No replica was free within {format_duration(now - entry.queued_at)}. {why}",
-        fault=Fault.GATEWAY,
-        retry_after_s=retry,
-    )
-
-
-def _plight(lane: Lane) -> str:
-    states = ", ".join(f"{seat.owner.id} is {seat.state} with {seat.in_flight} in flight" for seat in lane.seats)
-    return f'Model "{lane.name}": {states or "no replica"}; {counted(lane.depth, "request", "waits", "wait")}.'

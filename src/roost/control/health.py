@@ -7,7 +7,7 @@ says when a while is over. Costs a healthy replica nothing: its seat has no `Ail
 
 from dataclasses import dataclass
 
-from roost.control.lane import Seat
+from roost.control.seat import Seat
 from roost.core.units import counted, format_duration
 from roost.logs import log
 

@@ -1,24 +1,21 @@
-"""The gate's memory of one model: its seats with the one in-flight count, its queue, and what leases hold.
+"""The gate's memory of one model: its queue, and what leases hold of its seats.
 
-Only `control/gate.py` changes it. A seat is one replica; a lease is one request's leave to use it; an entry is
+Only `control/gate.py` changes it. A lease is one request's leave to use it; an entry is
 one request that waits.
 """
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
 from roost import clock
 from roost.control.outlook import outlook
-from roost.control.ports import Owner, Waiter
+from roost.control.ports import Waiter
 from roost.control.queue import Queue
+from roost.control.seat import Seat
 from roost.core.lifecycle import State
 from roost.core.plan import Blocked
 from roost.core.request import Address, Outlook, Refusal, Request
 from roost.core.spec import ModelSpec
 from roost.logs import log
-
-if TYPE_CHECKING:
-    from roost.control.health import Ailing
 
 _SMOOTH = 0.1
 """Weight of the newest lease in the mean of how long leases last, once there have been enough of them."""
@@ -29,47 +26,6 @@ _RISE_GUESS_S = 10.0
 
 _WILL_WAKE = frozenset({State.DRAINING, State.SUSPENDING, State.ASLEEP})
 _DOWN = frozenset({State.SUSPENDING, State.ASLEEP, State.STOPPING, State.COLD})
-
-
-class Seat:
-    """One replica: who owns it and how many requests it has."""
-
-    __slots__ = (
-        "ailing",
-        "counting",
-        "failures",
-        "found_awake",
-        "handicap",
-        "in_flight",
-        "lane",
-        "last_done",
-        "last_granted",
-        "owner",
-        "passing",
-    )
-
-    def __init__(self, lane: "Lane", owner: Owner) -> None:
-        self.lane = lane
-        self.owner = owner
-        self.in_flight = 0
-        self.counting = 0
-        """Those of them that count as traffic."""
-        self.passing = 0
-        """Those of them that went there without being let in."""
-        self.found_awake = False
-        """It wakes only in name: someone else woke it, and it is looked at before it serves."""
-        self.last_granted: float | None = None
-        self.last_done: float | None = None
-        self.ailing: Ailing | None = None
-        """What is counted of it since it last failed; None while it does not. `health` alone writes it."""
-        self.handicap = 0
-        """Added to its requests where the least busy one is sought."""
-        self.failures = 0
-        """Requests that it failed; only ever rises."""
-
-    @property
-    def state(self) -> State:
-        return self.owner.state
 
 
 class Lease:
@@ -84,11 +40,7 @@ class Lease:
         self._taken_at = now
         self._given_back = False
         self._passing = passing
-        seat.in_flight += 1
-        seat.passing += passing
-        if counts:
-            seat.counting += 1
-            seat.last_granted = now
+        seat.take(counts=counts, passing=passing, now=now)
 
     @property
     def address(self) -> Address:
@@ -127,15 +79,11 @@ class Lease:
         self._given_back = True
         seat = self._seat
         lane = seat.lane
-        seat.in_flight -= 1
-        seat.passing -= self._passing
-        if self._counts:
-            seat.counting -= 1
-            seat.last_done = now
+        seat.leave(counts=self._counts, passing=self._passing, now=now)
         lane.mean_hold_s += lane.newest_weighs * (now - self._taken_at - lane.mean_hold_s)
         if lane.newest_weighs > _SMOOTH:
             lane.newest_weighs = max(_SMOOTH, 1.0 / (1.0 / lane.newest_weighs + 1.0))
-        if lane.depth or seat.in_flight == 0:
+        if lane.depth or seat.in_flight == 0 or lane.shares_engine:
             lane.on_release(seat, now)
 
     def revoke(self) -> None:
@@ -143,9 +91,7 @@ class Lease:
         if self._given_back:
             return
         self._given_back = True
-        self._seat.in_flight -= 1
-        if self._counts:
-            self._seat.counting -= 1
+        self._seat.leave(counts=self._counts, passing=self._passing, now=None)
 
     @property
     def watched(self) -> bool:
@@ -226,6 +172,8 @@ class Lane:
         "closed",
         "depth",
         "fresh",
+        "guests",
+        "host",
         "last_load_s",
         "last_wake_s",
         "mean_hold_s",
@@ -249,6 +197,10 @@ class Lane:
         self.name = name
         self.spec = spec
         self.seats: list[Seat] = []
+        self.host: Lane | None = None
+        """Of an adapter: the lane of its base."""
+        self.guests: list[Lane] = []
+        """The lanes of its adapters."""
         self.queue: Queue[Entry] = Queue()
         self.depth = 0
         """Requests that wait; the length of the queue as the path of every request reads it."""
@@ -280,6 +232,17 @@ class Lane:
         self.on_emptied: Callable[[], None] = _unset
         self.on_answered: Callable[[Seat, float], None] = _unset
         self.on_failed: Callable[[Seat, str, float], None] = _unset
+
+    @property
+    def shares_engine(self) -> bool:
+        """Other lanes have requests at the same engines."""
+        return self.host is not None or bool(self.guests)
+
+    @property
+    def family(self) -> "list[Lane]":
+        """All lanes whose requests go to the same engines, this one among them."""
+        base = self.host or self
+        return [base, *base.guests]
 
     @property
     def hold_s(self) -> float | None:

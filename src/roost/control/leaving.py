@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from roost import clock
-from roost.control.gate import Gate, removed
-from roost.control.lane import Seat
+from roost.control.gate import Gate
 from roost.control.ports import Owner
+from roost.control.refusing import removed
+from roost.control.seat import Seat
 from roost.control.wishes import Wishes
 from roost.core.lifecycle import State
 from roost.core.view import Goal, Wish

@@ -96,10 +96,19 @@ def observe(sources: Sources, now: float, started_at: float) -> FleetView:
         windows=standing.budgets,
         schedule_changes_at=standing.changes_at,
         devices=sources.devices(standing.memory, now),
-        places={name: host.max_resident for name, host in sources.spec.hosts.items() if host.max_resident is not None},
+        places=_places(sources),
         pending=sources.executor.pending(now),
         started_at=started_at,
     )
+
+
+def _places(sources: Sources) -> dict[str, int]:
+    hosts = sources.spec.hosts.items()
+    places = {name: host.max_resident for name, host in hosts if host.max_resident is not None}
+    for lane in sources.gate.lanes():
+        if lane.guests:
+            places.update((seat.owner.id, lane.spec.max_loras) for seat in lane.seats)
+    return places
 
 
 def _model(sources: Sources, standing: Standing, name: str, now: float) -> ModelView:
@@ -166,14 +175,9 @@ def _replica(sources: Sources, owner: Owner, wish: Wish | None) -> ReplicaView:
     woken_at = sources.wishes.woken_at(owner.model) if state is State.READY else None
     drain_reason = sources.executor.drain_reason(owner) if state is State.DRAINING else None
     may_revive = owner.revive and sources.wishes.may_revive(name)
-    facts = (
-        _OWN(owner),
-        _SEAT(sources.gate.seat(name)),
-        woken_at,
-        may_revive,
-        drain_reason,
-        sources.executor.level(owner),
-    )
+    seat = sources.gate.seat(name)
+    level = sources.executor.level(owner)
+    facts = (_OWN(owner), _SEAT(seat), woken_at, may_revive, drain_reason, level)
     known = sources.seen.replicas.get(name)
     if known is not None and known[0] == facts:
         view = known[1]
@@ -181,12 +185,12 @@ def _replica(sources: Sources, owner: Owner, wish: Wish | None) -> ReplicaView:
         rests = state is State.COLD and wish is None
         if rests or (view.sleep_levels == owner.sleep_levels and view.no_sleep == owner.no_sleep):
             return view
-    view = _built(owner, facts)
+    view = _built(owner, facts, "" if seat.host is None else seat.host.owner.id)
     sources.seen.replicas[name] = facts, view
     return view
 
 
-def _built(owner: Owner, facts: _Facts) -> ReplicaView:
+def _built(owner: Owner, facts: _Facts, base: str) -> ReplicaView:
     own, seat, woken_at, may_revive, drain_reason, level = facts
     same: dict[str, Any] = dict(zip(_SAME, own, strict=False))
     devices, stalled, manual_wake_at = own[len(_SAME) :]
@@ -200,6 +204,7 @@ def _built(owner: Owner, facts: _Facts) -> ReplicaView:
         host=owner.spec.inside or "",
         sleep_levels=owner.sleep_levels,
         no_sleep=owner.no_sleep,
+        base=base,
         level=level,
         devices=() if state in _NOTHING_RUNS else devices,
         last_devices=devices,

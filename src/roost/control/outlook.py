@@ -58,7 +58,15 @@ def prospect(entry: "Entry", ahead: int, now: float) -> Prospect:
 
 
 def _rise_s(lane: "Lane", now: float) -> float | None:
-    """What is left of the way up by what it last took."""
+    """What is left of the way up by what it last took; of an adapter after its engine's."""
+    own = _own_rise_s(lane, now)
+    if lane.host is None or any(seat.state is State.READY for seat in lane.host.seats):
+        return own
+    base = _rise_s(lane.host, now)
+    return None if own is None or base is None else own + base
+
+
+def _own_rise_s(lane: "Lane", now: float) -> float | None:
     way = lane.rise()
     last = lane.last_s(way)
     if last is None:

@@ -9,7 +9,8 @@ from typing import Any
 
 from roost import clock
 from roost.control.gate import Gate
-from roost.control.lane import Lane, Seat
+from roost.control.lane import Lane
+from roost.control.seat import Seat
 from roost.core.lifecycle import State
 
 Names = Callable[[], Iterable[str]]

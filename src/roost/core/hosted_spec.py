@@ -55,10 +55,10 @@ class AdapterSpec:
     __pydantic_config__ = STRICT
 
     path: str
-    """Folder of the adapter as the engine sees it, or a hub id."""
+    """Folder of the adapter as the engine sees it, or a hub id; a relative path (`./sql`) starts at the config file."""
     aliases: tuple[str, ...] = ()
     """Further names of it."""
     preload: bool = False
-    """Loaded as soon as the model is up."""
+    """Loaded as soon as the model is up, if there is a place."""
     kind: Literal["lora"] = "lora"
     """The only kind there is."""

@@ -86,6 +86,8 @@ class Evict:
     need_bytes: int = 0
     """0 where only the number of resident models is bounded."""
     max_resident: int | None = None
+    setting: str = "max_resident"
+    """What that bound is called: `max_loras` for adapters."""
     rule: str = ""
     """What groups or matrix say against both being awake; empty where only room is lacking."""
     worth: Worth | None = None
@@ -102,7 +104,7 @@ class Evict:
         if self.rule:
             return f"makes way for {self.for_model!r}: {self.rule}; last used {format_duration(self.idle_s)} ago"
         need = f"{format_size(self.need_bytes)} for" if self.need_bytes else "a place for"
-        bound = f"; max_resident {self.max_resident}" if self.max_resident is not None else ""
+        bound = f"; {self.setting} {self.max_resident}" if self.max_resident is not None else ""
         if self.worth is not None:
             return f"makes {need} {self.for_model!r}: idle {format_duration(self.idle_s)}, {self.worth}{bound}"
         return f"makes {need} {self.for_model!r}, least recently used ({format_duration(self.idle_s)} ago){bound}"
@@ -434,7 +436,7 @@ class Turn:
     for_model: str
     """Who is next."""
     ends_at: float | None
-    """None: not before its requests of a higher class are served."""
+    """None: not before its requests of a higher class are served, or the adapter is loaded that it came up for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -185,7 +185,8 @@ class ModelSpec:
     aliases: tuple[str, ...] = ()
     """Further names; rewritten to the served name in the request."""
     also_serves: tuple[str, ...] = ()
-    """Names that the engine itself knows (adapters); passed on unchanged."""
+    """Names that the engine itself knows, such as adapters it was started with; passed on unchanged. What roost is to
+    load stands under `adapters`."""
     served_name: str | None = None
     """The name the engine knows the model by; the model's own name when left out."""
     task: Task = Task.GENERATE
@@ -288,9 +289,11 @@ class ModelSpec:
     inside: str | None = None
     """The entry of `hosts` that holds it."""
     adapters: dict[str, AdapterSpec] = field(default_factory=dict)
-    """LoRA adapters by the names that clients send (vLLM with `--enable-lora`)."""
+    """LoRA adapters by the names that clients send: models of their own, loaded into this one's engine on demand
+    (vLLM). roost starts it with `VLLM_ALLOW_RUNTIME_LORA_UPDATING=True`, `--enable-lora` and `--max-loras`, as far as
+    `args` do not say them; a `command` needs the flags itself, an engine at a `url` both."""
     max_loras: Count = 1
-    """Adapters loaded at once; the engine needs `--max-loras` no smaller."""
+    """Adapters loaded at once, in each replica; the engine needs `--max-loras` no smaller."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -113,6 +113,9 @@ class ReplicaView:
     lingering: int = 0
     """Bytes on each of its devices that it has given back (asleep or stopped) and that are not yet seen free: they
     still count as held."""
+    base: str = ""
+    """The replica whose engine it is loaded into, of an adapter; empty: it has an engine of its own, or lives in a
+    server of others."""
     drain_goal: Goal | None = None
     """In DRAINING: what the drain is for."""
     drain_idle: bool = False
@@ -172,7 +175,8 @@ class FleetView:
     devices: tuple[DeviceView, ...] | None = None
     """As they are now; None: as `memory` says."""
     places: Mapping[str, int] = field(default_factory=dict)
-    """`ModelView.host` -> models that may be loaded there at once; a host without entry has no bound."""
+    """`ModelView.host`, of adapters `ReplicaView.base` -> models that may be loaded there at once; one without entry
+    has no bound."""
     pending: Mapping[str, str] = field(default_factory=dict)
     """Replica id -> order given and not yet seen to have an effect; the planner orders nothing more for it."""
     started_at: float = 0.0

@@ -23,6 +23,20 @@ def own_command(name: str, spec: ModelSpec, port: int) -> tuple[str, ...]:
     return tuple(fill(part, name, spec, port) for part in words) + own_args(name, spec, port)
 
 
+def lora_flags(spec: ModelSpec) -> tuple[str, ...]:
+    """What lets the engine hold the model's adapters, without what its own arguments say already; vLLM's flags."""
+    if not spec.adapters:
+        return ()
+    on = () if said_flag(spec.args, "enable-lora") else ("--enable-lora",)
+    return on if said_flag(spec.args, "max-loras") else (*on, "--max-loras", str(spec.max_loras))
+
+
+def said_flag(words: Sequence[str], flag: str) -> bool:
+    """Whether these words of a command line hold the flag, in either spelling, with or without `=`."""
+    names = {f"--{flag}", f"--{flag.replace('-', '_')}"}
+    return any(word.partition("=")[0] in names for word in words)
+
+
 def fill(text: str, name: str, spec: ModelSpec, port: int) -> str:
     """`${HOST}` is where the engine is to listen, `${MODEL}` the name that it knows the model by."""
     return (

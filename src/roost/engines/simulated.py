@@ -10,7 +10,7 @@ from roost.core.problems import Problem
 from roost.core.spec import EngineKind, ModelSpec, ReplicaSpec, RoostSpec, Task
 from roost.core.step import Probe, Step
 from roost.engines.base import Launch, Machine, Notice, Signs
-from roost.engines.common import own_args
+from roost.engines.common import lora_flags, own_args
 from roost.engines.own import has_own_steps
 from roost.engines.simulated_steps import BuiltIn, simulated_steps
 from roost.engines.vllm import SLEEP_GAUGE
@@ -40,6 +40,8 @@ class SimulatedAdapter:
         "/collective_rpc",
         "/reset_prefix_cache",
         "/abort_requests",
+        "/v1/load_lora_adapter",
+        "/v1/unload_lora_adapter",
         "/slots",
         "/models/load",
         "/models/unload",
@@ -70,6 +72,7 @@ class SimulatedAdapter:
             argv.append(f"--api-key={spec.api_key}")
         if spec.context_length is not None:
             argv += ["--max-model-len", str(spec.context_length)]
+        argv += lora_flags(spec)
         return Launch(argv=(*argv, *own_args(name, spec, port)))
 
     def probe(self, spec: ModelSpec) -> Probe:

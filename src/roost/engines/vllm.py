@@ -14,7 +14,7 @@ from roost.core.problems import Problem
 from roost.core.spec import EngineKind, ModelSpec
 from roost.core.step import Expect, Probe, Step
 from roost.engines.base import Launch, Machine, Notice, Signs, StateGauge
-from roost.engines.common import launch_problems, openai_verify, own_args, own_command
+from roost.engines.common import launch_problems, lora_flags, openai_verify, own_args, own_command
 
 _ALL_LEVELS = (1, 2)
 _QUERY_S = 2.0
@@ -82,6 +82,8 @@ class Vllm:
 
     def launch(self, name: str, spec: ModelSpec, port: int, machine: Machine) -> Launch:
         env = {"VLLM_SERVER_DEV_MODE": "1"}
+        if spec.adapters:
+            env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "True"
         if spec.api_key:
             env["VLLM_API_KEY"] = spec.api_key  # not as an argument: every user of the machine can read those
         if spec.command is not None:
@@ -90,6 +92,7 @@ class Vllm:
         argv += ["--host", spec.host, "--port", str(port), "--served-model-name", spec.served_name or name]
         if machine.has_gpu:  # refused at start on a CPU
             argv.append("--enable-sleep-mode")
+        argv += lora_flags(spec)
         return Launch(argv=(*argv, *own_args(name, spec, port)), env=env)
 
     def probe(self, spec: ModelSpec) -> Probe:

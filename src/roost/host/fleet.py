@@ -16,6 +16,7 @@ from roost.core.spec import ModelSpec, RoostSpec, servings
 from roost.engines import own as own_steps
 from roost.engines.base import Machine
 from roost.engines.registry import adapter_for
+from roost.host.base_server import BaseServer
 from roost.host.footprints import Memory, NoMemory
 from roost.host.hosted import HostedServer
 from roost.host.keepers.base import Keeper
@@ -66,6 +67,8 @@ class Maker:
         self.spec = spec
         self.making = making
         self.ports = PortPicker({spec.server.port})
+        self.bases: dict[str, BaseServer] = {}
+        """The engines that hold adapters, by their replica's id."""
 
     def replicas(self, models: Mapping[str, ModelSpec]) -> list[Replica]:
         """One for each serving of each model, in their order. Raises OSError where no port is free."""
@@ -78,36 +81,57 @@ class Maker:
 
     def can_serve(self, name: str, model: ModelSpec) -> bool:
         """Whether each of its engines can be had: started, or, where nothing is started, found."""
-        return not self.making.route_only or all(
-            serving.url is not None or serving.port is not None or self._left_running(replica_id(name, index))
-            for index, serving in enumerate(servings(model))
+        return (
+            not self.making.route_only
+            or self._is_adapter(model)
+            or all(
+                serving.url is not None or serving.port is not None or self._left_running(replica_id(name, index))
+                for index, serving in enumerate(servings(model))
+            )
         )
 
     def _left_running(self, own: str) -> bool:
         record = self.making.store.read(own)
         return record is not None and matches(record, own)
 
-    def gone(self, replica: Replica) -> None:
+    def _is_adapter(self, model: ModelSpec) -> bool:
+        return model.inside is not None and model.inside not in self.making.servers
+
+    def guests_of(self, base: str) -> list[str]:
+        """The replicas that live inside this one."""
+        return [] if base not in self.bases else list(self.bases[base].guests)
+
+    async def close(self) -> None:
+        """roost ends: look no more into the engines that hold adapters."""
+        for server in self.bases.values():
+            await server.close()
+
+    async def gone(self, replica: Replica) -> None:
         """Its model was removed: its port may serve another one."""
-        if replica.owned:
+        base = self.bases.pop(replica.id, None)
+        if base is not None:
+            await base.close()
+        if replica.owned and replica.setup.server is None:
             self.ports.give_back(replica.address.port)
 
     def replica(self, name: str, index: int, serving: ModelSpec) -> Replica:
         """The one of this number; `serving` is the model's spec as it has it."""
         own, making = replica_id(name, index), self.making
-        record = making.store.read(own)
-        if making.route_only and serving.url is None and not (record and matches(record, own)):
+        record, server = making.store.read(own), self._server(serving, index)
+        if server is not None:
+            serving = replace(serving, url=server.spec.url)
+        elif making.route_only and serving.url is None and not (record and matches(record, own)):
             serving = replace(serving, url=f"http://{serving.host}:{serving.port}")
         address = self._address(serving, record)
         model = _filled(serving, name, address)
         output = Output(making.store.log_path(own))
-        return Replica(
+        replica = Replica(
             Setup(
                 id=own,
                 model=name,
                 spec=model,
                 adapter=adapter_for(model),
-                keeper=self._keeper(own, name, model, output),
+                keeper=self._keeper(own, name, model, output, server),
                 address=address,
                 machine=making.machine,
                 store=making.store,
@@ -116,15 +140,23 @@ class Maker:
                 last_byte_at=lambda: making.last_byte_at(own),
                 answering=lambda: making.answering(own),
                 memory=making.memory,
-                server=self._server(model),
+                server=server,
             )
         )
+        if isinstance(server, BaseServer):
+            server.guests.append(own)
+        if model.adapters:
+            self.bases[own] = BaseServer(replica)
+        return replica
 
-    def _server(self, model: ModelSpec) -> HostedServer | None:
-        return None if model.inside is None else self.making.servers[model.inside]
+    def _server(self, model: ModelSpec, index: int) -> HostedServer | None:
+        if model.inside is None:
+            return None
+        if self._is_adapter(model):
+            return self.bases[replica_id(model.inside, index)]
+        return self.making.servers[model.inside]
 
-    def _keeper(self, own: str, name: str, model: ModelSpec, output: Output) -> Keeper:
-        server = self._server(model)
+    def _keeper(self, own: str, name: str, model: ModelSpec, output: Output, server: HostedServer | None) -> Keeper:
         if server is not None:
             return HostedKeeper(server, model, model.served_name or name)
         if model.url is not None:

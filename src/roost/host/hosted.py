@@ -78,6 +78,11 @@ class HostedServer:
         return f'The server "{self.name}" at {self.address.url}'
 
     @property
+    def place(self) -> str:
+        """As sentences name it."""
+        return f'host "{self.name}"'
+
+    @property
     def way(self) -> Way | None:
         """None until it is known what kind of server it is."""
         return None if self.found is None else self.found.way
@@ -256,6 +261,9 @@ class HostedServer:
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 1.5, LONGEST_WAIT_S)
         return True
+
+    def brought_in(self, name: str) -> None:
+        """The load calls of this name went well. Its list says the rest."""
 
     def _unload_steps(self, model: ModelSpec, name: str, limit_s: float) -> tuple[Step, ...]:
         if self.spec.unload_steps:

@@ -14,6 +14,7 @@ from roost.core.lifecycle import Fact, Order, State
 from roost.core.step import Operation
 from roost.core.units import format_duration
 from roost.host import failures, watching, work
+from roost.host.base_server import BaseServer
 from roost.host.hosted import FIRST_WAIT_S, LONGEST_WAIT_S, HostedServer
 from roost.host.steps import Sequence
 from roost.logs import log
@@ -31,10 +32,22 @@ class _ServerDown(Exception):
     """It stopped answering while it was needed."""
 
 
-def join(replica: "Replica", server: HostedServer) -> None:
+async def join(replica: "Replica", server: HostedServer) -> None:
     """At roost's start: follow the server's list from now on."""
     server.on_look(lambda: follow(replica, server))
+    if isinstance(server, BaseServer):
+        server.on_leave(lambda: _base_left(replica, server))
+        await server.start()
     follow(replica, server)
+
+
+def _base_left(replica: "Replica", server: HostedServer) -> None:
+    """The engine that holds it serves no more. What was loaded is cold already by the listing; what was on its way
+    comes back to cold, and that is no failure of its own."""
+    follow(replica, server)
+    if replica.state is State.STARTING:
+        replica.fact(Order.STOP, f"{server.place} serves no more")
+        replica.begin(lambda: work.stop(replica, after_failure=False), "stop")
 
 
 # what the list means
@@ -56,17 +69,17 @@ def follow(replica: "Replica", server: HostedServer) -> None:
             if loaded:
                 failures.forget_if_stable(replica)
             else:
-                _unloaded(replica, f'host "{server.name}" no longer lists it as loaded')
+                _unloaded(replica, f"{server.place} no longer lists it as loaded")
         case State.COLD if loaded:
-            replica.fact(Fact.READY, f'found loaded in host "{server.name}"')
+            replica.fact(Fact.READY, f"found loaded in {server.place}")
         case State.COLD if not replica.owned:
             replica.absent = _not_there(replica, server)
         case State.BACKOFF if replica.awaits_server:
             replica.awaits_server = False
             if loaded:
-                replica.fact(Fact.READY, f'found loaded in host "{server.name}"')
+                replica.fact(Fact.READY, f"found loaded in {server.place}")
             else:
-                replica.fact(Order.STOP, f'host "{server.name}" answers again')
+                replica.fact(Order.STOP, f"{server.place} answers again")
         case _:
             pass
 
@@ -108,7 +121,7 @@ def denied(replica: "Replica", server: HostedServer, status: int, body: bytes, s
     server.doubt()
     known_again = replica.became_ready_at is not None and replica.became_ready_at > since
     if replica.state is State.READY and not known_again:
-        replica.fact(Fact.UNLOADED, f'host "{server.name}" answered that it is not loaded (status {status})')
+        replica.fact(Fact.UNLOADED, f"{server.place} answered that it is not loaded (status {status})")
     return True
 
 
@@ -128,7 +141,7 @@ async def load(replica: "Replica", server: HostedServer) -> None:
             await work.verify(replica, sequence)
     except TimeoutError:
         after = f"{format_duration(limit)} after the load call (load_timeout)"
-        why = f'not listed as loaded in host "{server.name}" {after}'
+        why = f"not listed as loaded in {server.place} {after}"
         log.error("Timed out waiting for model to load: %s is %s", replica.model, why)
         work.stop_failed(replica, Fact.TIMED_OUT, why)
     except _ServerDown as down:
@@ -150,7 +163,7 @@ async def _failed(replica: "Replica", server: HostedServer, why: str, sequence: 
             f'Model "{replica.model}" is not there: the server "{server.name}" at {server.address.url} refuses to load '
             f'"{replica.served_name}" ({why}).'
         )
-    work.stop_failed(replica, Fact.TIMED_OUT, f'the load in host "{server.name}" failed: {why}')
+    work.stop_failed(replica, Fact.TIMED_OUT, f"the load in {server.place} failed: {why}")
 
 
 async def _brought_in(replica: "Replica", server: HostedServer, sequence: Sequence) -> None:
@@ -161,6 +174,7 @@ async def _brought_in(replica: "Replica", server: HostedServer, sequence: Sequen
         raise _ServerDown(server.trouble)
     if not listing.holds(server.key(name)):
         await work.perform(replica, lambda: server.load_steps(replica.spec, name), sequence)
+        server.brought_in(name)
     await _until_listed(replica, server)
 
 
@@ -194,7 +208,7 @@ async def stop(replica: "Replica", server: HostedServer, *, after_failure: bool)
     with work.sequence_of(replica, Operation.UNLOAD) as sequence:
         gone = await server.unload(replica.spec, replica.served_name, sequence, limit)
     if not gone:
-        why = f'still loaded in host "{server.name}" {format_duration(limit)} after the unload call'
+        why = f"still loaded in {server.place} {format_duration(limit)} after the unload call"
         log.error("%s: %s; its memory stays counted", replica.id, why)
         replica.fact(Fact.SURVIVED_KILL, why)
         await work.until_unstuck(replica)

@@ -340,7 +340,7 @@ class Replica:
     async def recover(self) -> None:
         """At start: take up what an earlier roost left running, then watch."""
         if self.setup.server is not None:
-            inside.join(self, self.setup.server)
+            await inside.join(self, self.setup.server)
             return
         if self.owned:
             await adoption.recover(self)

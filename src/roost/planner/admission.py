@@ -45,6 +45,11 @@ class Seat(Protocol):
     @property
     def in_flight(self) -> int: ...
     @property
+    def load(self) -> int:
+        """Requests at its engine: of an adapter also those for others there."""
+        ...
+
+    @property
     def handicap(self) -> int:
         """Added to its requests where the least busy replica is sought: large for one that keeps failing."""
         ...
@@ -92,8 +97,8 @@ def pick(seats: Sequence[S], concurrency: int | None) -> S | None:
     best: S | None = None
     least = 0
     for seat in seats:
-        if seat.state is State.READY and (concurrency is None or seat.in_flight < concurrency):
-            load = seat.in_flight + seat.handicap
+        if seat.state is State.READY and (concurrency is None or seat.load < concurrency):
+            load = seat.load + seat.handicap
             if best is None or load < least:
                 best, least = seat, load
     return best

@@ -15,6 +15,7 @@ from roost.core.plan import Ahead, Colder, KeepsRoom, Load, Wake
 from roost.core.view import ModelView, ReplicaView
 from roost.planner.beside import may_come
 from roost.planner.draft import Draft
+from roost.planner.guests import lacks_base
 from roost.planner.idle import SURE_SAMPLES
 from roost.planner.room import Amounts
 from roost.planner.victims import Victim, busy, can_yield, cheapest, fewest, freed, options, send_down
@@ -85,6 +86,8 @@ def _at_rest(draft: Draft, model: ModelView) -> ReplicaView | None:
         return None
     for replica in model.replicas:
         if replica.state not in (State.ASLEEP, State.COLD) or not draft.free(replica):
+            return None
+        if lacks_base(draft, replica):
             return None
     usable = [r for r in model.replicas if r.state is State.ASLEEP or r.owned]
     return min(usable, key=lambda r: r.state is not State.ASLEEP, default=None)

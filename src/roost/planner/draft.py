@@ -3,6 +3,9 @@
 At most one order per replica and round. Pure; made and finished by `plan`, filled by the other modules here.
 """
 
+from collections.abc import Mapping
+from functools import cached_property
+
 from roost.core.lifecycle import State
 from roost.core.plan import Action, Blocked, Drain, Load, Plan, Sleep, Stop, Turn, Wake
 from roost.core.view import FleetView, ModelView, Policy, ReplicaView
@@ -38,7 +41,23 @@ class Draft:
             replica.state in _STARTS or view.pending.get(replica.id) in ("load", "wake")
             for model in view.models
             for replica in model.replicas
+            if not replica.base
         )
+
+    @cached_property
+    def bases(self) -> Mapping[str, tuple[ModelView, ReplicaView]]:
+        """The engines that hold adapters."""
+        return {one.id: (model, one) for model in self.view.models if model.spec.adapters for one in model.replicas}
+
+    @cached_property
+    def guests(self) -> Mapping[str, list[tuple[ModelView, ReplicaView]]]:
+        """By the engines that hold them, the adapters."""
+        found: dict[str, list[tuple[ModelView, ReplicaView]]] = {}
+        for model in self.view.models if self.bases else ():
+            for replica in model.replicas:
+                if replica.base:
+                    found.setdefault(replica.base, []).append((model, replica))
+        return found
 
     def free(self, replica: ReplicaView) -> bool:
         """No order of this round or of an earlier one is still open for it."""
@@ -48,14 +67,14 @@ class Draft:
         """Order it."""
         self.actions[action.replica] = action
 
-    def may_start(self) -> bool:
-        """Fewer engines are starting than `max_starts`."""
-        return self.starts < max(1, self.policy.spec.max_starts)
+    def may_start(self, replica: ReplicaView) -> bool:
+        """Fewer engines are starting than `max_starts`; an adapter needs none."""
+        return bool(replica.base) or self.starts < max(1, self.policy.spec.max_starts)
 
     def start(self, model: ModelView, action: Load | Wake, need: Amounts) -> None:
         """Order it up into room that has been found free, beside whom it may be."""
         self.do(action)
-        self.starts += 1
+        self.starts += not any(replica.base for replica in model.replicas)
         self.room.take(need)
         self.company.join(model.name)
 
@@ -107,7 +126,11 @@ class Draft:
         ]
 
     def finish(self) -> Plan:
-        """The plan; sentences about wishes only where there is a wish."""
+        """The plan; sentences about wishes only where there is a wish. An adapter goes with its engine: it needs no
+        order of its own then."""
+        for action in list(self.actions.values()):
+            for _, guest in self.guests.get(action.replica, ()) if isinstance(action, Sleep | Stop) else ():
+                self.actions.pop(guest.id, None)
         wished = {model.name for model in self.view.models if model.wish is not None}
         return Plan(
             actions=tuple(self.actions.values()),

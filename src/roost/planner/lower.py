@@ -124,7 +124,7 @@ def _take_back(draft: Draft, model: ModelView, replica: ReplicaView) -> Reason |
 def _room_is_wanted(draft: Draft, model: ModelView) -> bool:
     """Whether anybody could still need what a drain of this model frees. Whoever it was begun for may have left; but
     while others wait, an order stands or a schedule calls, it goes on, for they may count on it."""
-    others = (other for other in draft.view.models if other.name != model.name)
+    others = (one for one in draft.view.models if one.name != model.name and one.host != model.name)
     return any(other.waiting > 0 or other.wish is not None or is_missed(other) for other in others)
 
 
@@ -281,7 +281,9 @@ def _cannot_sleep(draft: Draft, model: ModelView, wish: Wish) -> tuple[str, str]
 def _no_calls(model: ModelView) -> str:
     """Its kind has no sleep calls: what can be done instead."""
     spec = model.spec
-    if spec.engine in (None, EngineKind.COMMAND):
+    if spec.inside is not None:
+        cause, remedy = f'it lives inside "{spec.inside}", and is loaded there or not', []
+    elif spec.engine in (None, EngineKind.COMMAND):
         cause = "roost does not know the sleep calls of its engine"
         remedy = ["write them as sleep_steps and wake_steps"]
     else:

@@ -9,6 +9,7 @@ from roost.core.plan import Plan
 from roost.core.view import FleetView, Policy
 from roost.planner.ahead import ahead
 from roost.planner.draft import Draft
+from roost.planner.guests import hosting
 from roost.planner.idle import descend
 from roost.planner.lower import lower
 from roost.planner.preload import preload, revive
@@ -20,7 +21,7 @@ from roost.planner.stirring import stirring
 
 def plan(view: FleetView, policy: Policy) -> Plan:
     """What to do at `view.now`, what is blocked and why, and when to look again at the latest."""
-    view = stirring(view, policy)
+    view = stirring(hosting(view), policy)
     draft = Draft(view, policy)
     draft.at(view.schedule_changes_at)
     for model in draft.view.models:

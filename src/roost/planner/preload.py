@@ -10,6 +10,7 @@ from roost.core.plan import Load, Preload, Revived
 from roost.core.view import ModelView, ReplicaView
 from roost.planner.beside import may_come
 from roost.planner.draft import Draft
+from roost.planner.guests import base_of, is_guest, lacks_base
 from roost.planner.placement import fitting
 
 
@@ -22,10 +23,13 @@ def preload(draft: Draft) -> None:
         if model.rests is not None or not _is_undecided(draft, model):
             continue
         for replica in model.replicas:
-            if not replica.owned or not draft.free(replica):
+            if not replica.owned or not draft.free(replica) or lacks_base(draft, replica):
                 continue
             if _to_be_kept(draft, model, replica):
                 _start(draft, model, replica, Preload())
+            elif replica.base:
+                if _comes_with_its_base(draft, model, replica):
+                    _start(draft, model, replica, Preload())
             elif _never_started(draft, model, replica):
                 if draft.now < next_at:
                     draft.at(next_at)
@@ -37,7 +41,8 @@ def revive(draft: Draft) -> None:
     """Order up again what was stopped only to be started afresh, whoever waits or not."""
     for model in draft.view.models:
         for replica in model.replicas:
-            if replica.revive and replica.owned and _is_undecided(draft, model) and draft.free(replica):
+            revived = replica.revive and replica.owned and not replica.base
+            if revived and _is_undecided(draft, model) and draft.free(replica):
                 _revive(draft, model, replica)
 
 
@@ -59,7 +64,7 @@ def _next_start_at(draft: Draft) -> float:
     started = (
         replica.last_load_at
         for model in draft.view.models
-        if model.spec.preload
+        if model.spec.preload and not is_guest(model)
         for replica in model.replicas
         if replica.last_load_at is not None
     )
@@ -69,6 +74,15 @@ def _next_start_at(draft: Draft) -> float:
 def _never_started(draft: Draft, model: ModelView, replica: ReplicaView) -> bool:
     came_at = max(draft.view.started_at, model.came_at)
     return model.spec.preload and replica.state is State.COLD and replica.since <= came_at
+
+
+def _comes_with_its_base(draft: Draft, model: ModelView, replica: ReplicaView) -> bool:
+    """Its engine has become ready and it has not been up there since: one that went down later stays down."""
+    found = base_of(draft, replica)
+    if found is None or not model.spec.preload or replica.state is not State.COLD:
+        return False
+    came_up_at = found[1].became_ready_at
+    return came_up_at is not None and replica.since <= came_up_at
 
 
 def _to_be_kept(draft: Draft, model: ModelView, replica: ReplicaView) -> bool:
@@ -81,7 +95,7 @@ def _to_be_kept(draft: Draft, model: ModelView, replica: ReplicaView) -> bool:
 
 def _start(draft: Draft, model: ModelView, replica: ReplicaView, reason: Preload | Revived) -> bool:
     place = fitting(draft.room, model, replica)
-    if place is None or not draft.may_start() or not may_come(draft, model, replica):
+    if place is None or not draft.may_start(replica) or not may_come(draft, model, replica):
         return False
     draft.start(model, Load(replica=replica.id, reason=reason, devices=place.told), place.need)
     return True

@@ -55,6 +55,10 @@ class Actor:
     handicap = 0
     """No engine fails here."""
 
+    @property
+    def load(self) -> int:
+        return self.in_flight
+
     def __init__(self, part: "Part", index: int) -> None:
         self.id = replica_id(part.name, index)
         self.part = part

@@ -87,9 +87,11 @@ def _note(draft: Draft, key: str) -> str:
         )
     if is_places(key):
         server = server_of(key)
+        setting = f"models.{draft.bases[server][0].name}.max_loras" if server in draft.bases else ""
+        setting = setting or f"hosts.{server}.max_resident"
         return (
-            f"hosts.{server}.max_resident is {room.budget[key]}, but {room.held[key]} are loaded there, and {who}. "
-            "Unpin or unload one, or raise it."
+            f"{setting} is {room.budget[key]}, but {room.held[key]} are loaded there, and {who}. Unpin or unload one, "
+            "or raise it."
         )
     facts, setting = room.facts.get(key), "memory.host" if key == HOST else f"memory.devices.{key}"
     budget = format_size(room.budget[key]) + _window(draft, key)

@@ -16,6 +16,7 @@ from roost.core.units import counted, format_duration
 from roost.core.view import Goal, ModelView, ReplicaView
 from roost.planner.beside import judge, may_come
 from roost.planner.draft import Draft
+from roost.planner.guests import is_guest, lacks_base, waits_for_base
 from roost.planner.lower import goes_down, stuck
 from roost.planner.placement import Place, fitting, least_missed
 from roost.planner.scheduled import call_of
@@ -68,8 +69,12 @@ def _wants(draft: Draft, model: ModelView) -> Iterator[Want]:
             reason = Stranded(requests=replica.stranded, asleep_s=draft.now - replica.since)
             yield Want(model=model, since=replica.since, reason=reason, replica=replica)
     want = _want(draft, model)
-    if want is not None:
-        yield want
+    if want is None:
+        return
+    base = next((one for one in draft.view.models if one.name == model.host), None) if is_guest(model) else None
+    if base is not None and base.wish is None and not base.waiting:
+        yield replace(want, model=base)
+    yield want
 
 
 def _want(draft: Draft, model: ModelView) -> Want | None:
@@ -94,6 +99,9 @@ def rise_first(draft: Draft, want: Want) -> None:
     replica = want.replica or _easiest(draft, want.model)
     if replica is None or not draft.free(replica):
         return
+    if lacks_base(draft, replica):
+        draft.block(waits_for_base(draft, want.model, replica))
+        return
     match replica.state:
         case State.ASLEEP:
             _start(draft, want, replica)
@@ -113,7 +121,11 @@ def _easiest(draft: Draft, model: ModelView) -> ReplicaView | None:
     """The first to come up; None if there is none, or if one is up or coming or wanted for itself."""
     if any(r.state in _UNDER_WAY or r.stranded or not draft.free(r) for r in model.replicas):
         return None
-    return min(model.replicas, key=lambda replica: (*_effort(replica), _crowd(draft, model, replica)), default=None)
+    return min(model.replicas, key=lambda replica: _order(draft, model, replica), default=None)
+
+
+def _order(draft: Draft, model: ModelView, replica: ReplicaView) -> tuple[bool, tuple[bool, int, float], int]:
+    return lacks_base(draft, replica), _effort(replica), _crowd(draft, model, replica)
 
 
 def _crowd(draft: Draft, model: ModelView, replica: ReplicaView) -> int:
@@ -150,6 +162,8 @@ def _is_enough(want: Want) -> bool:
 
 def _follow(draft: Draft, want: Want, replica: ReplicaView) -> bool:
     """True if the replica comes up, or will as soon as fewer engines are starting."""
+    if lacks_base(draft, replica):
+        return False
     match replica.state:
         case State.ASLEEP:
             pass
@@ -161,7 +175,7 @@ def _follow(draft: Draft, want: Want, replica: ReplicaView) -> bool:
     place = fitting(draft.room, want.model, replica)
     if place is None or not may_come(draft, want.model, replica):
         return False
-    if draft.may_start():
+    if draft.may_start(replica):
         draft.start(want.model, _order_up(replica, want, place), place.need)
     return True
 
@@ -217,7 +231,7 @@ def _start(draft: Draft, want: Want, replica: ReplicaView) -> None:
     if place is None or not verdict.clear:
         blocked = _make_room(draft, Newcomer(model, replica, want.since, verdict), place)
         _tell(draft, want, replace(blocked, room_s=room_s(draft, model)))
-    elif draft.may_start():
+    elif draft.may_start(replica):
         draft.start(model, _order_up(replica, want, place), place.need)
     else:
         room.promise(place.need)

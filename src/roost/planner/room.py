@@ -13,7 +13,7 @@ from roost.core.footprint import HOST
 from roost.core.lifecycle import State
 from roost.core.plan import Action, Drain, Sleep, Stop, Undrain
 from roost.core.view import FleetView, Goal, ModelView, ReplicaView
-from roost.planner.weights import Choice, bytes_in, held, takes_place, written_devices
+from roost.planner.weights import Choice, bytes_in, held, keeps_memory, takes_place, written_devices
 
 PLACES = ""
 """The key of resident models; no device has an empty name."""
@@ -171,8 +171,8 @@ class Room:
             amounts[HOST] = host
         if PLACES in budget:
             amounts[PLACES] = int(takes_place(replica, state))
-        if (server := replica.host or model.host) and (inside := places_in(server)) in budget:
-            amounts[inside] = int(takes_place(replica, state))
+        if (server := replica.base or replica.host or model.host) and (inside := places_in(server)) in budget:
+            amounts[inside] = int(keeps_memory(replica, state) if replica.base else takes_place(replica, state))
         return amounts
 
     def lingering(self, model: ModelView, replica: ReplicaView) -> dict[str, int]:

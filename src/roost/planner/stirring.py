@@ -16,7 +16,8 @@ def stirring(view: FleetView, policy: Policy) -> FleetView:
     if view.memory.matrix is not None:
         return view
     pending, foresees = view.pending, policy.spec.wake_ahead or policy.spec.idle != "fixed"
-    models = tuple([model for model in view.models if not _rests(model, pending, foresees)])
+    hosts = {model.host for model in view.models if model.host and model.wish is not None}
+    models = tuple([m for m in view.models if m.name in hosts or not _rests(m, pending, foresees)])
     return view if len(models) == len(view.models) else replace(view, models=models)
 
 

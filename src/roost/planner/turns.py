@@ -70,11 +70,19 @@ def _ends_at(draft: Draft, holder: ModelView, replica: ReplicaView, newcomer: Mo
     rank, comes = _rank_at_work(holder, replica, waits=waits), _rank(newcomer)
     if comes < rank:
         return -math.inf
-    if waits and rank < comes:
+    if (waits and rank < comes) or _awaits_adapter(draft, replica):
         return math.inf
     # A newcomer that waits no longer than a turn would else be refused each time.
     turn = min(draft.policy.spec.turn, newcomer.spec.queue.max_wait / 2)
     return max(since, replica.became_ready_at or since) + turn
+
+
+def _awaits_adapter(draft: Draft, replica: ReplicaView) -> bool:
+    """It came up for an adapter that is still to be loaded and has served nobody since: to yield now would have been in
+    vain, again and again."""
+    served = replica.last_used_at is not None and replica.last_used_at >= (replica.became_ready_at or 0.0)
+    coming = (State.COLD, State.STARTING)
+    return not served and any(m.waiting and r.state in coming for m, r in draft.guests.get(replica.id, ()))
 
 
 def _rank_at_work(holder: ModelView, replica: ReplicaView, *, waits: bool) -> int:
@@ -90,6 +98,8 @@ def turn_left(draft: Draft, replica: ReplicaView, newcomer: ModelView) -> str:
     turn = draft.turns.get(replica.id)
     if turn is None or turn.for_model != newcomer.name:
         return ""
+    if turn.ends_at is None and _awaits_adapter(draft, replica):
+        return "an adapter is loaded into it for requests that wait"
     if turn.ends_at is None:
         return "requests of a higher class wait for it"
     return f"its turn ends in {format_duration(turn.ends_at - draft.now)}"

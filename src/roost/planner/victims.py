@@ -311,6 +311,7 @@ def _evict(draft: Draft, newcomer: Newcomer, victim: Victim) -> None:
         for_model=newcomer.model.name,
         idle_s=max(0.0, draft.now - victim.last_used),
         need_bytes=max((need[key] for key in short if not is_places(key)), default=0),
+        setting="max_loras" if newcomer.replica.base else "max_resident",
         max_resident=next((room.budget[key] for key in short if is_places(key)), None),
         rule=newcomer.verdict.victims.get(victim.model.name, ""),
         worth=worth(draft, victim.model, victim.replica, victim.after),

@@ -17,8 +17,8 @@ _ON_THE_WAY = frozenset({State.SUSPENDING, State.WAKING, State.STOPPING, State.S
 
 def takes_place(replica: ReplicaView, state: State) -> bool:
     """Whether it counts as awake in that state. An engine that runs elsewhere and cannot be put to sleep takes no
-    place: roost could never free it, and it may well be on another machine."""
-    return keeps_memory(replica, state) and (replica.owned or bool(replica.sleep_levels))
+    place: roost could never free it, and it may well be on another machine. An adapter is part of its base."""
+    return keeps_memory(replica, state) and not replica.base and (replica.owned or bool(replica.sleep_levels))
 
 
 def keeps_memory(replica: ReplicaView, state: State) -> bool:

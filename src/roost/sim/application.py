@@ -10,7 +10,7 @@ from enum import Enum, auto
 from roost.sim.crash import die
 from roost.sim.engine import Broken, EngineRefused
 from roost.sim.exchange import ClientLeft, Exchange, Message, Receive, Refused, Send
-from roost.sim.handlers import anthropic, control, openai, other, own, responses, router, sglang, status
+from roost.sim.handlers import anthropic, control, lora, openai, other, own, responses, router, sglang, status
 from roost.sim.simulation import Simulation
 
 Handler = Callable[[Simulation, Exchange], Awaitable[None]]
@@ -89,15 +89,21 @@ _ROUTER_STATUS: dict[tuple[str, str], Handler] = {
     ("GET", "/models"): router.models,
     ("GET", "/props"): status.props,
 }
+_LORA: dict[tuple[str, str], Handler] = {
+    ("POST", "/v1/load_lora_adapter"): lora.load,
+    ("POST", "/v1/unload_lora_adapter"): lora.unload,
+}
 _OWN: dict[str, Handler] = {"/sim/set": own.set_behaviour, "/sim/stats": own.stats}
 
 
-def _table(kind: str) -> dict[tuple[str, str], tuple[Handler, Kind]]:
+def _table(kind: str, *, loras: bool) -> dict[tuple[str, str], tuple[Handler, Kind]]:
     """(method, path) to handler: vLLM's development paths, SGLang's, or llama-server's."""
     table = {("POST", path): (handler, Kind.INFERENCE) for path, handler in _INFERENCE.items()}
     table |= {route: (handler, Kind.STATUS) for route, handler in _STATUS.items()}
     table |= {route: (handler, Kind.WAKING) for route, handler in _WAKING.items()}
     if kind == "vllm":
+        if loras:
+            table |= {route: (handler, Kind.CONTROL) for route, handler in _LORA.items()}
         return table | {route: (handler, Kind.CONTROL) for route, handler in _CONTROL.items()}
     if kind == "sglang":
         table |= {route: (handler, Kind.STATUS) for route, handler in _SGLANG_STATUS.items()}
@@ -115,7 +121,7 @@ class Application:
 
     def __init__(self, sim: Simulation) -> None:
         self._sim = sim
-        self._table = _table(sim.behaviour.kind)
+        self._table = _table(sim.behaviour.kind, loras=sim.loras is not None)
         self._paths = {path for _, path in self._table}
         self.stopping = False
 

@@ -42,6 +42,8 @@ class Engine:
         self.weights_loaded = True
         self.wakes = 0
         self.sleeps = 0
+        self.losses = 0
+        """How often its weights, and all adapters with them, were dropped."""
         self.tokens = 0
         self.prompt_tokens = 0
         self._spoilt: set[str] = set()
@@ -69,7 +71,7 @@ class Engine:
         """The tokens of a run; `run.finish` says afterwards how it ended. Close it when the client is gone."""
         try:
             await self.scheduler.admit(run)
-            garbage = run.key in self._spoilt
+            garbage = run.unsound or run.key in self._spoilt
             for index in range(run.length):
                 await self.scheduler.pace(run, index)
                 self._break_off(run, index)
@@ -155,6 +157,7 @@ class Engine:
         self._let_go()
         if level == 2:
             self.weights_loaded = False
+            self.losses += 1
 
     async def wake(self, tags: Iterable[str] | None = None) -> None:
         """Bring tags back, all when None; the scheduler goes on as soon as none is asleep. Unknown and already

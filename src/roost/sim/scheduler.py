@@ -34,6 +34,8 @@ class Run:
     cut: str | None = None
     """Its body ends bare, with this text."""
     model: str = ""
+    unsound: bool = False
+    """Its adapter was dropped and not loaded again: garbage."""
     produced: int = 0
     held: "asyncio.Future[None] | None" = field(default=None, repr=False)
     napping: "asyncio.Future[None] | None" = field(default=None, repr=False)

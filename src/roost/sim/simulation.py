@@ -18,6 +18,7 @@ from roost.sim.exchange import Refused
 from roost.sim.faults import Faults
 from roost.sim.flags import Behaviour
 from roost.sim.idle import IdleTimer
+from roost.sim.loras import Loras
 from roost.sim.router import Router
 from roost.sim.scheduler import Run
 
@@ -63,6 +64,7 @@ class Simulation:
         self.engine = Engine(behaviour)
         self.idle = IdleTimer(self.engine) if behaviour.kind == "llamacpp-idle" else None
         self.router = Router(self.engine) if behaviour.kind == "llamacpp-router" else None
+        self.loras = Loras(self.engine) if behaviour.enable_lora and behaviour.kind == "vllm" else None
         self.faults = Faults(behaviour)
         self.stats = Stats()
         self.errors = random.Random(behaviour.seed)
@@ -85,15 +87,17 @@ class Simulation:
         names = self.behaviour.names
         if asked is None or asked in names:
             return str(asked) if asked is not None else names[0]
+        if self.loras is not None and self.loras.find(asked) is not None:
+            return str(asked)
         if self.router is not None:
             raise Refused(400, "invalid_request_error", f"model '{asked}' not found")
         if self.behaviour.kind != "vllm":
             return str(asked)
         raise Refused(404, "NotFoundError", f"The model `{asked}` does not exist.", "model")
 
-    def key(self, prompt: str, seed: Any = None) -> str:
-        """What an answer follows from."""
-        return f"{self.behaviour.model}\x1e{self.behaviour.seed}\x1e{seed}\x1e{prompt}"
+    def key(self, prompt: str, seed: Any = None, weights: str = "") -> str:
+        """What an answer follows from; `weights`: an adapter's, else the model's own."""
+        return f"{weights or self.behaviour.model}\x1e{self.behaviour.seed}\x1e{seed}\x1e{prompt}"
 
     def next_id(self, prefix: str) -> str:
         self._asked += 1
@@ -116,9 +120,11 @@ class Simulation:
                 f" and you asked for {limit or 1} more. Shorten the prompt or lower max_tokens.",
                 "input_tokens",
             )
+        lora = self.loras.find(model) if self.loras is not None else None
         run = Run(
             id=self.next_id(prefix),
-            key=self.key(prompt, body.get("seed")),
+            key=self.key(prompt, body.get("seed"), "" if lora is None else lora.path),
+            unsound=self.loras is not None and lora is not None and not self.loras.use(lora),
             limit=min(limit or self.behaviour.tokens, most - tokens),
             script=script,
             model=model,

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from roost.control.lane import Entry, Lane, Seat
+from roost.control.lane import Entry, Lane
+from roost.control.seat import Seat
 from roost.core.lifecycle import State
 from roost.core.plan import Blocked
 from roost.core.request import Request

@@ -16,6 +16,10 @@ class Seat:
     in_flight: int = 0
     handicap: int = 0
 
+    @property
+    def load(self) -> int:
+        return self.in_flight
+
 
 @dataclass
 class Lane:

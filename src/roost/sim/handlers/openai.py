@@ -28,6 +28,18 @@ async def models(sim: Simulation, exchange: Exchange) -> None:
         }
         for name in behaviour.names
     ]
+    data += [
+        {
+            "id": lora.name,
+            "object": "model",
+            "created": created,
+            "owned_by": "roost-sim",
+            "root": lora.path,
+            "parent": behaviour.names[0],
+            "max_model_len": None,
+        }
+        for lora in (sim.loras.loaded() if sim.loras is not None else ())
+    ]
     await exchange.answer(200, {"object": "list", "data": data})
 
 

@@ -55,6 +55,8 @@ async def stats(sim: Simulation, exchange: Exchange) -> None:
         "wakes": engine.wakes,
         "sound": engine.is_sound,
         "models": sim.router.statuses() if sim.router is not None else {},
+        "loras": [lora.name for lora in sim.loras.loaded()] if sim.loras is not None else [],
+        "lora_swaps": sim.loras.swaps if sim.loras is not None else 0,
         "memory": engine.memory.held,
         "paths": dict(seen.paths),
         "calls": list(seen.calls),

@@ -21,7 +21,8 @@ from roost.admin.events import Hub
 from roost.admin.server import AdminServer
 from roost.config.adapters import with_adapters
 from roost.config.dump import config_hash
-from roost.console import Console, Parts, change_event, performed_event, plan_facts
+from roost.console import Console, Parts
+from roost.console_facts import change_event, performed_event, plan_facts
 from roost.console_memory import MemoryFacts
 from roost.control.budgets import Board
 from roost.control.controller import Controller

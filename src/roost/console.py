@@ -12,18 +12,16 @@ from typing import Any
 from roost import __version__, clock
 from roost.accesslog import Watch, summary
 from roost.admin.events import Hub
+from roost.console_facts import change_fact, plan_facts, sequence_fact, step_fact
 from roost.console_memory import MemoryFacts
 from roost.console_queue import wait_facts, waiting_facts
 from roost.console_schedules import schedule_facts
 from roost.console_traffic import TrafficFacts, most_useful
 from roost.control.controller import Controller
 from roost.control.health import avoided
-from roost.core.events import Changed, Performed
 from roost.core.lifecycle import RESIDENT, State
-from roost.core.plan import Action, Plan
 from roost.core.server_spec import ServerSpec
 from roost.core.spec import RoostSpec, further_names
-from roost.core.step import StepRecord
 from roost.core.view import Goal
 from roost.host.launching import shown_command
 from roost.host.measure import Kind
@@ -136,9 +134,9 @@ class Console:
             return None
         replicas = self._by_model[route.name]
         facts = self._facts(route.name, replicas)
-        facts["history"] = [_change(change) for replica in replicas for change in replica.history]
-        facts["steps"] = [_step(record) for replica in replicas for record in replica.steps]
-        facts["sequences"] = [_sequence(each) for replica in replicas for each in replica.sequences]
+        facts["history"] = [change_fact(change) for replica in replicas for change in replica.history]
+        facts["steps"] = [step_fact(record) for replica in replicas for record in replica.steps]
+        facts["sequences"] = [sequence_fact(each) for replica in replicas for each in replica.sequences]
         return facts
 
     def _facts(self, name: str, replicas: Sequence[Replica]) -> dict[str, Any]:
@@ -330,73 +328,3 @@ def _device_bytes(replica: Replica) -> int | None:
 
 def _endpoint(replica: Replica) -> str:
     return replica.address.url
-
-
-def _change(change: Changed) -> dict[str, Any]:
-    return {
-        "replica": change.replica,
-        "model": change.model,
-        "before": str(change.before),
-        "after": str(change.after),
-        "event": str(change.event),
-        "at": clock.iso(clock.to_wall(change.at)),
-        "reason": change.reason,
-        "reason_kind": change.reason_kind,
-        "took_s": None if change.took_s is None else round(change.took_s, 4),
-    }
-
-
-def change_event(change: Changed) -> dict[str, Any]:
-    """A change as the events stream shows it."""
-    return {"type": "state", **_change(change)}
-
-
-def _sequence(performed: Performed) -> dict[str, Any]:
-    slowest = performed.slowest
-    return {
-        "replica": performed.replica,
-        "model": performed.model,
-        "operation": str(performed.operation),
-        "level": performed.level,
-        "at": clock.iso(clock.to_wall(performed.started_at)),
-        "took_s": round(performed.duration_s, 4),
-        "error": performed.error or None,
-        "slowest": slowest.name if slowest is not None else None,
-        "freed_bytes": performed.freed_bytes,
-        "memory": performed.memory or None,
-        "steps": [_step(record) for record in performed.steps],
-    }
-
-
-def _step(record: StepRecord) -> dict[str, Any]:
-    return asdict(record) | {"at": clock.iso(clock.to_wall(record.started_at))}
-
-
-def performed_event(performed: Performed) -> dict[str, Any]:
-    """The end of a sleep, wake or load as the events stream shows it."""
-    return {"type": "sequence", **_sequence(performed)}
-
-
-def action_facts(action: Action) -> dict[str, Any]:
-    """An action with its reason, for API and events."""
-    facts = {
-        "action": type(action).__name__.lower(),
-        "replica": action.replica,
-        "reason": str(action.reason),
-        "reason_kind": action.reason.kind,
-    }
-    for extra in ("goal", "level", "forced"):
-        if hasattr(action, extra):
-            facts[extra] = getattr(action, extra)
-    return facts
-
-
-def plan_facts(plan: Plan, now: float) -> dict[str, Any]:
-    """A plan for API and events."""
-    due = plan.next_check_at
-    return {
-        "actions": [action_facts(action) for action in plan.actions],
-        "blocked": [asdict(blocked) for blocked in plan.blocked.values()],
-        "notes": list(plan.notes),
-        "next_check_in_s": None if due is None else round(max(0.0, due - now), 3),
-    }

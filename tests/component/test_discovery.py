@@ -20,6 +20,7 @@ from tests.support.sim import sim_engine
 
 ONE = """
 memory: {{max_resident: {resident}}}
+policy: {{eviction: lru}}
 defaults: {{restart: {{backoff: 10ms}}, queue: {{max_wait: 20s}}}}
 hosts:
   box: {{url: "{url}", load_timeout: 30s}}

@@ -13,7 +13,8 @@ from roost import clock
 from roost.core.events import Changed
 from roost.core.hosted_spec import HostSpec, Preset
 from roost.core.lifecycle import State
-from roost.core.plan import Demand, Drain, Evict, Load, Stop
+from roost.core.plan import Drain, Load, Stop
+from roost.core.reason import Demand, Evict
 from roost.core.request import Address
 from roost.core.spec import ModelSpec
 from roost.core.view import Goal

@@ -10,7 +10,8 @@ import pytest
 
 from roost.core.errors import StartError
 from roost.core.lifecycle import IllegalMove, State
-from roost.core.plan import Demand, Drain, Idle, Load, Ordered, Sleep, Stop, Undrain, Wake, Wanted
+from roost.core.plan import Drain, Load, Sleep, Stop, Undrain, Wake
+from roost.core.reason import Demand, Idle, Ordered, Wanted
 from roost.core.spec import ModelSpec, RestartSpec
 from roost.core.view import Goal
 from roost.host.keepers.base import PortTaken

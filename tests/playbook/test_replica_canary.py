@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from roost.core.lifecycle import IllegalMove, State
-from roost.core.plan import Load, Ordered
+from roost.core.plan import Load
+from roost.core.reason import Ordered
 from roost.core.spec import EngineKind, ModelSpec, Task
 from roost.core.view import Goal
 from tests.playbook.test_replica import DRAIN, FOREIGN, LOAD, WAKE, after_kill, asleep, play, ready, recovered, sleep

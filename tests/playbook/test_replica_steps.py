@@ -8,7 +8,8 @@ import pytest
 
 from roost.core.events import Performed
 from roost.core.lifecycle import IllegalMove, State
-from roost.core.plan import Drain, Idle, Sleep
+from roost.core.plan import Drain, Sleep
+from roost.core.reason import Idle
 from roost.core.spec import EngineKind, ModelSpec, RestartSpec
 from roost.core.step import Operation
 from roost.core.step_spec import ConditionSpec, StepSpec

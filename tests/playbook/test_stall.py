@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from roost.core.lifecycle import Fact, State
-from roost.core.plan import Stalled, Stop
+from roost.core.plan import Stop
+from roost.core.reason import Stalled
 from roost.core.spec import EngineKind, ModelSpec, TimeoutsSpec
 from roost.core.view import Goal
 from roost.host.watching import WATCH_S

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from roost.core.lifecycle import RESIDENT, State
 from roost.core.matrix import compiled
 from roost.core.memory_spec import GroupSpec, MatrixSpec, MemorySpec
-from roost.core.plan import Drain, Evict, Load, Wake
+from roost.core.plan import Drain, Load, Wake
+from roost.core.reason import Evict
 from roost.core.spec import ModelSpec
 from roost.core.view import FleetView, Goal, ModelView, Policy, ReplicaView
 from roost.planner.plan import plan

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from roost.core.footprint import HOST, Footprint, Held
 from roost.core.lifecycle import State
 from roost.core.memory_spec import MemorySpec
-from roost.core.plan import Drain, Evict, Idle, Load, Sleep, Stop
+from roost.core.plan import Drain, Load, Sleep, Stop
 from roost.core.policy_spec import PolicySpec
+from roost.core.reason import Evict, Idle
 from roost.core.spec import ModelSpec, QueueSpec
 from roost.core.view import DeviceView, FleetView, Goal, ModelView, Policy, ReplicaView
 from roost.planner.plan import plan

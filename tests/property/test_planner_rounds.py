@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from roost import clock
 from roost.core.lifecycle import Fact, State
 from roost.core.memory_spec import FootprintsSpec, HeldSpec, MemorySpec
-from roost.core.plan import Action, Demand, Drain, Evict, Idle, Load, OverBudget, Preload, Scheduled, Sleep, Stop, Wake
+from roost.core.plan import Action, Drain, Load, Sleep, Stop, Wake
 from roost.core.policy_spec import PolicySpec, ScheduleSpec
+from roost.core.reason import Demand, Evict, Idle, OverBudget, Preload, Scheduled
 from roost.core.server_spec import KeySpec
 from roost.core.spec import ModelSpec, QueueSpec, ReplicaSpec, RestartSpec, RoostSpec, TimeoutsSpec
 from roost.core.view import Goal

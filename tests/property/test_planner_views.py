@@ -10,22 +10,9 @@ from hypothesis import strategies as st
 from roost.core.footprint import HOST, Footprint, Held
 from roost.core.lifecycle import Order, State, advance
 from roost.core.memory_spec import MemorySpec
-from roost.core.plan import (
-    Action,
-    Ahead,
-    Drain,
-    Evict,
-    Load,
-    Ordered,
-    OverBudget,
-    Preload,
-    Scheduled,
-    Sleep,
-    Stop,
-    Undrain,
-    Wake,
-)
+from roost.core.plan import Action, Drain, Load, Sleep, Stop, Undrain, Wake
 from roost.core.policy_spec import PolicySpec
+from roost.core.reason import Ahead, Evict, Ordered, OverBudget, Preload, Scheduled
 from roost.core.schedule import BudgetWindow, Window
 from roost.core.spec import ModelSpec, QueueSpec
 from roost.core.view import DeviceView, FleetView, Goal, ModelView, Policy, ReplicaView, Wish

@@ -9,8 +9,8 @@ from roost.core.footprint import Footprint, Held, Source
 from roost.core.forecast import Forecast, ReturnCosts
 from roost.core.lifecycle import State
 from roost.core.memory_spec import GroupSpec, MatrixSpec
-from roost.core.plan import Stalled
 from roost.core.policy_spec import ScheduleSpec
+from roost.core.reason import Stalled
 from roost.core.snapshot import (
     Setup,
     decode_plan,

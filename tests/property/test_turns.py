@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from roost import clock
 from roost.core.memory_spec import GroupSpec, MemorySpec
-from roost.core.plan import Action, Drain, Evict
+from roost.core.plan import Action, Drain
 from roost.core.policy_spec import PolicySpec, Priority
+from roost.core.reason import Evict
 from roost.core.server_spec import KeySpec
 from roost.core.spec import ModelSpec, QueueSpec, RoostSpec, TimeoutsSpec
 from tests.property.test_planner_rounds import BOUNDED

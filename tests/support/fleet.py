@@ -15,7 +15,8 @@ from roost.core.events import Changed
 from roost.core.footprint import Footprint
 from roost.core.ids import replica_id
 from roost.core.lifecycle import Event, Fact, Order, State, advance
-from roost.core.plan import Action, Drain, Evict, Load, Ordered, Rests, Sleep, Stop, Undrain, Wake
+from roost.core.plan import Action, Drain, Load, Sleep, Stop, Undrain, Wake
+from roost.core.reason import Evict, Ordered, Rests
 from roost.core.request import Address, Refusal, Request
 from roost.core.server_spec import KeySpec
 from roost.core.spec import ModelSpec, RoostSpec, servings

@@ -13,7 +13,8 @@ from roost.admin.ask import DEFAULT_WAIT_S, MAX_WAIT_S
 from roost.admin.caller import Need
 from roost.admin.holding import MOST_REASON
 from roost.admin.manage import JOURNAL_MOST, JOURNAL_ROWS
-from roost.admin.schemas import SCHEMAS, ref
+from roost.admin.schema_forms import ref
+from roost.admin.schemas import SCHEMAS
 from roost.admin.streams import LINES, MOST_LINES
 from roost.admin.traffic import WINDOW_S
 from roost.telemetry.traffic import HORIZON_S, MAX_BUCKETS

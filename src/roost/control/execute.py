@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from roost.control.ports import Owner
 from roost.core.events import Changed
 from roost.core.lifecycle import IllegalMove, State
-from roost.core.plan import Action, Drain, Load, Reason, Sleep, Stop, Undrain, Wake
+from roost.core.plan import Action, Drain, Load, Sleep, Stop, Undrain, Wake
+from roost.core.reason import Reason
 from roost.logs import log
 
 _PENDING_MAX_S = 30.0

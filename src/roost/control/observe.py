@@ -18,7 +18,7 @@ from roost.control.ports import Owner
 from roost.control.schedule import Standing, Timetable
 from roost.control.wishes import Wishes
 from roost.core.lifecycle import State
-from roost.core.plan import Reason, Stalled
+from roost.core.reason import Reason, Stalled
 from roost.core.schedule import Window
 from roost.core.spec import RoostSpec
 from roost.core.view import FleetView, ModelView, ReplicaView, Wish

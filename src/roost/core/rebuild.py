@@ -11,10 +11,10 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from roost.core import plan
+from roost.core import reason
 
 Build = Callable[[Any], Any]
-_NAMES = {"Reason": plan.Reason}
+_NAMES = {"Reason": reason.Reason}
 """Names that `core.view` imports for type checkers only."""
 
 

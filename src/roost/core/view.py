@@ -17,7 +17,7 @@ from roost.core.schedule import BudgetWindow, Window
 from roost.core.spec import ModelSpec
 
 if TYPE_CHECKING:
-    from roost.core.plan import Reason
+    from roost.core.reason import Reason
 
 
 class Goal(StrEnum):

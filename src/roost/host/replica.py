@@ -13,7 +13,8 @@ from roost import clock
 from roost.core.events import Changed, Performed
 from roost.core.footprint import Footprint
 from roost.core.lifecycle import Event, Fact, IllegalMove, Order, State, advance
-from roost.core.plan import Action, Drain, Load, Ordered, Rests, Sleep, Stop, Undrain, Wake
+from roost.core.plan import Action, Drain, Load, Sleep, Stop, Undrain, Wake
+from roost.core.reason import Ordered, Rests
 from roost.core.step import StepRecord
 from roost.core.view import Goal
 from roost.engines.base import Notice

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from roost.core.lifecycle import State
-from roost.core.plan import Ahead, Colder, KeepsRoom, Load, Wake
+from roost.core.plan import Load, Wake
+from roost.core.reason import Ahead, Colder, KeepsRoom
 from roost.core.view import ModelView, ReplicaView
 from roost.planner.beside import may_come
 from roost.planner.draft import Draft

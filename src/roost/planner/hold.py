@@ -6,7 +6,8 @@ Orders nothing. Pure; called by `victims` and `beside`.
 from collections.abc import Iterable, Iterator, Mapping
 
 from roost.core.lifecycle import State
-from roost.core.plan import HELD_BACK, Blocked, held_for_owner
+from roost.core.plan import HELD_BACK, Blocked
+from roost.core.reason import held_for_owner
 from roost.core.too_large import need_of, remedy, too_many
 from roost.core.units import counted, format_duration, format_size
 from roost.core.view import ModelView, ReplicaView

@@ -9,7 +9,8 @@ operator has given an order for; an engine that runs elsewhere never goes past s
 
 from roost.core.forecast import Forecast
 from roost.core.lifecycle import State
-from roost.core.plan import BreakEven, Drain, Idle, Stop, Unlikely
+from roost.core.plan import Drain, Stop
+from roost.core.reason import BreakEven, Idle, Unlikely
 from roost.core.spec import ModelSpec
 from roost.core.view import Goal, ModelView, ReplicaView
 from roost.planner.draft import Draft

@@ -6,21 +6,8 @@ Leases are never cut before an operator's `force_at`, or the drain deadline of a
 
 from roost.core.footprint import HOST
 from roost.core.lifecycle import State
-from roost.core.plan import (
-    Blocked,
-    Drain,
-    Evict,
-    Ordered,
-    OverBudget,
-    Reason,
-    Sleep,
-    Spared,
-    Stalled,
-    Stop,
-    Undrain,
-    Wanted,
-    with_rung,
-)
+from roost.core.plan import Blocked, Drain, Sleep, Stop, Undrain
+from roost.core.reason import Evict, Ordered, OverBudget, Reason, Spared, Stalled, Wanted, with_rung
 from roost.core.spec import EngineKind
 from roost.core.units import counted, format_duration
 from roost.core.view import Goal, ModelView, ReplicaView, Wish

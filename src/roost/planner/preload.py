@@ -6,7 +6,8 @@ each other no faster than `policy.launch_delay`. Pure; called by `plan` after ev
 """
 
 from roost.core.lifecycle import State
-from roost.core.plan import Load, Preload, Revived
+from roost.core.plan import Load
+from roost.core.reason import Preload, Revived
 from roost.core.view import ModelView, ReplicaView
 from roost.planner.beside import may_come
 from roost.planner.draft import Draft

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 
 from roost.core.lifecycle import State
-from roost.core.plan import Action, Drain, Evict, Idle, Load, Plan, Stop, Turn, Wake
+from roost.core.plan import Action, Drain, Load, Plan, Stop, Turn, Wake
+from roost.core.reason import Evict, Idle
 from roost.core.request import Refusal
 from roost.core.view import FleetView, Policy
 from roost.planner.admission import admit, coming, not_awake, pick

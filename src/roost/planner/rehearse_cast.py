@@ -11,7 +11,8 @@ from dataclasses import replace
 from roost.core.forecast import Forecast, ReturnCosts
 from roost.core.ids import replica_id
 from roost.core.lifecycle import RESIDENT, Order, State, advance
-from roost.core.plan import Action, Drain, Load, Reason, Rests, Sleep, Stop, Undrain, Wake
+from roost.core.plan import Action, Drain, Load, Sleep, Stop, Undrain, Wake
+from roost.core.reason import Reason, Rests
 from roost.core.schedule import Window
 from roost.core.spec import ModelSpec, servings
 from roost.core.view import Goal, ModelView, ReplicaView

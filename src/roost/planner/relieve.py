@@ -9,7 +9,7 @@ called by `plan` once all wants are looked at, so that what makes way for them c
 from collections.abc import Mapping
 
 from roost.core.footprint import HOST
-from roost.core.plan import OverBudget, held_for_owner
+from roost.core.reason import OverBudget, held_for_owner
 from roost.core.units import format_size
 from roost.core.view import ModelView, ReplicaView
 from roost.planner.draft import Draft

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from roost.core.plan import Action, Blocked, Plan, Preload
+from roost.core.plan import Action, Blocked, Plan
+from roost.core.reason import Preload
 
 T = TypeVar("T")
 _SAME_REASON = Preload()

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from roost.core.lifecycle import State
-from roost.core.plan import Blocked, Demand, Load, Ordered, Scheduled, Stranded, Wake
+from roost.core.plan import Blocked, Load, Wake
+from roost.core.reason import Demand, Ordered, Scheduled, Stranded
 from roost.core.units import counted, format_duration
 from roost.core.view import Goal, ModelView, ReplicaView
 from roost.planner.beside import judge, may_come

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from roost.core.footprint import HOST
 from roost.core.lifecycle import State
-from roost.core.plan import Evict, Outslept, OverBudget, Reason, Stop
+from roost.core.plan import Stop
+from roost.core.reason import Evict, Outslept, OverBudget, Reason
 from roost.core.units import format_size
 from roost.core.view import ModelView, ReplicaView
 from roost.planner.draft import Draft

@@ -8,7 +8,8 @@ and comes back by a request alone. The windows are in the view. Pure; called by 
 from typing import Literal
 
 from roost.core.lifecycle import State
-from roost.core.plan import Drain, Scheduled
+from roost.core.plan import Drain
+from roost.core.reason import Scheduled
 from roost.core.schedule import Window
 from roost.core.view import Goal, ModelView, ReplicaView
 from roost.planner.draft import Draft

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from roost.core.lifecycle import State
-from roost.core.plan import Blocked, Down, Drain, Evict, Stop
+from roost.core.plan import Blocked, Drain, Stop
+from roost.core.reason import Down, Evict
 from roost.core.view import Goal, ModelView, ReplicaView
 from roost.planner.beside import judge
 from roost.planner.company import Verdict

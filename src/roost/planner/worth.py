@@ -6,7 +6,7 @@ is lacking. Equal to `lru` while nothing has been learned. Pure; called by `vict
 
 from roost.core.forecast import ReturnCosts
 from roost.core.lifecycle import State
-from roost.core.plan import Worth
+from roost.core.reason import Worth
 from roost.core.spec import ModelSpec
 from roost.core.view import ModelView, ReplicaView
 from roost.planner.draft import Draft

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from roost.core.events import Changed
 from roost.core.lifecycle import State
-from roost.core.plan import Demand, Drain, Idle, Load, Sleep, Stop, Wake
+from roost.core.plan import Drain, Load, Sleep, Stop, Wake
+from roost.core.reason import Demand, Idle
 from roost.core.request import Address
 from roost.core.spec import EngineKind, ModelSpec, RestartSpec, TimeoutsSpec
 from roost.core.view import Goal

@@ -9,8 +9,9 @@ import pytest
 from roost import clock
 from roost.core.lifecycle import State
 from roost.core.memory_spec import MemorySpec
-from roost.core.plan import Demand, Load, Plan
+from roost.core.plan import Load, Plan
 from roost.core.policy_spec import PolicySpec
+from roost.core.reason import Demand
 from roost.core.snapshot import Setup, encode_plan, encode_setup, encode_view
 from roost.core.spec import ModelSpec
 from roost.core.view import FleetView, ModelView, Policy, ReplicaView

@@ -9,8 +9,9 @@ from roost import clock
 from roost.control.lane import Entry
 from roost.core.lifecycle import Fact
 from roost.core.memory_spec import MemorySpec
-from roost.core.plan import Drain, Load, OverBudget, Stop, Stranded, Undrain, Wake
+from roost.core.plan import Drain, Load, Stop, Undrain, Wake
 from roost.core.policy_spec import PolicySpec
+from roost.core.reason import OverBudget, Stranded
 from roost.core.spec import ReplicaSpec, RoostSpec, TimeoutsSpec
 from roost.core.view import Goal
 from roost.tasks import spawn

@@ -7,8 +7,9 @@ import pytest
 from roost import clock
 from roost.control.learning import Learning
 from roost.core.memory_spec import MemorySpec
-from roost.core.plan import Ahead, Wake
+from roost.core.plan import Wake
 from roost.core.policy_spec import PolicySpec
+from roost.core.reason import Ahead
 from roost.core.request import Route
 from roost.core.server_spec import KeySpec
 from roost.core.spec import RoostSpec

@@ -2,7 +2,7 @@
 
 from roost import clock
 from roost.core.memory_spec import MemorySpec
-from roost.core.plan import Idle, Stalled
+from roost.core.reason import Idle, Stalled
 from roost.core.spec import RoostSpec
 from roost.core.view import Goal
 from tests.support.fleet import Bench, fleet, pause

@@ -12,8 +12,9 @@ from roost.control.lane import Lease
 from roost.control.wishes import OrderResult
 from roost.core.lifecycle import Fact, State
 from roost.core.memory_spec import MemorySpec
-from roost.core.plan import Drain, Load, Preload, Undrain, Wake
+from roost.core.plan import Drain, Load, Undrain, Wake
 from roost.core.policy_spec import PolicySpec
+from roost.core.reason import Preload
 from roost.core.request import Refusal, Request
 from roost.core.spec import ReplicaSpec, RoostSpec, TimeoutsSpec
 from roost.core.view import Goal

@@ -11,8 +11,9 @@ import pytest
 from roost import clock
 from roost.core.lifecycle import Fact
 from roost.core.memory_spec import MemorySpec
-from roost.core.plan import Drain, Evict, Load, OverBudget, Scheduled, Sleep, Stop, Wake
+from roost.core.plan import Drain, Load, Sleep, Stop, Wake
 from roost.core.policy_spec import PolicySpec, ScheduleSpec
+from roost.core.reason import Evict, OverBudget, Scheduled
 from roost.core.server_spec import KeySpec
 from roost.core.spec import ModelSpec, RestartSpec, RoostSpec
 from roost.core.view import Goal, Policy

@@ -8,7 +8,8 @@ import pytest
 
 from roost.core.lifecycle import State
 from roost.core.memory_spec import MatrixSpec, MemorySpec
-from roost.core.plan import Demand, Load, Plan, Stalled
+from roost.core.plan import Load, Plan
+from roost.core.reason import Demand, Stalled
 from roost.core.rebuild import Unreadable
 from roost.core.snapshot import (
     WHOLE_MODELS,

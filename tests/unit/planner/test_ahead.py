@@ -7,8 +7,9 @@ import pytest
 
 from roost.core.forecast import Forecast, ReturnCosts
 from roost.core.memory_spec import MemorySpec
-from roost.core.plan import Ahead, Colder, Drain, KeepsRoom, Load, Wake
+from roost.core.plan import Drain, Load, Wake
 from roost.core.policy_spec import PolicySpec
+from roost.core.reason import Ahead, Colder, KeepsRoom
 from roost.core.view import Goal, ModelView
 from tests.unit.planner.test_plan import ASLEEP, COLD, GPU, NOW, READY, kinds, model, planned, sized
 

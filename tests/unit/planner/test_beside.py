@@ -6,8 +6,9 @@ import pytest
 
 from roost.core.lifecycle import State
 from roost.core.memory_spec import GroupSpec, MatrixSpec, MemorySpec
-from roost.core.plan import Drain, Load, Plan, Revived, Stop
+from roost.core.plan import Drain, Load, Plan, Stop
 from roost.core.policy_spec import PolicySpec
+from roost.core.reason import Revived
 from roost.core.view import Goal, ModelView, ReplicaView, Wish
 from tests.unit.planner.test_plan import ASLEEP, COLD, DRAINING, GIB, QUIET, READY, kinds, model, planned, sized
 

@@ -5,8 +5,9 @@ from typing import Any
 
 from roost.core.forecast import Forecast, ReturnCosts
 from roost.core.memory_spec import MemorySpec
-from roost.core.plan import BreakEven, Drain, Idle, Unlikely
+from roost.core.plan import Drain
 from roost.core.policy_spec import PolicySpec
+from roost.core.reason import BreakEven, Idle, Unlikely
 from roost.core.view import Goal, ModelView
 from tests.unit.planner.test_plan import COLD, GPU, NOW, QUIET, READY, kinds, model, planned, sized
 

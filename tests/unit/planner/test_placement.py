@@ -8,8 +8,9 @@ import pytest
 from roost.core.footprint import Footprint, Held
 from roost.core.lifecycle import State
 from roost.core.memory_spec import FootprintsSpec, HeldSpec, MemorySpec
-from roost.core.plan import Drain, Evict, Load, Plan
+from roost.core.plan import Drain, Load, Plan
 from roost.core.policy_spec import PolicySpec
+from roost.core.reason import Evict
 from roost.core.spec import EngineKind, ModelSpec, ReplicaSpec
 from roost.core.view import DeviceView, FleetView, ModelView, Policy
 from roost.planner.plan import plan

@@ -7,23 +7,9 @@ import pytest
 
 from roost.core.lifecycle import State
 from roost.core.memory_spec import MemorySpec
-from roost.core.plan import (
-    Action,
-    Drain,
-    Evict,
-    Idle,
-    Load,
-    Ordered,
-    Plan,
-    Preload,
-    Sleep,
-    Stalled,
-    Stop,
-    Undrain,
-    Wake,
-    Wanted,
-)
+from roost.core.plan import Action, Drain, Load, Plan, Sleep, Stop, Undrain, Wake
 from roost.core.policy_spec import PolicySpec
+from roost.core.reason import Evict, Idle, Ordered, Preload, Stalled, Wanted
 from roost.core.spec import ModelSpec
 from roost.core.view import FleetView, Goal, ModelView, Policy, ReplicaView, Wish
 from roost.planner.plan import plan

@@ -7,8 +7,9 @@ import pytest
 from roost.core.forecast import Forecast, ReturnCosts
 from roost.core.lifecycle import IllegalMove, State
 from roost.core.memory_spec import MemorySpec
-from roost.core.plan import Load, Plan, Preload, Wake
+from roost.core.plan import Load, Plan, Wake
 from roost.core.policy_spec import PolicySpec
+from roost.core.reason import Preload
 from roost.core.spec import ModelSpec, QueueSpec, ReplicaSpec, RoostSpec
 from roost.core.view import FleetView, Policy
 from roost.planner.plan import plan

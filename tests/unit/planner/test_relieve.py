@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from roost.core.plan import Drain, Evict, OverBudget, Spared, Undrain
+from roost.core.plan import Drain, Undrain
 from roost.core.policy_spec import PolicySpec
+from roost.core.reason import Evict, OverBudget, Spared
 from roost.core.view import Goal, Wish
 from tests.unit.planner.test_plan import ASLEEP, COLD, DRAINING, GIB, GPU, ONE, READY, kinds, model, planned, sized
 

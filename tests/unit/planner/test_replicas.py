@@ -7,8 +7,9 @@ import pytest
 
 from roost.core.lifecycle import State
 from roost.core.memory_spec import MemorySpec
-from roost.core.plan import Action, Drain, Evict, Idle, Load, Ordered, Preload, Spared, Undrain
+from roost.core.plan import Action, Drain, Load, Undrain
 from roost.core.policy_spec import PolicySpec
+from roost.core.reason import Evict, Idle, Ordered, Preload, Spared
 from roost.core.spec import ModelSpec
 from roost.core.view import Goal, ModelView, ReplicaView, Wish
 from tests.unit.planner.test_plan import GPU, QUIET, kinds, planned, sized

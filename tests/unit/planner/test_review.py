@@ -2,7 +2,8 @@
 
 import pytest
 
-from roost.core.plan import Action, Blocked, Demand, Drain, Idle, Load, Plan, Preload, Sleep, Stop
+from roost.core.plan import Action, Blocked, Drain, Load, Plan, Sleep, Stop
+from roost.core.reason import Demand, Idle, Preload
 from roost.core.view import Goal
 from roost.planner.review import Difference, differences, is_news, is_reworded
 

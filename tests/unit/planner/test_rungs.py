@@ -7,7 +7,8 @@ import pytest
 
 from roost.core.lifecycle import State
 from roost.core.memory_spec import FootprintsSpec, HeldSpec, MemorySpec
-from roost.core.plan import Drain, Evict, Idle, Ordered, Outslept, OverBudget, Plan, Sleep, Stop, Wake
+from roost.core.plan import Drain, Plan, Sleep, Stop, Wake
+from roost.core.reason import Evict, Idle, Ordered, Outslept, OverBudget
 from roost.core.spec import ModelSpec
 from roost.core.view import Goal, ModelView, Wish
 from tests.unit.planner.test_plan import ASLEEP, DRAINING, GIB, QUIET, READY, model, planned

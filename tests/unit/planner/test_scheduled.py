@@ -8,8 +8,9 @@ import pytest
 from roost.core.footprint import HOST
 from roost.core.lifecycle import State
 from roost.core.memory_spec import FootprintsSpec, HeldSpec, MemorySpec
-from roost.core.plan import Drain, Load, OverBudget, Plan, Scheduled, Sleep, Undrain, Wake
+from roost.core.plan import Drain, Load, Plan, Sleep, Undrain, Wake
 from roost.core.policy_spec import PolicySpec, Priority
+from roost.core.reason import OverBudget, Scheduled
 from roost.core.schedule import BudgetWindow, Window
 from roost.core.view import DeviceView, FleetView, Goal, ModelView, Policy, Wish
 from roost.planner.plan import plan

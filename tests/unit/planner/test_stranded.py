@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from roost.core.memory_spec import MemorySpec
-from roost.core.plan import Action, Drain, Evict, Stop, Stranded, Wake
+from roost.core.plan import Action, Drain, Stop, Wake
+from roost.core.reason import Evict, Stranded
 from roost.core.spec import ModelSpec
 from roost.core.view import Goal, ModelView, Wish
 from tests.unit.planner.test_plan import ASLEEP, GPU, ONE, QUIET, READY, kinds, model, planned, sized

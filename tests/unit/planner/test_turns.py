@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from roost.core.lifecycle import State
-from roost.core.plan import Drain, Evict, Plan, Sleep, Stop, Turn, Wake
+from roost.core.plan import Drain, Plan, Sleep, Stop, Turn, Wake
 from roost.core.policy_spec import PolicySpec, Priority
+from roost.core.reason import Evict
 from roost.core.spec import ModelSpec, QueueSpec, TimeoutsSpec
 from roost.core.view import Goal
 from tests.unit.planner.test_plan import GPU, ONE, QUIET, kinds, model, planned, sized

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from roost.core.forecast import Forecast, ReturnCosts
-from roost.core.plan import Action, Drain, Evict, OverBudget, Stop
+from roost.core.plan import Action, Drain, Stop
 from roost.core.policy_spec import PolicySpec
+from roost.core.reason import Evict, OverBudget
 from roost.core.view import Goal, ModelView
 from tests.unit.planner.test_plan import ASLEEP, COLD, GPU, NOW, ONE, READY, kinds, model, planned, sized
 

@@ -13,7 +13,7 @@ from roost.core.errors import StepError
 from roost.core.lifecycle import Fact, Order, State
 from roost.core.step import Operation
 from roost.core.units import format_duration
-from roost.host import watching, work
+from roost.host import failures, watching, work
 from roost.host.hosted import FIRST_WAIT_S, LONGEST_WAIT_S, HostedServer
 from roost.host.steps import Sequence
 from roost.logs import log
@@ -54,7 +54,7 @@ def follow(replica: "Replica", server: HostedServer) -> None:
     match replica.state:
         case State.READY | State.DRAINING:
             if loaded:
-                replica.forget_failures_if_stable()
+                failures.forget_if_stable(replica)
             else:
                 _unloaded(replica, f'host "{server.name}" no longer lists it as loaded')
         case State.COLD if loaded:

@@ -17,7 +17,7 @@ from roost.core.plan import Action, Drain, Load, Ordered, Rests, Sleep, Stop, Un
 from roost.core.step import StepRecord
 from roost.core.view import Goal
 from roost.engines.base import Notice
-from roost.host import adoption, inside, watching, work
+from roost.host import adoption, failures, inside, watching, work
 from roost.host.calling import Caller
 from roost.host.canary import Canary
 from roost.host.keepers.base import Start
@@ -32,8 +32,6 @@ from roost.tasks import spawn
 HISTORY = 50
 SEQUENCES = 20
 """Sleeps, wakes and loads that are remembered with all their steps."""
-STABLE_S = 60.0
-"""A replica that was ready this long has recovered: earlier failures are forgotten."""
 
 
 class Replica:
@@ -243,7 +241,7 @@ class Replica:
         before, now = self.state, clock.now()
         self.state = advance(before, event)
         if before in (State.READY, State.DRAINING):
-            self.forget_failures_if_stable()
+            failures.forget_if_stable(self)
         if why:
             self.reason, self.reason_kind = why, "fact"
         took = now - self.since if before not in _RESTING else None
@@ -297,11 +295,6 @@ class Replica:
         """It runs elsewhere, and another process than the one that was put to sleep has taken its place."""
         return adoption.replaced(self)
 
-    def forget_failures_if_stable(self) -> None:
-        """A replica that was ready for STABLE_S has recovered."""
-        if self.became_ready_at is not None and clock.now() - self.became_ready_at >= STABLE_S:
-            self.failures = 0
-
     def fell_asleep(self, level: int | None, why: str = "") -> None:
         """It sleeps now, at this level (None: by itself)."""
         if self.state is not State.SUSPENDING:
@@ -325,23 +318,8 @@ class Replica:
         self.fact(Fact.STALLED, why)
 
     def failed(self, event: Fact, why: str, *, permanent: bool = False) -> None:
-        """A failure that ends in BACKOFF: count it, set the time of the next try, or give up. What runs elsewhere
-        is never given up: it is awaited."""
-        self.back_off(why)
-        rule = self.spec.restart
-        self.fact(event, why)
-        if self.owned and (permanent or self.failures >= rule.tries):
-            after = rule.retry_failed_after
-            self.retry_at = None if after is None else clock.now() + after
-            self.fact(Fact.TRIES_USED_UP, why)
-
-    def back_off(self, why: str) -> None:
-        """Count a failure, and set the time of the next try."""
-        self.forget_failures_if_stable()
-        self.failures += 1
-        self.last_error = why
-        rule = self.spec.restart
-        self.retry_at = clock.now() + min(rule.backoff * 2 ** min(self.failures - 1, 30), rule.backoff_max)
+        """A failure that ends in BACKOFF, or in FAILED."""
+        failures.fail(self, event, why, permanent=permanent)
 
     def _keeper_gone(self, said: str) -> None:
         """The engine ended; while we are stopping it, that is what was wanted. Its last lines may hold its key."""

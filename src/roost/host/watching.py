@@ -13,7 +13,7 @@ from roost.core.errors import StepError
 from roost.core.lifecycle import Fact, Order, State
 from roost.core.step import Operation
 from roost.core.units import format_duration
-from roost.host import adoption, canary, confirming, measure, stall, work
+from roost.host import adoption, canary, confirming, failures, measure, stall, work
 from roost.host.confirming import Seen
 from roost.logs import log
 
@@ -63,7 +63,7 @@ async def _watch_ready(replica: "Replica") -> None:
         return  # it moved while we looked: what was seen is about the past
     if answers:
         replica.lost_since = None
-        replica.forget_failures_if_stable()
+        failures.forget_if_stable(replica)
         if seen is Seen.PAUSED:
             replica.fell_asleep(0, PAUSED)
         elif seen is Seen.ASLEEP:
@@ -211,7 +211,7 @@ async def _woken(replica: "Replica") -> bool:
         with work.sequence_of(replica, Operation.WAKE) as sequence:
             await work.wake_whole(replica, None, sequence)
     except StepError as error:
-        replica.back_off(f"{replica.unsure}; it may be half asleep, and could not be woken: {error}")
+        failures.back_off(replica, f"{replica.unsure}; it may be half asleep, and could not be woken: {error}")
         return False
     replica.unsure = ""
     return True

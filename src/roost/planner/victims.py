@@ -141,7 +141,17 @@ def cheapest(draft: Draft, some: Iterator[Victim], short: Amounts, newcomer: str
         cost = density(draft, model, replica, victim.after, (victim.frees, short))
         return model.pinned, sibling, busy(model, replica), cost
 
-    return iter(sorted(some, key=order))
+    return iter(sorted(_gentlest(list(some), short), key=order))
+
+
+def _gentlest(some: list[Victim], short: Amounts) -> list[Victim]:
+    """Without the stops of those whose sleep alone frees enough."""
+    enough = {
+        victim.replica.id
+        for victim in some
+        if victim.after is State.ASLEEP and all(victim.frees.get(key, 0) >= amount for key, amount in short.items())
+    }
+    return [victim for victim in some if victim.after is State.ASLEEP or victim.replica.id not in enough]
 
 
 def by_cost(

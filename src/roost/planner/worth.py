@@ -66,7 +66,7 @@ def extra_back_s(draft: Draft, model: ModelView, replica: ReplicaView, after: St
 
 def back_s(draft: Draft, model: ModelView, rest: State, level: int | None = None) -> float:
     """Seconds from rest (ASLEEP at that level, or COLD) to ready: as measured, else as other models take, else a
-    guess; a wake of which nothing is known takes no longer than the model's own load."""
+    guess; a wake of which nothing is known is taken to be twice as quick as the model's own load."""
     own = _of_rung(model.return_s, rest, level)
     if own is not None:
         return own
@@ -75,7 +75,7 @@ def back_s(draft: Draft, model: ModelView, rest: State, level: int | None = None
         draft.typical_s[rest, level] = sum(known) / len(known) if known else _BACK_GUESS_S[rest]
     typical = draft.typical_s[rest, level]
     load_s = None if model.return_s is None or rest is State.COLD else model.return_s.load_s
-    return typical if load_s is None else min(typical, load_s)
+    return typical if load_s is None else min(typical, load_s / 2)
 
 
 def down_s(draft: Draft) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from roost.core.request import Request
+from roost.core.request import Fault, Refusal, Request
 from roost.protocol.head import ResponseHead, parse_response_head, split_at_length
 from roost.proxy import access
 from roost.proxy.ports import Lease
@@ -73,3 +73,12 @@ def fallback_lines(request: Request) -> tuple[bytes, ...]:
     if not request.fallback_for or request.route is None:
         return ()
     return (b"x-roost-fallback: " + quote(request.route.name, safe="/:@+ ").encode(),)
+
+
+def garbled(exchange: "Exchange", what: str) -> None:
+    """The engine does not speak HTTP: refuse (or cut), never guess."""
+    name = exchange.request.route.name if exchange.request.route is not None else "roost's own API"
+    message = f"The engine of {name!r} answered with broken HTTP: {what}."
+    if exchange.lease is not None and not exchange.answer_started:
+        exchange.lease.failed(f"it answered with broken HTTP: {what}")
+    exchange.refuse(Refusal(status=502, code="engine_garbled", message=message, fault=Fault.ENGINE))

@@ -8,19 +8,18 @@ Called by the session (accepted, identified), the gate (leased) and the relay (e
 import asyncio
 import math
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from typing_extensions import TypeIs
 
 from roost import clock
 from roost.core.request import Fault, HiddenFailure, Outcome, Phase, Refusal, Request, Route
-from roost.core.server_spec import KeySpec, Scope
+from roost.core.server_spec import Scope
 from roost.protocol.failure import Failure
 from roost.protocol.forms import BadForm
-from roost.protocol.head import RequestHead
 from roost.protocol.openai import BadBody
 from roost.proxy import access, fallback, heartbeat, hints, loading, offering
+from roost.proxy.again import Accepted
 from roost.proxy.keys import scopes_of
 from roost.proxy.outgoing import engine_head
 from roost.proxy.own import CONNECT_S, IDLE_S, AdminLease
@@ -63,7 +62,7 @@ def accepted(x: "Exchange") -> bool:
     return True
 
 
-def accepted_again(x: "Exchange", like: "Accepted") -> None:
+def accepted_again(x: "Exchange", like: Accepted) -> None:
     """The same head as before on this connection, but for its length: what was found then holds."""
     request = x.request
     request.id = x.plane.request_id()
@@ -82,29 +81,6 @@ def _begin(x: "Exchange") -> None:
         x.plane.watcher.began(request)
     if head.read_timeout is not None and _SECONDS.fullmatch(head.read_timeout):
         request.deadline_at = request.received_at + float(head.read_timeout)
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """What `accepted` found of a head, kept by the session for the next request of the connection."""
-
-    before: bytes
-    after: bytes
-    head: RequestHead
-    method: str
-    path: str
-    query: bytes
-    key: KeySpec | None
-    to_admin: bool
-
-
-def to_remember(x: "Exchange", parts: tuple[bytes, bytes, bytes] | None) -> Accepted | None:
-    """The memory of an accepted request, if its kind is one that comes again: fixed length, nothing unusual."""
-    head = x.head
-    unusual = head.chunked or head.expect_continue or head.upgrade or head.request_id or x.streams_body
-    if parts is None or unusual:
-        return None
-    return Accepted(parts[0], parts[2], head, x.request.method, x.path, x.query, x.request.key, x.to_admin)
 
 
 # identified: which model

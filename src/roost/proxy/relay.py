@@ -10,12 +10,12 @@ from collections import deque
 from typing import TYPE_CHECKING, cast
 
 from roost import clock
-from roost.core.request import Address, Fault, Phase, Refusal
+from roost.core.request import Address, Phase
 from roost.protocol.failure import Failure
 from roost.protocol.framing import ChunkedBody, ChunkFollower
 from roost.protocol.head import BadHead, ResponseHead
 from roost.proxy import missing, phases
-from roost.proxy.answering import Known, client_head, note_answer, read_head
+from roost.proxy.answering import Known, client_head, garbled, note_answer, read_head
 from roost.proxy.ending import TAIL_PIECES, read_ending
 from roost.proxy.own import IDLE_S
 
@@ -216,13 +216,13 @@ class Upstream(asyncio.Protocol):
         if end < 0:
             self._buffer = data
             if len(data) > MAX_HEAD:
-                self._broken(exchange, f"its response head is over {MAX_HEAD} bytes")
+                garbled(exchange, f"its response head is over {MAX_HEAD} bytes")
             return b""
         rest = data[end + 4 :]
         try:
             head, self._known = read_head(data, end, self._known)
         except BadHead as bad:
-            self._broken(exchange, str(bad))
+            garbled(exchange, str(bad))
             return b""
         if head.status >= 400 and (verdict := missing.judge(exchange, head, rest)) is not missing.Verdict.PASS:
             self._buffer = data if verdict is missing.Verdict.WAIT else b""
@@ -235,13 +235,13 @@ class Upstream(asyncio.Protocol):
             return b""
         self._interim += 1
         if self._interim > MAX_INTERIM:
-            self._broken(exchange, f"it sent more than {MAX_INTERIM} interim heads")
+            garbled(exchange, f"it sent more than {MAX_INTERIM} interim heads")
             return b""
         return rest
 
     def _switch(self, exchange: "Exchange", head: ResponseHead, rest: bytes) -> None:
         if exchange.head.upgrade is None:
-            self._broken(exchange, "it switched protocols unasked")
+            garbled(exchange, "it switched protocols unasked")
         else:
             self._begin_tunnel(exchange, head, rest)
 
@@ -295,14 +295,6 @@ class Upstream(asyncio.Protocol):
         exchange.send(b"\r\n".join(lines) + b"\r\n\r\n" + rest)
         exchange.session.tunnel()
 
-    def _broken(self, exchange: "Exchange", what: str) -> None:
-        """The engine does not speak HTTP: refuse (or cut), never guess."""
-        name = exchange.request.route.name if exchange.request.route is not None else "roost's own API"
-        message = f"The engine of {name!r} answered with broken HTTP: {what}."
-        if exchange.lease is not None and not exchange.answer_started:
-            exchange.lease.failed(f"it answered with broken HTTP: {what}")
-        exchange.refuse(Refusal(status=502, code="engine_garbled", message=message, fault=Fault.ENGINE))
-
     # the body
 
     def _pass(self, exchange: "Exchange", data: bytes) -> None:
@@ -355,7 +347,7 @@ class Upstream(asyncio.Protocol):
                 return
             end = self._follower.end(data)
         except BadHead as bad:
-            self._broken(exchange, str(bad))
+            garbled(exchange, str(bad))
             return
         if end < 0:
             self._pass(exchange, data)

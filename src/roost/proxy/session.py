@@ -14,6 +14,7 @@ from roost.core.request import Fault, Refusal
 from roost.protocol.framing import ChunkedBody, FixedBody, TooLarge
 from roost.protocol.head import BadHead, RequestHead, has_bare_lf, parse_request_head, split_at_length
 from roost.proxy import phases
+from roost.proxy.again import Accepted, to_remember
 from roost.proxy.exchange import Exchange
 from roost.proxy.plane import Plane
 
@@ -50,7 +51,7 @@ class Session(asyncio.Protocol):
         self._buffer = b""
         self._body: FixedBody | ChunkedBody | None = None
         self._closing = False
-        self._known: phases.Accepted | None = None
+        self._known: Accepted | None = None
         self._paused = False
         self._unsent = 0
         self._write_paused = False
@@ -131,7 +132,7 @@ class Session(asyncio.Protocol):
             if not phases.accepted(exchange):
                 return
             self._buffer = b""
-            self._known = phases.to_remember(exchange, parts)
+            self._known = to_remember(exchange, parts)
         self._begin(exchange, rest)
 
     def _start(self, head: RequestHead) -> Exchange:

@@ -8,7 +8,7 @@ import pytest
 from roost.core.forecast import Forecast, ReturnCosts
 from roost.core.plan import Action, Drain, Evict, OverBudget, Stop
 from roost.core.policy_spec import PolicySpec
-from roost.core.view import ModelView
+from roost.core.view import Goal, ModelView
 from tests.unit.planner.test_plan import ASLEEP, COLD, GPU, NOW, ONE, READY, kinds, model, planned, sized
 
 LRU = PolicySpec(eviction="lru")
@@ -88,6 +88,14 @@ def test_cost_takes_nobody_who_may_not_go(change: str) -> None:
         cheap = replace(cheap, replicas=(replace(cheap.replicas[0], became_ready_at=900.0),))
     made = planned(cheap, learned(idle("b", 990.0), 0.5), NEWCOMER, memory=replace(ONE, max_resident=2), policy=policy)
     assert evicted(made.actions) == ["b"]
+
+
+@pytest.mark.parametrize(("keeps", "goal"), [(1, Goal.ASLEEP), (15, Goal.ASLEEP), (25, Goal.STOPPED)])
+def test_nobody_is_stopped_where_its_sleep_frees_enough(keeps: int, goal: Goal) -> None:
+    """Of 40 GiB 10 are free and 20 wanted. As soon as its load was measured, a stop would look cheaper per byte."""
+    holder = replace(idle("a", 900.0, spec=sized(30, asleep=keeps)), return_s=ReturnCosts(load_s=0.5))
+    made = planned(holder, model("n", COLD, spec=sized(20), waiting_since=990.0), memory=GPU)
+    assert [action.goal for action in made.actions if isinstance(action, Drain)] == [goal]
 
 
 def test_a_sleeper_is_stopped_for_what_the_deeper_rung_adds_only() -> None:

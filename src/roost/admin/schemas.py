@@ -105,12 +105,9 @@ _BUDGET = _object(
 _SCHEDULES = _object(
     open=_list(
         _object(
-            when=_TEXT,
-            timezone=_TEXT,
-            since=_TEXT,
+            **dict.fromkeys(("when", "timezone", "since"), _TEXT),
             until=_TEXT_OR_NONE,
-            pin=_list(_TEXT),
-            sleep=_list(_TEXT),
+            **dict.fromkeys(("pin", "sleep"), _list(_TEXT)),
             max_resident=_WHOLE_OR_NONE,
             devices=_ANY,
         )

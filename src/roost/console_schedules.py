@@ -30,4 +30,5 @@ def schedule_facts(standing: Standing) -> dict[str, Any]:
 
 
 def _iso(moment: float | None) -> str | None:
-    return None if moment is None else clock.iso(clock.to_wall(moment))
+    """Windows begin and end at whole seconds; two clocks are never read at quite the same moment."""
+    return None if moment is None else clock.iso(round(clock.to_wall(moment)))

@@ -41,9 +41,17 @@ def may_come(draft: Draft, model: ModelView, replica: ReplicaView) -> bool:
     company = draft.company
     if company.rules is None:
         return True
-    if model.name in company.here and not _is_leaving(draft, model):
+    if model.name in company.here and _is_up(draft, model) and not _is_leaving(draft, model):
         return not company.is_awaited_gone(model.name)
     return judge(draft, model, replica).clear
+
+
+def _is_up(draft: Draft, model: ModelView) -> bool:
+    """More of it is here than an engine that somebody paused: that one has yet to be let in beside the others."""
+    if model.name in draft.company.joined:
+        return True
+    pending = draft.view.pending
+    return any(draft.is_here(r) and (r.state is not State.ASLEEP or r.id in pending) for r in model.replicas)
 
 
 def _is_leaving(draft: Draft, model: ModelView) -> bool:

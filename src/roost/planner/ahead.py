@@ -18,6 +18,7 @@ from roost.planner.beside import may_come
 from roost.planner.draft import Draft
 from roost.planner.guests import lacks_base
 from roost.planner.idle import SURE_SAMPLES
+from roost.planner.placement import Place, fitting, roomiest
 from roost.planner.room import Amounts
 from roost.planner.victims import Victim, busy, can_yield, cheapest, fewest, freed, options, send_down
 from roost.planner.worth import back_s, density, down_s, idle_s, lacking_cost, return_cost, worth
@@ -49,8 +50,13 @@ class _Resting:
 
     model: ModelView
     replica: ReplicaView
-    need: Amounts
+    place: Place
+    """Where it fits, else where least lacks."""
     hazard: float
+
+    @property
+    def need(self) -> Amounts:
+        return self.place.need
 
 
 def ahead(draft: Draft) -> None:
@@ -78,7 +84,11 @@ def _resting(draft: Draft) -> list[_Resting]:
         if replica is not None and model.forecast is not None:
             found.append((model.forecast.hazard_per_s, model, replica))
     found.sort(key=lambda one: one[0], reverse=True)
-    return [_Resting(m, r, draft.room.need(m, r), hazard) for hazard, m, r in found[:_RIVALS_MAX]]
+    return [_Resting(m, r, _place(draft, m, r), hazard) for hazard, m, r in found[:_RIVALS_MAX]]
+
+
+def _place(draft: Draft, model: ModelView, replica: ReplicaView) -> Place:
+    return fitting(draft.room, model, replica) or roomiest(draft.room, model, replica)
 
 
 def _at_rest(draft: Draft, model: ModelView) -> ReplicaView | None:
@@ -154,7 +164,11 @@ def _bring_up(draft: Draft, one: _Resting) -> None:
     returning_s = back_s(draft, one.model, replica.state, replica.level)
     reason = Ahead(soon=forecast.soon, soon_s=forecast.soon_s, back_s=returning_s, sign=forecast.sign)
     is_asleep = replica.state is State.ASLEEP
-    action = Wake(replica=replica.id, reason=reason) if is_asleep else Load(replica=replica.id, reason=reason)
+    action = (
+        Wake(replica=replica.id, reason=reason)
+        if is_asleep
+        else Load(replica=replica.id, reason=reason, devices=one.place.told)
+    )
     draft.start(one.model, action, one.need)
 
 

@@ -14,6 +14,7 @@ from roost.core.reason import BreakEven, Idle, Unlikely
 from roost.core.spec import ModelSpec
 from roost.core.view import Goal, ModelView, ReplicaView
 from roost.planner.draft import Draft
+from roost.planner.placement import fitting, roomiest
 from roost.planner.worth import extra_back_s, lacking_cost
 
 SURE_SAMPLES = 4.0
@@ -160,7 +161,9 @@ def _roomless(draft: Draft) -> list[tuple[ModelView, dict[str, int]]]:
     for model in draft.view.models:
         down = [r for r in model.replicas if r.state in (State.COLD, State.ASLEEP) and r.last_used_at is not None]
         if down and len(down) == len(model.replicas) and draft.free(down[0]):
-            need = draft.room.need(model, down[0])
+            if fitting(draft.room, model, down[0]) is not None:
+                continue
+            need = dict(roomiest(draft.room, model, down[0]).need)
             if draft.room.lack(need, draft.room.soon):
                 found.append((model, need))
     return found

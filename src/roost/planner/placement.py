@@ -61,6 +61,15 @@ def fitting(room: Room, model: ModelView, replica: ReplicaView) -> Place | None:
     return _place(room, model, replica, choice, tuple(fits[: choice.count]))
 
 
+def roomiest(room: Room, model: ModelView, replica: ReplicaView) -> Place:
+    """Where least lacks, by what is free and what comes free anyway; there may be too little."""
+    choice = room.choice(model, replica)
+    if choice.fixed or len(choice.allowed) < choice.count:
+        return _place(room, model, replica, choice, choice.allowed)
+    by_room = sorted(choice.allowed, key=lambda device: -(room.free(device) + room.soon[device]))
+    return _place(room, model, replica, choice, tuple(by_room[: choice.count]))
+
+
 def least_missed(draft: Draft, newcomer: Newcomer) -> Newcomer:
     """The same with the devices where the fewest of use must yield for it; they may lack room for good."""
     room, model, replica = draft.room, newcomer.model, newcomer.replica

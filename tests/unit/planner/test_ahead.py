@@ -11,7 +11,7 @@ from roost.core.plan import Drain, Load, Wake
 from roost.core.policy_spec import PolicySpec
 from roost.core.reason import Ahead, Colder, KeepsRoom
 from roost.core.view import Goal, ModelView
-from tests.unit.planner.test_plan import ASLEEP, COLD, GPU, NOW, READY, kinds, model, planned, sized
+from tests.unit.planner.test_plan import ASLEEP, COLD, GIB, GPU, NOW, READY, kinds, model, planned, sized
 
 FORESIGHT = PolicySpec(wake_ahead=True)
 
@@ -42,6 +42,15 @@ def test_a_cold_one_is_loaded_and_the_sign_is_told() -> None:
     made = planned(resting("a", state=COLD, level=None, sign="a client said it is next"), policy=FORESIGHT)
     assert kinds(made) == [(Load, "a")]
     assert "90% (a client said it is next), and" in str(made.actions[0].reason)
+
+
+@pytest.mark.parametrize("policy", [FORESIGHT, PolicySpec(idle="histogram")])
+def test_it_comes_up_on_a_device_where_it_fits(policy: PolicySpec) -> None:
+    two = MemorySpec(devices={"gpu0": 40 * GIB, "gpu1": 40 * GIB})
+    busy = awake("b", spec=replace(sized(30), devices=("gpu0",)), devices=("gpu0",), in_flight=1)
+    cold = resting("a", state=COLD, level=None, spec=sized(30))
+    (load,) = planned(cold, busy, memory=two, policy=policy).actions
+    assert isinstance(load, Load) and load.devices == ("gpu1",)
 
 
 @pytest.mark.parametrize("policy", [PolicySpec(), PolicySpec(idle="break-even")])

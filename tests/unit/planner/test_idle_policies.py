@@ -9,7 +9,7 @@ from roost.core.plan import Drain
 from roost.core.policy_spec import PolicySpec
 from roost.core.reason import BreakEven, Idle, Unlikely
 from roost.core.view import Goal, ModelView
-from tests.unit.planner.test_plan import COLD, GPU, NOW, QUIET, READY, kinds, model, planned, sized
+from tests.unit.planner.test_plan import COLD, GIB, GPU, NOW, QUIET, READY, kinds, model, planned, sized
 
 BREAK_EVEN = PolicySpec(idle="break-even")
 HISTOGRAM = PolicySpec(idle="histogram")
@@ -49,6 +49,14 @@ def test_break_even_keeps_everybody_whom_nobody_wants_gone() -> None:
         assert planned(awake("a", 25.0, spec=sized(20)), other, memory=GPU, policy=BREAK_EVEN).actions == ()
     unbounded = planned(awake("a", 25.0), model("b", COLD), memory=MemorySpec(), policy=BREAK_EVEN)
     assert unbounded.actions == ()
+
+
+def test_break_even_lets_nobody_go_for_whom_another_device_has_room() -> None:
+    holder = awake("a", 25.0, spec=sized(30, devices=("gpu0",)), devices=("gpu0",))
+    other = model("b", COLD, spec=sized(30), last_used_at=500.0)
+    one, two = (dict.fromkeys(names, 40 * GIB) for names in (("gpu0",), ("gpu0", "gpu1")))
+    assert kinds(planned(holder, other, memory=MemorySpec(devices=one), policy=BREAK_EVEN)) == [(Drain, "a")]
+    assert planned(holder, other, memory=MemorySpec(devices=two), policy=BREAK_EVEN).actions == ()
 
 
 def test_break_even_takes_no_more_than_is_needed() -> None:

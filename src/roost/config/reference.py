@@ -159,6 +159,9 @@ _SECTIONS: tuple[tuple[str, ConfigPath], ...] = (
     ("models.NAME.sleep_steps.expect", ("models", "NAME", "sleep_steps", 0, "expect")),
     ("models.NAME.sleep_steps.if", ("models", "NAME", "sleep_steps", 0, "if")),
     ("models.NAME.sleep_steps.wait_until", ("models", "NAME", "sleep_steps", 0, "wait_until")),
+    ("models.NAME.footprints", ("models", "NAME", "footprints")),
+    ("models.NAME.footprints.awake", ("models", "NAME", "footprints", "awake")),
+    ("models.NAME.adapters.NAME", ("models", "NAME", "adapters", "NAME")),
     ("models_dir", ("models_dir",)),
     ("hosts.NAME", ("hosts", "NAME")),
     ("memory", ("memory",)),
@@ -169,6 +172,9 @@ _SECTIONS: tuple[tuple[str, ConfigPath], ...] = (
 )
 _NOTES = {
     "policy.schedules": "Each entry of the list has these keys; see [Schedules](schedules.md).",
+    "models.NAME.footprints.awake": "`level1` and `level2` have the same keys; see [Memory](memory.md).",
+    "models.NAME.adapters.NAME": "See [Adapters](adapters.md).",
+    "hosts.NAME": "See [Models inside other servers](hosted.md).",
     "server.keys": "Each entry of the list has these keys.",
     "models.NAME.replicas": "Each entry of the list has these keys. `replicas: 3` means three that differ in nothing.",
     "models_dir": (

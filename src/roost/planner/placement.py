@@ -24,6 +24,8 @@ from roost.planner.victims import (
     freed,
     missed,
     options,
+    running_out,
+    without,
 )
 from roost.planner.weights import Choice
 from roost.planner.worth import counts_costs
@@ -81,6 +83,13 @@ def least_missed(draft: Draft, newcomer: Newcomer) -> Newcomer:
     forced = forced_out(draft, newcomer, found) or []
     pricing = _Pricing(draft, choice.each, freed(room.soon, forced), found)
     ranked = pricing.cheapest(choice, replica.last_devices)
+    running = running_out(draft)
+    if any(running.get(device) for device in ranked):
+        # There it would wait for answers that still run. Better where idle ones can go at once.
+        idle = [pair for pair in found if not busy(*pair)]
+        pricing = _Pricing(draft, choice.each, freed(without(room.soon, running), forced), idle)
+        others = pricing.cheapest(choice, replica.last_devices)
+        ranked = others if all(pricing.can_be_had(device) for device in others) else ranked
     need = _place(room, model, replica, choice, ranked).need
     return replace(newcomer, need=need, found=found)
 
@@ -105,6 +114,10 @@ class _Pricing:
             device = choice.allowed[number]
             best = sorted([*best, (self._price(device), device not in last, number)])[: choice.count]
         return tuple(choice.allowed[number] for _, _, number in best)
+
+    def can_be_had(self, device: str) -> bool:
+        """Those who may yield there give enough."""
+        return not self._price(device)[0]
 
     def _least(self, device: str) -> list[tuple[bool, float]]:
         if not self._lacking(device, {}):

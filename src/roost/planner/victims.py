@@ -23,6 +23,9 @@ from roost.planner.rungs import Rung, last_used, rest
 from roost.planner.turns import has_its_turn, is_only_called
 from roost.planner.worth import counts_costs, density, lacking_cost, worth
 
+PATIENCE_S = 10.0
+"""So long a newcomer waits for the answers of whoever drains for it before idle ones go in its place."""
+
 
 @dataclass(frozen=True, slots=True)
 class Newcomer:
@@ -67,7 +70,7 @@ def make_room(draft: Draft, newcomer: Newcomer) -> Blocked:
     chosen = None if forced is None else _choose(draft, newcomer, found, forced)
     if chosen is None and not newcomer.breaks and _is_too_late(draft, newcomer):
         return make_room(draft, replace(newcomer, breaks="residency", found=None))
-    for victim in chosen or ():
+    for victim in _at_once(draft, newcomer, found, forced or []) or chosen or ():
         _evict(draft, newcomer, victim)
     blocked = Blocked(model=model.name, sentence=_sentence(draft, newcomer, forced, chosen))
     draft.room.promise(newcomer.need)
@@ -114,6 +117,45 @@ def _sentence(draft: Draft, newcomer: Newcomer, forced: list[Victim] | None, cho
         return waits_for_company(draft, model, newcomer.verdict)
     names = listed(f'"{other.name}"' for other in draft.falling() if other.name != model.name)
     return f'Model "{model.name}" waits until {names or "an older request"} made room.'
+
+
+def _at_once(
+    draft: Draft, newcomer: Newcomer, found: list[tuple[ModelView, ReplicaView]], forced: list[Victim]
+) -> list[Victim]:
+    """Idle ones that make the room now, where it would else hang on answers that still run at those who go already;
+    empty where it does not, or where they would not do."""
+    room, running = draft.room, running_out(draft)
+    if not running:
+        return []
+    sooner = without(room.soon, running)
+    basis = {victim.replica.id: victim for victim in forced}
+
+    def lacking(some: Mapping[str, Victim]) -> Amounts:
+        return room.lack(newcomer.need, freed(sooner, {**basis, **some}.values()))
+
+    short = lacking({})
+    idle = [pair for pair in found if not busy(*pair)] if short else []
+    chosen = fewest(cheapest(draft, options(draft, idle, short), short, newcomer.model.name), lacking, draft)
+    return [] if not chosen or lacking(chosen) else list((basis | chosen).values())
+
+
+def running_out(draft: Draft) -> dict[str, int]:
+    """What those give back who have drained for a while and still answer requests: nobody knows when."""
+    total: dict[str, int] = {}
+    for model, replica in draft.room.holders:
+        after = draft.destination(replica) if replica.in_flight and replica.state is State.DRAINING else None
+        if after is None:
+            continue
+        draft.at(replica.since + PATIENCE_S)
+        if draft.now >= replica.since + PATIENCE_S:
+            for key, amount in draft.room.frees(model, replica, after).items():
+                total[key] = total.get(key, 0) + amount
+    return total
+
+
+def without(amounts: Amounts, less: Amounts) -> dict[str, int]:
+    """Key by key."""
+    return {key: amount - less.get(key, 0) for key, amount in amounts.items()}
 
 
 def _choose(

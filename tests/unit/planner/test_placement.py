@@ -12,9 +12,9 @@ from roost.core.plan import Drain, Load, Plan
 from roost.core.policy_spec import PolicySpec
 from roost.core.reason import Evict
 from roost.core.spec import EngineKind, ModelSpec, ReplicaSpec
-from roost.core.view import DeviceView, FleetView, ModelView, Policy
+from roost.core.view import DeviceView, FleetView, Goal, ModelView, Policy
 from roost.planner.plan import plan
-from tests.unit.planner.test_plan import ASLEEP, COLD, GIB, NOW, QUIET, READY, kinds, model, planned, sized
+from tests.unit.planner.test_plan import ASLEEP, COLD, DRAINING, GIB, NOW, QUIET, READY, kinds, model, planned, sized
 
 PAIR = MemorySpec(devices={"gpu0": 40 * GIB, "gpu1": 60 * GIB})
 
@@ -42,6 +42,20 @@ def test_where_it_fits_the_device_with_least_left_is_taken() -> None:
     full = on("b", 45, "gpu1")
     assert devices(planned(wanted(sized(15)), full, memory=PAIR)) == ("gpu1",)
     assert devices(planned(wanted(sized(30)), on("b", 20, "gpu0"), memory=PAIR)) == ("gpu1",)
+
+
+@pytest.mark.parametrize("memory", [PAIR, MemorySpec(max_resident=2)])
+@pytest.mark.parametrize(("running", "drained_s", "goes"), [(0, 20.0, ["b/0"]), (1, 20.0, []), (0, 5.0, [])])
+def test_idle_ones_go_where_it_would_else_wait_for_answers_that_still_run(
+    memory: MemorySpec, running: int, drained_s: float, goes: list[str]
+) -> None:
+    """`a` makes room already, but who knows when; `b` could at once, unless it is busy, too."""
+    evict = Evict(for_model="n", idle_s=1.0)
+    drains = model("a", DRAINING, spec=sized(35), devices=("gpu0",), in_flight=1, since=NOW - drained_s)
+    drains = replace(drains, replicas=(replace(drains.replicas[0], drain_goal=Goal.ASLEEP, drain_reason=evict),))
+    other = on("b", 60, "gpu1", in_flight=running, idle_since=None if running else 900.0)
+    made = planned(drains, other, model("n", spec=sized(30), waiting_since=900.0), memory=memory)
+    assert [action.replica for action in made.actions if isinstance(action, Drain)] == goes
 
 
 def test_of_equal_devices_the_one_it_ran_on_last_is_taken() -> None:

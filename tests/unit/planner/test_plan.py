@@ -173,7 +173,7 @@ def test_a_busy_model_is_drained_where_it_is_the_only_way() -> None:
     [
         {"state": State.SUSPENDING},
         {"state": State.STOPPING},
-        {"state": State.DRAINING, "drain_goal": Goal.STOPPED, "in_flight": 1},
+        {"state": State.DRAINING, "drain_goal": Goal.STOPPED, "in_flight": 1, "since": NOW - 5.0},
     ],
 )
 def test_who_goes_down_already_is_waited_for(seen: dict[str, Any]) -> None:

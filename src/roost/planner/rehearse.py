@@ -246,6 +246,7 @@ class _Play:
         if isinstance(action, Stop) and action.forced:
             self._cut(actor)
         self._spell(actor)
+        begins_down = isinstance(action, Drain) or (isinstance(action, Stop) and actor.drain_reason is None)
         took = actor.obey(action, self.now)
         self._number += 1
         actor.move = self._number
@@ -255,7 +256,6 @@ class _Play:
             self._serve(actor.part)
         if not actor.in_flight and took is None:
             self.nudged = True  # a drain that has nothing to wait for goes on at once
-        begins_down = isinstance(action, Drain) or (isinstance(action, Stop) and actor.drain_reason is None)
         record.loads += isinstance(action, Load)
         record.wakes += isinstance(action, Wake)
         record.evictions += begins_down and isinstance(action.reason, Evict)

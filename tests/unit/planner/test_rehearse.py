@@ -80,7 +80,7 @@ def test_an_engine_that_cannot_sleep_is_stopped() -> None:
     given = stage({"a": ENGINE, "b": ENGINE}, (0.0, 0, 1.0), (100.0, 1, 1.0), (200.0, 0, 1.0))
     record = rehearse(replace(given, mechanics=[replace(MOVES, levels=()), MOVES]))
     assert waits(record) == [20.0, 21.0, 22.0]
-    assert (record.loads, record.wakes) == (3, 0)
+    assert (record.loads, record.wakes, record.evictions) == (3, 0, 2)
 
 
 def test_requests_above_the_limit_stand_in_the_queue() -> None:

@@ -168,13 +168,7 @@ class App:
         )
         spec = self.spec = self._with_files(spec)
         self.replicas = self.maker.replicas(spec.models)
-        self.holds = Holds(self.store.write_holds)
-        board = Board(seen=self.account.watch.seen, holds=self.holds)
-        self.controller = Controller(spec, self.replicas, Policy(spec=spec.policy, auto=options.auto), board)
-        self.holds.nudge = self.account.watch.nudge = self.controller.nudge
-        self._listen_to(self.replicas)
-        self.controller.on_plan(self._planned)
-        self.controller.on_decision(self.keeping.decided)
+        board = self._make_control()
         socket_path = self.store.admin_socket()
         self.plane = Plane(
             Outside(
@@ -205,6 +199,18 @@ class App:
         )
         self.admin = AdminServer(build(self.console), bind_private(socket_path))
         self._make_roster()
+
+    def _make_control(self) -> Board:
+        """Who decides, with what the devices hold before it."""
+        spec = self.spec
+        self.holds = Holds(self.store.write_holds)
+        board = Board(seen=self.account.watch.seen, holds=self.holds)
+        self.controller = Controller(spec, self.replicas, Policy(spec=spec.policy, auto=self.options.auto), board)
+        self.holds.nudge = self.account.watch.nudge = self.controller.nudge
+        self._listen_to(self.replicas)
+        self.controller.on_plan(self._planned)
+        self.controller.on_decision(self.keeping.decided)
+        return board
 
     async def _recall(self) -> None:
         """What earlier runs learned, before the first plan."""

@@ -288,17 +288,3 @@ def test_a_fixed_server_is_only_looked_at(tmp_path: Path) -> None:
         assert not stage.replica.owned
 
     play(tmp_path, Router({}), story, preset=Preset.FIXED)
-
-
-def test_who_watches_a_host_hears_of_changes_alone(tmp_path: Path) -> None:
-    async def story(stage: Stage) -> None:
-        heard: list[tuple[str, ...]] = []
-        stage.server.on_change(lambda: heard.append(stage.server.offers()))
-        await asyncio.sleep(10)
-        stage.router.statuses["b"] = {"value": "unloaded"}
-        await asyncio.sleep(10)
-        stage.router.up = False
-        await asyncio.sleep(10)
-        assert heard == [("a", "b"), ()]
-
-    play(tmp_path, Router(), story)

@@ -155,12 +155,7 @@ def build_config_app(*validators: Validator) -> typer.Typer:
         """Print the configuration in roost's own form, to be put beside the file it came from."""
         typer.echo(_native(given(file, config_dir), validators, show_secrets=show_secrets), nl=False)
 
-    @app.command()
-    def environment() -> None:
-        """Print the configuration that `roost serve` without a file has from the environment alone."""
-        from roost.cli.environment import environment_text
-
-        typer.echo(environment_text(), nl=False)
+    app.command()(environment)
 
     @app.command()
     def schema() -> None:
@@ -173,6 +168,13 @@ def build_config_app(*validators: Validator) -> typer.Typer:
         typer.echo(reference_markdown(), nl=False)
 
     return app
+
+
+def environment() -> None:
+    """Print the configuration that `roost serve` without a file has from the environment alone."""
+    from roost.cli.environment import environment_text
+
+    typer.echo(environment_text(), nl=False)
 
 
 def given(file: str | None, folder: Path | None) -> str:

@@ -69,7 +69,6 @@ class HostedServer:
         self._looking = asyncio.Lock()
         self._doubted = asyncio.Event()
         self._look_hearers: list[Callable[[], None]] = []
-        self._change_hearers: list[Callable[[], None]] = []
         self._looked = asyncio.Event()
         """The first look has come to its end."""
         self._poll: asyncio.Task[None] | None = None
@@ -108,10 +107,6 @@ class HostedServer:
         """`hear` is called after each look, whatever it showed."""
         self._look_hearers.append(hear)
 
-    def on_change(self, hear: Callable[[], None]) -> None:
-        """`hear` is called when what it offers or has loaded is another than before, or unknown."""
-        self._change_hearers.append(hear)
-
     def offers(self) -> tuple[str, ...]:
         """The names that it lists, as it spells them; empty while it does not answer."""
         return () if self.listing is None else self.listing.names
@@ -149,14 +144,10 @@ class HostedServer:
             if self._begun >= wanted:
                 return self.listing
             self._begun += 1
-            before = self.listing
             listing = await self._asked()
             self._note(listing)
         for hear in self._look_hearers:
             hear()
-        if before != self.listing:
-            for hear in self._change_hearers:
-                hear()
         return listing
 
     async def _polling(self) -> None:

@@ -40,11 +40,8 @@ class Replica:
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
-        self.id = setup.id
-        self.model = setup.model
-        self.spec = setup.spec
-        self.keeper = setup.keeper
-        self.owned = setup.keeper.owned
+        self.id, self.model, self.spec = setup.id, setup.model, setup.spec
+        self.keeper, self.owned = setup.keeper, setup.keeper.owned
         self.address = setup.address
         self.caller = Caller(setup.address, setup.spec.api_key, setup.transport)
         self.executor = _executor(setup, self.caller)

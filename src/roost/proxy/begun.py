@@ -5,6 +5,7 @@ From its first byte on the status is 200, so later failures are error events. Wh
 `loading` and `heartbeat`. Used by the exchange (refusals), and by the relay once the engine answers.
 """
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -23,7 +24,7 @@ MAX_KEPT = 64 * 1024
 _DONE = b"data: [DONE]\n\n"
 
 
-class Begun:
+class Begun(ABC):
     """Its head goes out with the first thing that is said."""
 
     __slots__ = ("_anthropic", "_chunked", "_head", "_kept", "_status", "_x", "joined")
@@ -41,13 +42,13 @@ class Begun:
 
     # while it waits
 
+    @abstractmethod
     def is_due(self, now: float) -> bool:
         """It is time to say something. A client that does not take what was written is told nothing more."""
-        raise NotImplementedError
 
+    @abstractmethod
     def tell(self, outlook: Outlook, now: float) -> None:
         """Say it."""
-        raise NotImplementedError
 
     def last_words(self) -> bytes:
         """What is said before the engine's first event."""

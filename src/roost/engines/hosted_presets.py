@@ -22,16 +22,25 @@ _LATEST = ":latest"
 _GONE = ("not found", "not exist", "not loaded", "unknown model", "no such model", "is not running")
 
 
+class _Plain:
+    """What most servers have in common: a name has one spelling, and 404 says that it is not there."""
+
+    __slots__ = ()
+
+    def key(self, name: str) -> str:
+        return name
+
+    def lacks(self, status: int, body: bytes) -> bool:
+        return status == 404 and _says_gone(body)
+
+
 @dataclass(frozen=True, slots=True)
-class LlamaServer:
+class LlamaServer(_Plain):
     """llama-server without a model of its own (`--models-dir`, `--models-preset`): its router mode."""
 
     preset: Preset = Preset.LLAMA_SERVER
     paths: tuple[str, ...] = ("/v1/models",)
     can_load: bool = True
-
-    def key(self, name: str) -> str:
-        return name
 
     def read(self, bodies: Sequence[object]) -> Listing | None:
         entries = _entries(bodies[0])
@@ -72,7 +81,7 @@ class LlamaServer:
 
 
 @dataclass(frozen=True, slots=True)
-class Ollama:
+class Ollama(_Plain):
     """Ollama. A name without a tag means `:latest`."""
 
     preset: Preset = Preset.OLLAMA
@@ -105,20 +114,14 @@ class Ollama:
         body = {"model": name, "keep_alive": 0, "stream": False}
         return (Step(path="/api/generate", json=body, expect_status=(200, 404), timeout_s=timeout_s),)
 
-    def lacks(self, status: int, body: bytes) -> bool:
-        return status == 404 and _says_gone(body)
-
 
 @dataclass(frozen=True, slots=True)
-class VllmLora:
+class VllmLora(_Plain):
     """vLLM with `--enable-lora` and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1: the adapters come and go, the base stays."""
 
     preset: Preset = Preset.VLLM_LORA
     paths: tuple[str, ...] = ("/v1/models",)
     can_load: bool = True
-
-    def key(self, name: str) -> str:
-        return name
 
     def read(self, bodies: Sequence[object]) -> Listing | None:
         entries = _entries(bodies[0])
@@ -136,12 +139,9 @@ class VllmLora:
         body = {"lora_name": name}
         return (Step(path="/v1/unload_lora_adapter", json=body, expect_status=(200, 404), timeout_s=timeout_s),)
 
-    def lacks(self, status: int, body: bytes) -> bool:
-        return status == 404 and _says_gone(body)
-
 
 @dataclass(frozen=True, slots=True)
-class Generic:
+class Generic(_Plain):
     """A server with a pair of calls that take `{"model": NAME}`. Where its list tells no state, what stands in it is
     loaded."""
 
@@ -150,9 +150,6 @@ class Generic:
     preset: Preset = Preset.GENERIC
     paths: tuple[str, ...] = ("/v1/models",)
     can_load: bool = True
-
-    def key(self, name: str) -> str:
-        return name
 
     def read(self, bodies: Sequence[object]) -> Listing | None:
         entries = _entries(bodies[0])
@@ -178,15 +175,12 @@ class Generic:
 
 
 @dataclass(frozen=True, slots=True)
-class Fixed:
+class Fixed(_Plain):
     """A server without a load call: what it lists is ready, and there is nothing else."""
 
     preset: Preset = Preset.FIXED
     paths: tuple[str, ...] = ("/v1/models",)
     can_load: bool = False
-
-    def key(self, name: str) -> str:
-        return name
 
     def read(self, bodies: Sequence[object]) -> Listing | None:
         entries = _entries(bodies[0])
@@ -200,9 +194,6 @@ class Fixed:
 
     def unload(self, name: str, timeout_s: float) -> tuple[Step, ...]:
         return ()
-
-    def lacks(self, status: int, body: bytes) -> bool:
-        return status == 404 and _says_gone(body)
 
 
 WAYS: Mapping[Preset, Way] = {

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from roost.host.tiny_model import Shape
 from tests.real.fleet import Fleet, started
 from tests.support.hf_model import write_hf_model, write_lora
 from tests.support.models import free_port
@@ -48,10 +49,12 @@ models:
     sleep_level: 2
     sleep_mode: abort
 """
+CONTEXT = 8192
+"""Tokens: room for an answer that only a cut ends."""
 COMMANDS = {
     # No --enable-sleep-mode: on a CPU it is refused at start, while the endpoints are there all the same.
     "vllm": "-m vllm.entrypoints.launchers.api_server.entry --host ${HOST} --port ${PORT} --served-model-name ${MODEL} "
-    "--max-model-len 1024 --enforce-eager --max-num-seqs 16 --dtype float32 --model",
+    f"--max-model-len {CONTEXT} --enforce-eager --max-num-seqs 16 --dtype float32 --model",
     "sglang": "-m sglang.launch_server --host ${HOST} --port ${PORT} --served-model-name ${MODEL} --device cpu "
     "--attention-backend torch_native --sampling-backend pytorch --dtype float32 --mem-fraction-static 0.1 "
     "--max-total-tokens 4096 --disable-cuda-graph --skip-server-warmup --model-path",
@@ -79,7 +82,7 @@ def fleet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     assert python is not None
     folder = tmp_path_factory.mktemp(engine)
     for seed, name in enumerate(("one", "two"), 1):
-        write_hf_model(folder / name, seed=seed)
+        write_hf_model(folder / name, seed=seed, shape=Shape(context=CONTEXT))
     for seed, name in enumerate(("sql", "law"), 3):
         write_lora(folder / name, seed=seed)
     config = folder / "roost.yaml"

@@ -24,6 +24,8 @@ LOOK_S = 0.05
 BOTH = ("one", "two")
 LONG = 900
 """Tokens of an answer that takes a second or more."""
+ENDLESS = 8000
+"""Tokens of an answer that only a cut ends within any test."""
 
 
 @dataclass(frozen=True)

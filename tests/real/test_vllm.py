@@ -11,7 +11,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.real.fleet import BOTH, LONG, Fleet, finish, streamed
+from tests.real.fleet import BOTH, ENDLESS, LONG, Fleet, finish, streamed
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -108,7 +108,7 @@ def test_mode_abort_cuts_a_request_past_roost(fleet: Fleet) -> None:
     fleet.answer("two")
     with fleet.engine("two") as engine, ThreadPoolExecutor(1) as pool:
         begun = Event()
-        running = pool.submit(streamed, engine, "two", LONG, begun)
+        running = pool.submit(streamed, engine, "two", ENDLESS, begun)
         assert begun.wait(60)
         fleet.order("two", "sleep")
         assert finish(running.result()) == "abort"
@@ -148,7 +148,7 @@ def test_a_sleep_by_force_cuts_what_runs_and_keeps_the_process(fleet: Fleet) -> 
     pid = fleet.facts("one")["pid"]
     with ThreadPoolExecutor(1) as pool:
         begun = Event()
-        running = pool.submit(streamed, fleet.client, "one", LONG, begun)
+        running = pool.submit(streamed, fleet.client, "one", ENDLESS, begun)
         assert begun.wait(60)
         fleet.order("one", "sleep", force=1)
         with pytest.raises(httpx.RemoteProtocolError):

@@ -13,7 +13,8 @@ from roost.proxy.keys import scopes_of
 if TYPE_CHECKING:
     from roost.proxy.exchange import Exchange
 
-CONNECT_S = 2.0
+CONNECT_S = 10.0
+"""The API lives in this process: only a machine with far too much to do lets a connection wait."""
 IDLE_S = 4.0
 """The API's server closes an idle connection at 5 s."""
 

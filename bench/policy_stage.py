@@ -20,6 +20,7 @@ from roost.planner.demand import Demand
 from roost.planner.rehearse_stage import Arrival, Learner, Mechanics, Moved, Stage
 
 GIB = 1024**3
+WANTED_S = 120.0
 HOUR_S = 3600.0
 MAX_RATE = 0.02
 BUDGETS = (0.20, 0.23, 0.25, 0.27)
@@ -40,11 +41,8 @@ class Models:
     mechanics: tuple[Mechanics, ...]
     arrivals: tuple[Arrival, ...]
     until_s: float
-
-    @property
-    def bytes(self) -> int:
-        """All models awake together."""
-        return sum(model.footprint or 0 for model in self.spec.models.values())
+    wanted: float
+    """Bytes of the models that were asked for within the last `WANTED_S`, in the mean over time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +105,11 @@ def _learns(_: Models) -> Learner:
 REFERENCE, LRU = "reference", "lru"
 FALLBACK_S = 300.0
 CONTENDERS = (
-    Contender(LRU, PolicySpec(eviction="lru"), _nothing),
-    Contender("cost", PolicySpec(eviction="cost"), _learns),
-    Contender("cost + histogram", PolicySpec(eviction="cost", idle="histogram"), _learns, FALLBACK_S),
-    Contender("cost + wake_ahead", PolicySpec(eviction="cost", wake_ahead=True), _learns),
-    Contender(REFERENCE, PolicySpec(eviction="cost"), Oracle),
+    Contender(LRU, PolicySpec(eviction="lru", max_starts=16), _nothing),
+    Contender("cost", PolicySpec(max_starts=16, eviction="cost"), _learns),
+    Contender("cost + histogram", PolicySpec(max_starts=16, eviction="cost", idle="histogram"), _learns, FALLBACK_S),
+    Contender("cost + wake_ahead", PolicySpec(max_starts=16, eviction="cost", wake_ahead=True), _learns),
+    Contender(REFERENCE, PolicySpec(max_starts=16, eviction="cost"), Oracle),
 )
 
 
@@ -134,7 +132,17 @@ def models(paths: tuple[Path, ...], seed: int, days: float, half: int | None) ->
         for at_s in trace.moments(windows, keep, until_s, luck):
             arrivals.append(Arrival(at_s, index, luck.lognormvariate(*SERVICE_S)))
     arrivals.sort()
-    return Models(RoostSpec(models=specs), tuple(mechanics), tuple(arrivals), until_s)
+    sizes = [spec.footprint or 0 for spec in specs.values()]
+    return Models(RoostSpec(models=specs), tuple(mechanics), tuple(arrivals), until_s, _wanted(sizes, arrivals, until_s))
+
+
+def _wanted(sizes: Sequence[int], arrivals: Sequence[Arrival], until_s: float) -> float:
+    last = [-WANTED_S] * len(sizes)
+    total = 0.0
+    for arrival in arrivals:
+        total += sizes[arrival.model] * min(WANTED_S, arrival.at_s - last[arrival.model])
+        last[arrival.model] = arrival.at_s
+    return total / until_s
 
 
 def _drawn(luck: Random) -> tuple[ModelSpec, Mechanics]:
@@ -156,7 +164,7 @@ def stage(made: Models, share: float, contender: Contender) -> Stage:
     if contender.sleep_after is not None:
         specs = {name: replace(spec, sleep_after=contender.sleep_after) for name, spec in specs.items()}
     largest = max(spec.footprint or 0 for spec in specs.values())
-    budget = max(int(made.bytes * share), largest)
+    budget = max(int(made.wanted * share), largest)
     spec = RoostSpec(models=dict(specs), memory=MemorySpec(devices={"gpu0": budget}), policy=contender.policy)
     return Stage(
         spec=spec,

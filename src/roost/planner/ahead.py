@@ -7,6 +7,7 @@ been unused by then, so attempts double their distance. Pure; called by `plan` a
 for, with `policy.wake_ahead`; only the first with `idle: histogram` alone.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -23,20 +24,22 @@ from roost.planner.room import Amounts
 from roost.planner.victims import Victim, busy, can_yield, cheapest, fewest, freed, options, send_down
 from roost.planner.worth import back_s, density, down_s, idle_s, lacking_cost, return_cost, worth
 
-LIKELY = 0.5
+UN = float(os.environ.get("UN", 0.0))
+SU = os.environ.get("SU", "0") == "1"
+LIKELY = float(os.environ.get("LI", 0.5))
 """Chance of a request soon from which a model comes up into memory that nobody else is likely to need."""
 SURE = 0.7
 """And from which it comes up at the cost of others: a chance within twice what its return takes, or a sign beside its
 own gaps. Whoever may come a minute later can wait that minute outside."""
-MARGIN = 8.0
+MARGIN = float(os.environ.get("M", 2.0))
 """Then doing without it must cost so many times what its coming costs them. Two moves cost more than one."""
-MARGIN_ROOM = 3.0
+MARGIN_ROOM = float(os.environ.get("MR", 1.5))
 """To keep room: what others save must be so many times what doing without those costs that go for it."""
-COLD_S = 60.0
+COLD_S = float(os.environ.get("CO", 10.0))
 """Nobody who was used this lately goes for a model that nobody waits for."""
 _SURE_MIN_S = 10.0
-_REST_MIN_S = 30.0
-_LOOK_S = 15.0
+_REST_MIN_S = float(os.environ.get("RE", 10.0))
+_LOOK_S = float(os.environ.get("LO", 15.0))
 """How often to look while some model is down that could come up ahead."""
 _RIVALS_MAX = 64
 """Models looked at that may come next, the likeliest."""
@@ -128,13 +131,15 @@ def _is_likely(draft: Draft, one: _Resting) -> bool:
         return False
     down_for_s = draft.now - replica.since
     unused_s = 0.0 if forecast.sign else idle_s(draft, replica) - down_for_s
-    return down_for_s >= max(_REST_MIN_S, unused_s)
+    return down_for_s >= max(_REST_MIN_S, UN * unused_s)
 
 
 def _is_sure(draft: Draft, one: _Resting) -> bool:
     forecast = one.model.forecast
     if forecast is None or forecast.sign:
         return forecast is not None and forecast.soon >= SURE
+    if not SU:
+        return True
     within_s = max(_SURE_MIN_S, 2.0 * back_s(draft, one.model, one.replica.state, one.replica.level))
     return one.hazard * within_s >= SURE
 

@@ -8,10 +8,12 @@ rehearsals; kept over a restart through `state` and `restore`.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import exp, log
 
 from roost.core.forecast import Forecast, ReturnCosts
 from roost.planner.companions import Companions
-from roost.planner.gaps import BURST_S, Gaps, chance, median_s
+from roost.planner.gaps import BURST_S, Gaps, chance
+from roost.planner.pace import Pace
 from roost.planner.season import HOURS, REST_S, Season
 
 RUNGS = ("load", "level1", "level2", "down")
@@ -38,6 +40,10 @@ _FRESH_MIN_S, _FRESH_PART = 1.0, 0.05
 """A forecast serves for a second, and longer the longer the model has been idle: it changes no faster."""
 _POOL_FRESH_S = 60.0
 """All models' gaps together change slowly, too."""
+_FAR_S = 60 * 86400.0
+"""Nothing is farther away than two months."""
+_CERTAIN = 1.0 - 1e-9
+_LN_2 = log(2.0)
 _SEASON_SIGN = 2.0
 """An hour is told as a sign where it makes a call so many times likelier than usual."""
 
@@ -47,6 +53,7 @@ class _Known:
     """One model."""
 
     last_at: float
+    pace: Pace
     gaps: Gaps = field(default_factory=Gaps)
     season: Season = field(default_factory=Season)
     back_s: dict[str, float] = field(default_factory=dict)
@@ -75,12 +82,13 @@ class Demand:
         """A request for the model came."""
         known = self._known.get(model)
         if known is None:
-            self._known[model] = known = _Known(now)
+            self._known[model] = known = _Known(now, Pace(now))
             self._begin(model, known, now)
             return
         gap_s = now - known.last_at
         if gap_s < BURST_S:
             return
+        known.pace.add(now)
         known.gaps.add(gap_s)
         self._pool.add(gap_s)
         known.last_at, known.cached = now, None
@@ -100,7 +108,7 @@ class Demand:
 
     def hinted(self, model: str, now: float) -> None:
         """A client said that it will ask for the model next."""
-        known = self._known.setdefault(model, _Known(now))
+        known = self._known.setdefault(model, _Known(now, Pace(now)))
         if known.hinted_at is not None and now - known.hinted_at > _HINT_S:
             self._end_hint(known, now)
         known.hinted_at, known.cached = now, None
@@ -166,9 +174,10 @@ class Demand:
         own, pool, age_s = known.gaps, self._general(now), max(BURST_S, now - known.last_at)
         over_s, soon_s = max(_SCALE_MIN_S, age_s), self._soon_s(model)
         season = 1.0 if self._hour is None or age_s < REST_S else known.season.factor(self._hour)
-        likely = min(1.0, chance(own, pool, age_s, over_s) * season)
-        hazard, next_s = likely / over_s, median_s(likely, over_s)
-        soon, sign = min(1.0, chance(own, pool, age_s, soon_s) * season), ""
+        pace = known.pace.per_s(now)
+        hazard = season * _agreed(chance(own, pool, age_s, over_s), over_s, pace)
+        next_s = min(_FAR_S, _LN_2 / hazard)
+        soon, sign = 1.0 - exp(-season * soon_s * _agreed(chance(own, pool, age_s, soon_s), soon_s, pace)), ""
         if season >= _SEASON_SIGN:
             sign = f"at this hour it is called {season:.1f} times as often as usual"
         for odds, left_s, said in self._signs(model, known, now):
@@ -214,21 +223,33 @@ class Demand:
         kept: dict[str, object] = {"back_s": {rung: round(s, 3) for rung, s in self._backs.get(model, {}).items()}}
         if known is not None:
             kept |= {"idle_s": round(now - known.last_at, 3), "gaps": known.gaps.values()}
+            known.pace.per_s(now)
+            kept |= {"pace": known.pace.values()}
             kept |= {"season": known.season.values(), "companions": self._companions.values(model)}
         return kept
 
     def restore(self, model: str, kept: Mapping[str, object], now: float, away_s: float) -> None:
         """As `state` gave it `away_s` seconds ago. What cannot be read is not known."""
         backs, idle_s, gaps = kept.get("back_s"), kept.get("idle_s"), kept.get("gaps")
+        pace = kept.get("pace")
         season, companions = kept.get("season"), kept.get("companions")
         for rung, seconds in backs.items() if isinstance(backs, Mapping) else ():
             if isinstance(seconds, int | float) and 0 <= seconds < float("inf"):
                 self.returned(model, str(rung), float(seconds))
         if not isinstance(idle_s, int | float) or not isinstance(gaps, list) or not 0 <= idle_s < float("inf"):
             return
-        known = self._known[model] = _Known(now - idle_s - max(0.0, away_s))
+        away_s = max(0.0, away_s)
+        known = self._known[model] = _Known(now - idle_s - away_s, Pace(now))
+        known.pace.restore(pace if isinstance(pace, list) else (), away_s)
         known.gaps.restore(gaps)
         self._pool.merge(known.gaps)
         known.season.restore(season if isinstance(season, list) else ())
         if isinstance(companions, Mapping):
             self._companions.restore(model, companions)
+
+
+def _agreed(likely: float, within_s: float, pace: float) -> float:
+    """Requests per second, of what the gaps say (a chance within some time) and what the pace says: the mean of their
+    logarithms, in which the pace counts twice."""
+    by_gaps = -log(1.0 - min(likely, _CERTAIN)) / within_s
+    return exp((log(max(by_gaps, 1.0 / _FAR_S)) + 2.0 * log(pace)) / 3.0)

@@ -21,8 +21,6 @@ _LIFE_S = 3 * 86400.0
 _KEEP = 0.99
 """And so much of it is left after each newer one: what 70 gaps ago was normal counts half."""
 _UNIT_MAX = 1e12
-_FAR_S = 60 * 86400.0
-_LN_2 = log(2.0)
 _PRIOR = 2.0
 """The gaps of all models together count as so many of the model's own."""
 
@@ -94,13 +92,6 @@ def chance(own: Gaps, pool: Gaps, age_s: float, within_s: float) -> float:
     blind = within_s / end_s if end_s > 0 else 0.0
     general = (others - rest + blind) / (others + 1.0)
     return (left - end + _PRIOR * general) / (left + _PRIOR)
-
-
-def median_s(likely: float, within_s: float) -> float:
-    """In half of all cases the next request comes within this, if the chance of one within `within_s` goes on at the
-    same pace. Bounded by two months."""
-    pace = -log(1.0 - min(likely, 1.0 - 1e-9)) / within_s
-    return _LN_2 / max(pace, _LN_2 / _FAR_S)
 
 
 def _bin(gap_s: float) -> int:

@@ -2,12 +2,12 @@
 are far colder. And what goes down so that whoever comes next finds room at once.
 
 All three weigh seconds of likely waiting against one another, with a margin, for a forecast errs. Only while nobody
-waits for room and a start is to spare; one model a round. A model that came up in vain stays down for as long as it had
-been unused by then, so attempts double their distance. Pure; called by `plan` after everything that somebody waits
+waits for room and a start is to spare; one model a round. A model that came up in vain stays down for half as long as
+it had been unused by then, so attempts come ever more rarely; a sign, such as a hint, has no such rest. Pure;
+called by `plan` after everything that somebody waits
 for, with `policy.wake_ahead`; only the first with `idle: histogram` alone.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -24,22 +24,20 @@ from roost.planner.room import Amounts
 from roost.planner.victims import Victim, busy, can_yield, cheapest, fewest, freed, options, send_down
 from roost.planner.worth import back_s, density, down_s, idle_s, lacking_cost, return_cost, worth
 
-UN = float(os.environ.get("UN", 0.0))
-SU = os.environ.get("SU", "0") == "1"
-LIKELY = float(os.environ.get("LI", 0.5))
-"""Chance of a request soon from which a model comes up into memory that nobody else is likely to need."""
+LIKELY = 0.5
+"""Chance of a request soon from which a model comes up."""
 SURE = 0.7
-"""And from which it comes up at the cost of others: a chance within twice what its return takes, or a sign beside its
-own gaps. Whoever may come a minute later can wait that minute outside."""
-MARGIN = float(os.environ.get("M", 2.0))
-"""Then doing without it must cost so many times what its coming costs them. Two moves cost more than one."""
-MARGIN_ROOM = float(os.environ.get("MR", 1.5))
+"""Chance from which a hint or a companion's call sends others away."""
+MARGIN = 4.0
+"""Where others would need its memory, doing without it must cost so many times what its coming costs them: forecasts
+err, and two moves cost more than one."""
+MARGIN_ROOM = 1.2
 """To keep room: what others save must be so many times what doing without those costs that go for it."""
-COLD_S = float(os.environ.get("CO", 10.0))
+COLD_S = 10.0
 """Nobody who was used this lately goes for a model that nobody waits for."""
-_SURE_MIN_S = 10.0
-_REST_MIN_S = float(os.environ.get("RE", 10.0))
-_LOOK_S = float(os.environ.get("LO", 15.0))
+_REST_MIN_S = 10.0
+_REST_PART = 0.5
+_LOOK_S = 15.0
 """How often to look while some model is down that could come up ahead."""
 _RIVALS_MAX = 64
 """Models looked at that may come next, the likeliest."""
@@ -129,19 +127,17 @@ def _is_likely(draft: Draft, one: _Resting) -> bool:
     forecast, replica = one.model.forecast, one.replica
     if forecast is None or forecast.soon < LIKELY or (forecast.samples < SURE_SAMPLES and not forecast.sign):
         return False
-    down_for_s = draft.now - replica.since
-    unused_s = 0.0 if forecast.sign else idle_s(draft, replica) - down_for_s
-    return down_for_s >= max(_REST_MIN_S, UN * unused_s)
-
-
-def _is_sure(draft: Draft, one: _Resting) -> bool:
-    forecast = one.model.forecast
-    if forecast is None or forecast.sign:
-        return forecast is not None and forecast.soon >= SURE
-    if not SU:
+    if forecast.sign:
         return True
-    within_s = max(_SURE_MIN_S, 2.0 * back_s(draft, one.model, one.replica.state, one.replica.level))
-    return one.hazard * within_s >= SURE
+    down_for_s = draft.now - replica.since
+    unused_s = idle_s(draft, replica) - down_for_s
+    return down_for_s >= max(_REST_MIN_S, _REST_PART * unused_s)
+
+
+def _may_displace(one: _Resting) -> bool:
+    """A mere sign must be a good one before anybody goes for it; what the model's own past says is weighed instead."""
+    forecast = one.model.forecast
+    return forecast is not None and (not forecast.sign or forecast.soon >= SURE)
 
 
 def _cost(draft: Draft, one: _Resting) -> float:
@@ -160,7 +156,7 @@ def _is_worth_the_room(draft: Draft, one: _Resting, cost: float, resting: list[_
     idle = [(m, r, State.ASLEEP if r.sleep_levels else State.COLD) for m, r in room.holders if _is_idle(draft, m, r)]
     need = {key: amount for key, amount in one.need.items() if amount > 0}
     prices = [density(draft, m, r, after, (room.frees(m, r, after), need)) for m, r, after in idle]
-    return _is_sure(draft, one) and cost > MARGIN * (waits + min(prices, default=0.0))
+    return _may_displace(one) and cost > MARGIN * (waits + min(prices, default=0.0))
 
 
 def _bring_up(draft: Draft, one: _Resting) -> None:
@@ -180,7 +176,7 @@ def _bring_up(draft: Draft, one: _Resting) -> None:
 def _make_room(draft: Draft, one: _Resting, cost: float) -> bool:
     """True if those who are far colder go for it."""
     forecast, room = one.model.forecast, draft.room
-    if forecast is None or not _is_sure(draft, one):
+    if forecast is None or not _may_displace(one):
         return False
 
     def lacking(some: Mapping[str, Victim]) -> Amounts:

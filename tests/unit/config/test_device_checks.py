@@ -33,8 +33,8 @@ def test_any_other_share_is_the_engines_business(value: str) -> None:
 def test_a_variable_that_contradicts_devices_is_told() -> None:
     (said,) = of('engine: vllm, env: {CUDA_VISIBLE_DEVICES: "0"}, devices: [gpu1]')
     assert said == (
-        "f:3: warning: models.a.env.CUDA_VISIBLE_DEVICES: CUDA_VISIBLE_DEVICES puts it on 0, and devices on gpu1, where "
-        "its memory is counted. Remove CUDA_VISIBLE_DEVICES: roost sets it by devices."
+        "f:3: warning: models.a.env.CUDA_VISIBLE_DEVICES: CUDA_VISIBLE_DEVICES puts it on 0, and devices on gpu1, "
+        "where its memory is counted. Remove CUDA_VISIBLE_DEVICES: roost sets it by devices."
     )
     assert not of('engine: vllm, env: {CUDA_VISIBLE_DEVICES: "1"}, devices: [gpu1]')
     assert not of('engine: vllm, env: {CUDA_VISIBLE_DEVICES: "0"}, devices: [gpu0, gpu1]')

@@ -7,6 +7,8 @@ the commands that judge or rehearse a configuration without running it.
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
 
 from roost.core.footprint import Footprint, Held, Source
 from roost.core.ids import replica_id
@@ -25,9 +27,10 @@ class _Whose:
     spec: ModelSpec
 
 
-def claims(spec: RoostSpec) -> dict[str, Footprint]:
-    """Model -> what counts of it until it has been measured; source UNKNOWN where nobody can say."""
-    return _claims(spec, _sizes(spec)[0])
+def claims(spec: RoostSpec, measured: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Footprint]:
+    """Model -> what counts of it until it has been measured; source UNKNOWN where nobody can say. `measured`: what an
+    earlier run has kept of its measurements."""
+    return _claims(spec, _sizes(spec)[0], measured)
 
 
 def with_claims(spec: RoostSpec) -> RoostSpec:
@@ -62,11 +65,14 @@ def _sizes(spec: RoostSpec) -> tuple[dict[str, int], str]:
     return sizes, why
 
 
-def _claims(spec: RoostSpec, sizes: Mapping[str, int]) -> dict[str, Footprint]:
+def _claims(
+    spec: RoostSpec, sizes: Mapping[str, int], measured: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Footprint]:
     def smallest(model: ModelSpec) -> int | None:
         return min((size for name, size in sizes.items() if name in (model.devices or sizes)), default=None)
 
     book = Footprints(smallest, has_gpu=bool(sizes))
+    book.restore(measured)
     return {name: book.footprint(_Whose(replica_id(name, 0), name, model)) for name, model in spec.models.items()}
 
 

@@ -16,7 +16,7 @@ from roost.core.lifecycle import RESIDENT, State
 from roost.core.spec import RoostSpec
 from roost.core.units import counted, format_duration, format_size
 from roost.planner.rehearse_advice import IN_VAIN_S, Verdict
-from roost.planner.rehearse_stage import Arrival, Mechanics, Record, Wait, awake_bytes
+from roost.planner.rehearse_stage import Arrival, Mechanics, Record, Scene, Wait, awake_bytes
 
 COLUMNS = 60
 _LONGEST, _EACH = 10, 3
@@ -132,10 +132,23 @@ def _models(told: Told) -> list[dict[str, Any]]:
                 "longest_wait_s": max((wait.wait_s for wait in mine), default=0.0),
                 "loads": sum(scene.order == "load" for scene in story),
                 "wakes": sum(scene.order == "wake" for scene in story),
-                "evicted": sum(scene.evicts and scene.order in ("drain", "stop") for scene in story),
+                "evicted": _evictions(story),
             }
         )
     return rows
+
+
+def _evictions(story: Sequence[Scene]) -> int:
+    """A stop or sleep at the end of a drain is no second one."""
+    found, draining = 0, set[str]()
+    for scene in story:
+        if scene.evicts and scene.order in ("drain", "stop") and scene.replica not in draining:
+            found += 1
+        if scene.order == "drain":
+            draining.add(scene.replica)
+        else:
+            draining.discard(scene.replica)
+    return found
 
 
 def _line(record: Record, model: str) -> str:
@@ -180,7 +193,7 @@ def _chosen(waited: Sequence[Wait]) -> list[Wait]:
 
 def _sums(told: Told) -> str:
     record, found = told.record, told.verdict
-    held = f", {format_size(int(record.awake_byte_s / record.ended_s))} awake on average" if record.ended_s else ""
+    held = f", {format_size(int(record.awake_byte_s / record.ended_s))} awake on average" if record.awake_byte_s else ""
     return (
         f"{counted(found.requests, 'request')} in {format_duration(record.ended_s)}: {found.waited} waited "
         f"({len(record.refused)} of them in vain), {format_duration(record.total_wait_s)} together, p99 "

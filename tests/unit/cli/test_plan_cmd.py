@@ -145,9 +145,10 @@ models: {a: {inside: h}, b: {inside: h}}
 def test_places_in_a_server_are_shown_and_kept_to(files: tuple[Path, Path]) -> None:
     config, trace = files
     config.write_text(HOSTED)
-    facts = told(config, "--trace", trace, "--for", "1h")
+    facts: Any = told(config, "--trace", trace, "--for", "1h")
     assert facts["bounds"] == ["Bound: 1 at once in h (hosts.h.max_resident) of a, b."]
     assert (facts["thrashes"], facts["enough"]) == (True, "hosts.h.max_resident 2")
+    assert sum(model["evicted"] for model in facts["models"]) == facts["evictions"]
     assert "Models that a server lists by itself are left out: in h" in str(facts["assumed"])
 
 

@@ -191,7 +191,7 @@ class App:
                 recorder=self.recorder,
                 keeping=self.keeping,
                 hub=self.hub,
-                memory=MemoryFacts(lambda: self.controller.standing().memory, self.replicas, board, self.account),
+                memory=MemoryFacts(self.controller.standing, self.replicas, board, self.account),
                 config_hash=self.config_hash,
                 instance=options.instance,
                 started_at=clock.now(),

@@ -9,9 +9,11 @@ from typing import Any
 from roost import clock
 from roost.control.budgets import Board
 from roost.control.holds import Hold
+from roost.control.schedule import Standing
 from roost.core.footprint import HOST, Held
 from roost.core.lifecycle import State
 from roost.core.memory_spec import MemorySpec
+from roost.core.units import format_size
 from roost.core.view import DeviceView
 from roost.host.account import Account
 from roost.host.footprints import Rung
@@ -21,12 +23,12 @@ _NOTHING_RUNS = frozenset({State.COLD, State.BACKOFF, State.FAILED})
 
 
 class MemoryFacts:
-    """Memory as `admin.ports.Console` has it; `memory` gives the budgets as schedules have them now."""
+    """Memory as `admin.ports.Console` has it; `standing` gives what schedules say now."""
 
     def __init__(
-        self, memory: Callable[[], MemorySpec], replicas: Sequence[Replica], board: Board, account: Account
+        self, standing: Callable[[], Standing], replicas: Sequence[Replica], board: Board, account: Account
     ) -> None:
-        self._memory = memory
+        self._standing = standing
         self._replicas = replicas
         self._board = board
         self._account = account
@@ -83,12 +85,30 @@ class MemoryFacts:
     ) -> dict[str, Any] | None:
         if device not in self._board.names(self._memory()):
             return None
+        size = self._size(device)
+        if amount is not None and amount > size:
+            message = f"{device} has {format_size(size)}, so {format_size(amount)} of it cannot be held. Leave the "
+            message += "amount out to hold all of it."
+            return {"success": False, "changed": False, "message": message, "hold": None}
         now = clock.now()
         until = None if for_s is None else now + for_s
         hold = Hold(device=device, since=now, amount=amount, until=until, reason=reason, by=by)
         self._board.holds.place(hold)
         message = f"{hold.sentence}. Models that have no room beside it leave once their requests are done."
         return {"success": True, "changed": True, "message": message, "hold": _hold(hold)}
+
+    def _size(self, device: str) -> int:
+        """What there is of it at most: as it is seen, and where it is not, as its budget is written."""
+        seen = self._account.watch.seen().get(device)
+        if seen is not None:
+            return seen.size
+        memory = self._memory()
+        window = self._standing().budgets.get(device)
+        now = memory.host if device == HOST else memory.devices.get(device)
+        return max(now or 0, 0 if window is None else window.usual or 0)
+
+    def _memory(self) -> MemorySpec:
+        return self._standing().memory
 
     def release(self, device: str, *, by: str) -> dict[str, Any] | None:
         changed = self._board.holds.release(device, by)

@@ -119,6 +119,9 @@ async def test_memory_is_seen_free_before_it_is_given_away(tmp_path: Path) -> No
 @live
 async def test_a_hold_lasts_over_a_restart_and_shrinks_the_budget(tmp_path: Path) -> None:
     async with running_roost(MODELS, tmp_path, read_devices=Machine().read) as roost:
+        refused = await roost.client.post("/api/v1/holds", json={"device": "gpu0", "amount": "13GiB"})
+        assert refused.status_code == 400
+        assert refused.json()["error"]["message"].startswith("gpu0 has 12.0 GiB, so 13.0 GiB of it cannot be held.")
         body = {"device": "gpu0", "amount": "4GiB", "for": "2h", "reason": "training"}
         answer = (await roost.client.post("/api/v1/holds", json=body)).json()
         assert answer["message"].startswith("4.0 GiB of gpu0 is held for its owner for 2h 00m: training.")

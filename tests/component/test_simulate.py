@@ -58,3 +58,23 @@ async def test_calls_elsewhere_stay_here_and_conditions_look_at_the_step_they_na
         ]
         told = [(step.name, step.status) for step in wake.steps[4:7]]
         assert told == [("PUT /give%20back?a=1", 200), ("POST /warm", 200), ("POST /cold", None)]
+
+
+HOSTED = """
+hosts:
+  h: {url: "http://gpu.invalid:8000", max_resident: 1}
+models:
+  a: {inside: h}
+  b: {inside: h}
+  c: {engine: vllm, weights: org/c}
+policy: {turn: 0s}
+"""
+
+
+@live
+async def test_models_of_one_server_share_its_places(tmp_path: Path) -> None:
+    async with running_roost(HOSTED, tmp_path, simulated=True) as roost:
+        for name in ("a", "c", "b"):
+            assert (await roost.chat(name)).status_code == 200
+        assert {roost.state("b"), roost.state("c")} == {State.READY}
+        assert roost.state("a") in (State.ASLEEP, State.COLD)

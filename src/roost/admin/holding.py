@@ -30,6 +30,8 @@ async def hold(ask: Ask) -> Response:
     result = ask.console.hold(
         device, amount=_amount(given), for_s=_seconds(given), reason=_reason(given), by=ask.caller.by
     )
+    if result is not None and not result["success"]:
+        refuse(400, "bad_option", str(result["message"]))
     return _answer(ask, device, result)
 
 

@@ -96,8 +96,8 @@ class Console(Protocol):
     def hold(
         self, device: str, *, amount: int | None, for_s: float | None, reason: str, by: str
     ) -> dict[str, Any] | None:
-        """Give a device, or `amount` bytes of it, back to its owner. Returns success, changed, message and hold; None
-        for a device without a budget."""
+        """Give a device, or `amount` bytes of it, back to its owner. Returns success (false: it has less than that),
+        changed, message and hold; None for a device without a budget."""
         ...
 
     def release(self, device: str, *, by: str) -> dict[str, Any] | None:

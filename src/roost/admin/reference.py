@@ -73,7 +73,8 @@ waiting request's `position` and `expected_s`.
 _ORDERS = """
 ## Answers of orders
 
-`{"success", "changed", "state", "message"}`. 200: done. 202: not there when the wait was over; it goes on.
+`{"success", "changed", "state", "message"}`. 200: done. 202: not there when the wait was over, or sooner where its
+memory is held back for longer than the wait; it goes on.
 409: cannot be obeyed now. 503: the engine refused or failed. From 400 on there is an `error` beside it.
 A state that is reached already is 200 with `"changed": false`. Under `/action` and `/model` there is `model_name` too.
 

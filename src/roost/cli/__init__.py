@@ -45,8 +45,9 @@ def load_command(name: str) -> Any:
     if name == "config":
         from roost.control import schedule
         from roost.engines.registry import validate
+        from roost.host import claims
 
-        return typer.main.get_command(module.build_config_app(validate, schedule.validate))
+        return typer.main.get_command(module.build_config_app(validate, schedule.validate, claims.validate))
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
     app.command(name, context_settings=getattr(module, "CONTEXT_SETTINGS", None))(getattr(module, function))
     return typer.main.get_command(app)

@@ -153,6 +153,14 @@ class Api:
         refuses."""
         return _decoded(self._answer(self._client.get(path)), {has})
 
+    def look(self, path: str) -> dict[str, Any]:
+        """The same where it is only of interest: empty where the server refuses or cannot be reached."""
+        try:
+            facts = self._client.get(path).raise_for_status().json()
+        except (httpx.HTTPError, ValueError):
+            return {}
+        return facts if isinstance(facts, dict) else {}
+
     def send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
         """(status, decoded answer) of an order; refusals come back to be shown."""
         answer = self._client.request(method, path, json=body, timeout=ORDER_LIMIT_S)

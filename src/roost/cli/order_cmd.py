@@ -1,23 +1,51 @@
 """Orders to a running roost: load, wake, sleep, unload, restart, pin, unpin, cancel."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
+from threading import Event, Thread
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 
 from roost.cli.client import Api, InstanceOpt, KeyOpt, StateOpt, UrlOpt, connect, fail
+from roost.core.units import format_duration
 
 ModelArg = Annotated[str, typer.Argument(help="The model's name or alias.")]
 WaitOpt = Annotated[float, typer.Option("--wait", help="Seconds to wait for it; 0 returns at once.", min=0, max=1200)]
 NoWaitOpt = Annotated[bool, typer.Option("--no-wait", help="Return at once, as --wait 0 does.")]
 ForceOpt = Annotated[bool, typer.Option("--force", help="Do not wait for running requests.")]
 WAIT_S = 600.0
+SILENT_S = 3.0
+"""Who still waits after this is told for what, once, as soon as that is known."""
 
 
 def order(api: Api, model: str, action: str, **body: Any) -> None:
     """Send an order for one model and say what came of it."""
-    _send(api, f"/api/v1/models/{quote(model)}/{action}", body)
+    path = f"/api/v1/models/{quote(model)}"
+    with _told_why(api, path, float(body.get("wait") or 0.0)):
+        _send(api, f"{path}/{action}", body)
+
+
+@contextmanager
+def _told_why(api: Api, path: str, wait_s: float) -> Iterator[None]:
+    """Meanwhile say on stderr what the order for the model waits for."""
+    over = Event()
+
+    def tell() -> None:
+        while not over.wait(SILENT_S):
+            why = api.look(path).get("blocked")
+            if why and not over.is_set():
+                typer.echo(f"{why} Waiting up to {format_duration(wait_s)}; Ctrl-C ends the wait only.", err=True)
+                return
+
+    if wait_s > SILENT_S:
+        Thread(target=tell, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 def _send(api: Api, path: str, body: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ The rehearsal needs neither a running roost nor an engine. Reads files; changes 
 import gzip
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -18,10 +18,11 @@ from roost.cli import plan_assume, plan_show
 from roost.cli.bench_plan import MAX_TRACE, read_config
 from roost.cli.client import InstanceOpt, KeyOpt, StateOpt, UrlOpt, connect
 from roost.cli.durations import seconds, some_seconds
+from roost.cli.plan_learned import Learned, learned_of
 from roost.cli.render_schedules import window_lines
 from roost.control import schedule
-from roost.core.memory_spec import MemorySpec
 from roost.core.spec import RoostSpec
+from roost.host.claims import claims
 from roost.loadgen.plan import PlanError
 from roost.loadgen.traces import Cut, replays
 from roost.planner.rehearse import rehearse
@@ -74,7 +75,12 @@ def plan(
             raise PlanError("--speed-up must be above 0, and --keep above 0 and at most 1.")
         cut = Cut(from_s=trace_from, for_s=trace_for, speed_up=speed_up, keep=keep, seed=seed)
         asked = Asked(trace=trace, cut=cut, service_s=service, starts_at=_moment(starts))
-        _rehearsed(read_config(config), asked, as_json=as_json)
+        spec = read_config(config)
+        if not spec.models:
+            raise PlanError("The config has no models.")
+        if unknown := schedule.validate(spec):
+            raise PlanError(unknown[0].render("the config"))
+        _rehearsed(spec, asked, learned_of(config, spec, instance, state_dir), as_json=as_json)
     except PlanError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
@@ -103,23 +109,27 @@ def _of_running(
         typer.echo(f"Next look in {facts['next_check_in_s']:.1f} s.")
 
 
-def _rehearsed(spec: RoostSpec, asked: Asked, *, as_json: bool) -> None:
-    if not spec.models:
-        raise PlanError("The config has no models.")
-    if unknown := schedule.validate(spec):
-        raise PlanError(unknown[0].render("the config"))
-    mechanics, assumed = plan_assume.mechanics(spec, has_hours=asked.starts_at is not None)
+def _rehearsed(spec: RoostSpec, asked: Asked, learned: Learned, *, as_json: bool) -> None:
+    holds, has_hours = claims(spec, learned.footprints), asked.starts_at is not None
+    mechanics, assumed = plan_assume.mechanics(spec, holds, learned, has_hours=has_hours)
     arrivals = _arrivals(spec, asked.trace, asked.cut, asked.service_s) if asked.trace is not None else []
     if asked.trace is not None:
         assumed.append(plan_assume.service_sentence(asked.service_s))
 
-    def play(memory: MemorySpec) -> Record:
-        return _play(replace(spec, memory=memory), mechanics, arrivals, asked)
+    def play(larger: RoostSpec) -> Record:
+        return _play(larger, mechanics, arrivals, asked)
 
-    record = play(spec.memory)
+    record = play(spec)
     found = verdict(record)
-    remedy = enough(spec.memory, play) if found.thrashes else None
-    told = plan_show.Told(spec=spec, record=record, arrivals=arrivals, assumed=assumed, verdict=found, remedy=remedy)
+    told = plan_show.Told(
+        spec=spec,
+        mechanics=mechanics,
+        record=record,
+        arrivals=arrivals if asked.trace is not None else None,
+        assumed=assumed,
+        verdict=found,
+        remedy=enough(spec, play) if found.thrashes else None,
+    )
     if as_json:
         typer.echo(json.dumps(plan_show.as_json(told), indent=1))
     else:

@@ -34,6 +34,7 @@ from roost.core.spec import RoostSpec
 from roost.engines.registry import validate
 from roost.engines.simulated import simulate
 from roost.folder import Folder
+from roost.host.claims import with_claims
 from roost.host.machine import find_machine
 from roost.host.store import instance_name, state_home
 from roost.host.tmux import tmux_available
@@ -77,7 +78,9 @@ def up(
     config: ConfigArg = None,
     config_option: ConfigOpt = None,
     config_dir: ConfigDirOpt = None,
-    simulate_all: Annotated[bool, typer.Option("--simulate", help="Replace every engine by a simulated one.")] = False,
+    simulate_all: Annotated[
+        bool, typer.Option("--simulate", help="Replace every engine by a simulated one, with a state of its own.")
+    ] = False,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="In the background; returns when ready.")] = False,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay, although the config says detach.")] = False,
     wait: Annotated[
@@ -92,10 +95,12 @@ def up(
     """Start the models of a config as they are needed, and serve them on one port until Ctrl-C."""
     path = _config_path(config, config_option, config_dir)
     loaded, spec = _load(path, (schedule.validate, *(() if simulate_all else (validate,))))
-    fit = simulate if simulate_all else _as_it_is
+    fit = _simulated if simulate_all else _as_it_is
     spec = fit(spec)
     run = _run(path, _with_port(spec, port), state_dir, plain=plain or not sys.stdout.isatty(), level=level)
     run = replace(run, folder=folder_of_models(loaded, str(path), fit))
+    if simulate_all and state_dir is None:
+        run = _apart(run)
     _check_tmux(run.spec)
     if not foreground and (detach or spec.server.detach):
         _check_free(run)
@@ -136,6 +141,17 @@ def _config_path(argument: Path | None, option: Path | None, folder: Path | None
         typer.echo("Which config? Try: roost up roost.yaml (examples/minimal.yaml shows the three lines).", err=True)
         raise typer.Exit(2)
     return Path(given(None if path is None else str(path), folder))
+
+
+def _simulated(spec: RoostSpec) -> RoostSpec:
+    """Planned with what the real engines would hold."""
+    return simulate(with_claims(spec))
+
+
+def _apart(run: Run) -> Run:
+    """A simulation learns nothing of the real models, and never meets their engines."""
+    instance = f"{run.instance}-simulated"
+    return replace(run, instance=instance, state_dir=run.state_dir.with_name(instance))
 
 
 def _as_it_is(spec: RoostSpec) -> RoostSpec:

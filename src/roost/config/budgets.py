@@ -25,6 +25,10 @@ def budgets(scene: Scene) -> Iterator[Problem]:
             yield Problem(
                 path=("memory", "devices", device), message=message, hint="Raise it, or lower memory.reserve."
             )
+    if memory.host is not None and memory.host <= memory.host_reserve:
+        message = f"{format_size(memory.host)} leaves nothing beside the host_reserve of "
+        message += format_size(memory.host_reserve)
+        yield Problem(path=("memory", "host"), message=message, hint="Raise it, or lower memory.host_reserve.")
     if HOST in memory.devices:
         message = f'"{HOST}" is the name of host memory'
         yield Problem(path=("memory", "devices", HOST), message=message, hint="Write memory.host.")
@@ -115,14 +119,18 @@ def _host(scene: Scene, name: str, model: ModelSpec) -> Iterator[Problem]:
     if memory.host is None or model.url is not None:
         return
     room = max(0, memory.host - memory.host_reserve)
+    there = f"there are {format_size(room)}"
+    if memory.host_reserve:
+        there += f" ({format_size(memory.host)} less the host_reserve of {format_size(memory.host_reserve)})"
+    remedy = "raise memory.host" + (", or lower memory.host_reserve" if memory.host_reserve else "")
     awake, asleep = footprints.awake.host or 0, footprints.level1.host or 0
     path: ConfigPath = ("models", name, "footprints")
     if awake > room:
-        message = f"needs {format_size(awake)} of host memory; there are {format_size(room)}"
-        yield Problem(path=(*path, "awake", "host"), message=message, hint="Raise memory.host.")
+        message = f"needs {format_size(awake)} of host memory; {there}"
+        yield Problem(path=(*path, "awake", "host"), message=message, hint=f"{remedy[:1].upper()}{remedy[1:]}.")
     elif asleep > room:
-        message = f"keeps {format_size(asleep)} of host memory asleep; there are {format_size(room)}"
-        hint = "It never sleeps at level 1: raise memory.host, or write sleep_level: 2."
+        message = f"keeps {format_size(asleep)} of host memory asleep; {there}"
+        hint = f"It never sleeps at level 1: {remedy}, or write sleep_level: 2."
         yield Problem(path=(*path, "level1", "host"), message=message, hint=hint, severity="warning")
 
 

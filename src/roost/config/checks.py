@@ -18,6 +18,7 @@ from roost.core.units import exact_duration
 
 MAX_NAME = 200
 FORBIDDEN_IN_NAMES = "?#%"
+_FITS_ONE = "Let the pattern fit one file, or rename what it clashes with."
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,12 @@ class Scene:
         broken = reached == len(path) and has_broken(node)
         return not broken and not any(one[: len(path)] == path for one in self.faulty)
 
+    def file_of(self, model: str) -> str | None:
+        """The file that a model of `models_dir` was made from; None for one that is written."""
+        if find(self.tree, ("models", model))[0].path[:1] != ("models_dir",):
+            return None
+        return (self.spec.models[model].weights or "").rpartition("/")[2]
+
     def has_unknown_key(self, model: str) -> bool:
         """Whether a key of the model is misspelt: then nothing is missing for sure."""
         known = {field.name for field in fields(ModelSpec)}
@@ -58,7 +65,7 @@ def names(scene: Scene) -> Iterator[Problem]:
     for name in scene.model_names:
         yield from name_faults(name, ("models", name))
     for model, spec in scene.spec.models.items():
-        own = {model, *spec.aliases, *spec.also_serves}
+        own, file = {model, *spec.aliases, *spec.also_serves}, scene.file_of(model)
         further: list[tuple[str, str | int, str]] = [("aliases", *item) for item in enumerate(spec.aliases)]
         further += [("also_serves", *item) for item in enumerate(spec.also_serves)]
         further += [("set_params_by_name", name, name) for name in spec.set_params_by_name if name not in own]
@@ -67,10 +74,11 @@ def names(scene: Scene) -> Iterator[Problem]:
             yield from name_faults(name, path)
             if name in owners:
                 owner = owners[name] or f'the model "{name}" itself'
-                yield Problem(
-                    path=path, message=f'"{name}" already names {owner}', hint="Choose another name.", value=name
-                )
-            owners.setdefault(name, f'something else: {field} of model "{model}"')
+                too = "" if file is None else f"; {file} gets it, too"
+                hint = "Choose another name." if file is None else _FITS_ONE
+                yield Problem(path=path, message=f'"{name}" already names {owner}{too}', hint=hint, value=name)
+            whose = f'model "{model}"' if file is None else f'model "{model}" ({file})'
+            owners.setdefault(name, f"something else: {field} of {whose}")
 
 
 def owners_of(scene: Scene) -> dict[str, str]:

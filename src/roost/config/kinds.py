@@ -26,6 +26,7 @@ from roost.core.units import (
     Port,
     PositiveDuration,
     ReplicaCount,
+    Share,
     Size,
 )
 
@@ -37,6 +38,7 @@ _NAMED: tuple[tuple[Hint, str, str], ...] = (
     (Duration, "a duration", "Write it like 30s, 5m or 1h30m."),
     (PositiveDuration, "a duration above zero", "Write it like 30s, 5m or 1h30m."),
     (MaybeDuration, "a duration above zero", "Write it like 30s, 5m or 1h30m, or never for no limit."),
+    (Share, "a number above zero", ""),
     (Count, "a whole number of 1 or more", ""),
     (Natural, "a whole number of 0 or more", ""),
     (ReplicaCount, f"a whole number from 1 to {MAX_REPLICAS}", ""),
@@ -186,6 +188,12 @@ def _plural(hint: Hint) -> str:
     if words := choices(hint):
         return ", ".join(words)
     return {str: "strings", int: "whole numbers", Any: "values"}.get(hint, "settings")
+
+
+def only_required(section: type) -> str | None:
+    """The key that must be written, where there is exactly one."""
+    required = [key for key in section_fields(section) if default_of(section, key) is MISSING]
+    return required[0] if len(required) == 1 else None
 
 
 def default_of(section: type, name: str) -> Any:

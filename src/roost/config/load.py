@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from roost.config import (
     adapter_checks,
+    device_checks,
     fallback_checks,
     host_checks,
     models_dir,
@@ -40,6 +41,7 @@ _CHECKS = (
     *models_dir.CHECKS,
     *host_checks.CHECKS,
     *adapter_checks.CHECKS,
+    *device_checks.CHECKS,
     *step_checks.CHECKS,
     *step_order.CHECKS,
     *step_sense.CHECKS,

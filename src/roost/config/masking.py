@@ -29,7 +29,7 @@ def is_secret_path(path: ConfigPath) -> bool:
             "server",
             "keys",
             int(),
-            ("name" | "scopes" | "models" | "may_wake" | "counts" | "requests_per_minute"),
+            ("name" | "scopes" | "models" | "may_wake" | "counts" | "requests_per_minute" | "priority" | "weight"),
             *_,
         ):
             return False

@@ -32,20 +32,21 @@ def devices_taken(model: ModelSpec) -> int | None:
         return None
     taken, said = 1, False
     for names in flags:
-        value = _last(words, names)
+        value = last_of(words, names)
         if value is not None and value.isdigit() and int(value) > 0:
             taken, said = taken * int(value), True
     return taken if said else None
 
 
 def _llamacpp(words: Sequence[str]) -> int | None:
-    if _last(words, _MODE) == "none":
+    if last_of(words, _MODE) == "none":
         return 1
-    shares = _last(words, _SPLIT)
+    shares = last_of(words, _SPLIT)
     return None if shares is None else len([share for share in shares.replace("/", ",").split(",") if share.strip()])
 
 
-def _last(words: Sequence[str], names: frozenset[str]) -> str | None:
+def last_of(words: Sequence[str], names: frozenset[str]) -> str | None:
+    """The value of the last of these flags; None where none of them stands there."""
     found = None
     for name, value in _pairs(words):
         if name.replace("_", "-") in names:

@@ -88,6 +88,8 @@ def _back(url: str, server: ServerSpec, path: ConfigPath) -> Iterator[Problem]:
 def sources(scene: Scene) -> Iterator[Problem]:
     """Every replica is either started or reached, and each is a server of its own."""
     for name, model in scene.spec.models.items():
+        if model.inside is not None:
+            continue  # host_checks says that it has no replicas of its own
         seen: dict[str, int] = {}
         for index, (own, serving) in enumerate(zip(model.replicas, servings(model), strict=False)):
             path: ConfigPath = ("models", name, "replicas", index)

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from roost.config import kinds
 from roost.config.masking import shown
 from roost.config.tree import Node, find, given, placed
+from roost.core.hosted_spec import AdapterSpec
 from roost.core.problems import STEP_LISTS, ConfigPath, Problem
 from roost.core.spec import RoostSpec
 from roost.core.units import ReplicaCount
@@ -42,6 +43,7 @@ _SYNONYMS = {
     "memory": "footprint",
     "backend": "engine",
 }
+_OF_AN_ADAPTER = {"weights": "path", "model": "path", "model_path": "path", "lora": "path", "adapter": "path"}
 _IN_A_STEP = {"path": "endpoint", "url": "endpoint", "expectedbody": "expect", "condition": "if"}
 _AS_STEP = (("timeouts", "sleep"), ("timeouts", "wake"))
 _LLAMA_SWAP = re.compile(r"(sleep|wake)(Endpoints?|Method|Body|Timeout)")
@@ -74,7 +76,8 @@ def validate(root: Node) -> Validated:
         except ValidationError as error:
             faults = _deepest({_path(root, fault): fault for fault in error.errors(include_url=False)})
         for path, fault in faults.items():
-            if not (fault["type"] in _MISSING and given(root, path)):  # it is there, but broken: reported already
+            is_told = given(root, path) or _is_misspelt(root, path)  # broken, or called otherwise: reported already
+            if not (fault["type"] in _MISSING and is_told):
                 problems.append(placed(_said(root, path, fault), root))
             faulty.add(path)
             _prune(data, path[:-1] if fault["type"] in _MISSING else path)
@@ -206,6 +209,8 @@ def _way_out(node: Node, path: ConfigPath, hint: kinds.Hint) -> str:
     if isinstance(node.value, str) and (near := get_close_matches(node.value, kinds.choices(hint), n=1)):
         return f'Did you mean "{near[0]}"?'
     if (section := kinds.section_of(hint)) is not None:
+        if isinstance(node.value, str) and (key := kinds.only_required(section)) and _is_quotable(path, node):
+            return f"Write it as {{{key}: {shown(node, path)}}}."
         keys = ", ".join(list(kinds.section_fields(section))[:4])
         return f"Write its keys below it, such as {keys}."
     return kinds.way_out(hint)
@@ -232,7 +237,7 @@ def _unknown_key(path: ConfigPath) -> Problem:
     if (theirs := _LLAMA_SWAP.fullmatch(key)) and "sleep_steps" in known:
         hint = f"Write {theirs[1]}_steps: [{{endpoint: ..., method: ..., body: ..., timeout: ...}}]; see docs/sleep.md."
         return Problem(path=path, message=message, hint=hint)
-    wanted = (_IN_A_STEP if "endpoint" in known else _SYNONYMS).get(key.lower().replace("-", "_"))
+    wanted = _synonyms(section).get(key.lower().replace("-", "_"))
     near = get_close_matches(key.lower().replace("-", "_"), known, n=1, cutoff=0.7)
     if near or wanted in known:
         hint = "cmd is a key of llama-swap's form, and this file is in roost's own." if key == "cmd" else ""
@@ -240,6 +245,20 @@ def _unknown_key(path: ConfigPath) -> Problem:
     if homes := kinds.homes(key) or (kinds.homes(wanted) if wanted else ()):
         return Problem(path=path, message=message, hint=f"Write it as {_spelled(homes[0], path)}.")
     return Problem(path=path, message=message, hint=f"Known keys here: {', '.join(known)}.")
+
+
+def _synonyms(section: type | None) -> dict[str, str]:
+    """What one may have meant where this section stands."""
+    if section is AdapterSpec:
+        return _OF_AN_ADAPTER
+    return _IN_A_STEP if section is not None and "endpoint" in kinds.section_fields(section) else _SYNONYMS
+
+
+def _is_misspelt(root: Node, path: ConfigPath) -> bool:
+    """Whether a key beside what is missing at the path means it: then its own problem says so."""
+    section = kinds.section_of(kinds.hint_at(path[:-1]))
+    meant = _synonyms(section)
+    return any(meant.get(key.lower().replace("-", "_")) == path[-1] for key in find(root, path[:-1])[0].mapping)
 
 
 def _spelled(home: ConfigPath, path: ConfigPath) -> str:

@@ -4,7 +4,6 @@ Owns no policy of its own. Everything happens on the event loop; owners' changes
 ready replica serves its queue before the next plan looks.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -16,6 +15,7 @@ from roost.control.learning import Learning
 from roost.control.leaving import Leaving
 from roost.control.loop import Loop
 from roost.control.observe import Sources, idle_since, observe, scheduled
+from roost.control.patience import Patience
 from roost.control.ports import Owner
 from roost.control.refusing import refusal_for
 from roost.control.schedule import Standing, Timetable
@@ -60,6 +60,7 @@ class Controller:
             timetable=Timetable(spec.memory, self._policy.spec.schedules),
             devices=budgets,
         )
+        self._patience = Patience()
         self._started_at = 0.0
         self._hearers: list[Callable[[Plan], None]] = []
         self._recorders: list[Callable[[FleetView, Policy, Plan], None]] = []
@@ -220,8 +221,8 @@ class Controller:
     async def order(
         self, name: str, goal: Goal, *, by: str, level: int | None = None, wait_s: float = 0.0, force: bool = False
     ) -> OrderResult:
-        """Wish a state for a model and wait up to `wait_s` for it; the order stands on after that (202). It is for all
-        its replicas; `Goal` says what of them must be so for the answer.
+        """Wish a state for a model and wait up to `wait_s` for it, less where its memory is held back for longer than
+        that; the order stands on (202). It is for all its replicas; `Goal` says what of them must be so for the answer.
         `force` lets running requests not hold it up; else they may until the model's `timeouts.drain`."""
         route = self.gate.resolve(name)
         if route is None:
@@ -232,8 +233,8 @@ class Controller:
         log.info("%s asks for %s to be %s", by, route.name, goal)
         done = self._wishes.place(route.name, wish)
         self.nudge()
-        finished, _ = await asyncio.wait([done], timeout=max(0.0, wait_s))
-        return done.result() if finished else self._not_yet(route.name, goal)
+        result = await self._patience.wait(route.name, done, wait_s)
+        return self._not_yet(route.name, goal) if result is None else result
 
     def _not_yet(self, model: str, goal: Goal) -> OrderResult:
         blocked, state = self.blocked(model), self._wishes.state(model)
@@ -263,6 +264,7 @@ class Controller:
             self._publish(made)
         self._tell_notes(made)
         self.last_plan = made
+        self._patience.hear(made, now)
         self._executor.perform(made.actions, now)
         self.gate.note_plan(made, now)
         for model, blocked in made.blocked.items():

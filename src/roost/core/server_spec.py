@@ -2,12 +2,10 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from roost.core.policy_spec import Priority
-from roost.core.units import STRICT, BindPort, Count, Duration, MaybeDuration, PositiveDuration, Size
+from roost.core.units import STRICT, BindPort, Count, Duration, MaybeDuration, PositiveDuration, Share, Size
 
 MIB = 1024 * 1024
 
@@ -42,7 +40,7 @@ class KeySpec:
     """Over it: 429 with Retry-After."""
     priority: Priority | None = None
     """high, normal or low: whose requests go first in a queue; the model's own when left out."""
-    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    weight: Share = 1.0
     """Its share where requests of several keys wait for one model: a key of weight 2 is served twice as often."""
 
 

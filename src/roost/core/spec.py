@@ -295,6 +295,12 @@ class ModelSpec:
     max_loras: Count = 1
     """Adapters loaded at once, in each replica; the engine needs `--max-loras` no smaller."""
 
+    @property
+    def server(self) -> str | None:
+        """`inside`, or the model whose adapter it is; None for one with an engine of its own, as all are when they are
+        simulated."""
+        return None if self.engine is EngineKind.SIMULATED else self.inside
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelsDirSpec:

@@ -119,6 +119,8 @@ PositiveDuration = Annotated[_Positive, BeforeValidator(parse_duration), _schema
 """For waits that would make no sense as zero."""
 MaybeDuration = Annotated[_Positive | None, BeforeValidator(parse_duration), _schema("a duration, or `never`", "5m")]
 """`never` is None; zero is refused, because some programs mean "at once" by it and others "never"."""
+Share = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+"""Measured against others of its kind."""
 Count = Annotated[int, Field(ge=1)]
 """How many of something there may be: one or more."""
 Natural = Annotated[int, Field(ge=0)]

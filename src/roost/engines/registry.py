@@ -31,7 +31,7 @@ ADAPTERS: Mapping[EngineKind, Adapter] = MappingProxyType(
 def adapter_for(spec: ModelSpec) -> Adapter:
     """The adapter of the model's engine kind (the config has set it), with the model's own steps where it has any; of
     one that lives inside a server that holds several, always the same."""
-    if spec.inside is not None:
+    if spec.server is not None:
         return HOSTED
     return with_own_steps(spec, ADAPTERS[spec.engine or EngineKind.COMMAND])
 

@@ -6,6 +6,7 @@ Values only. Called by the registry of adapters and by `roost up --simulate`.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from roost.core.hosted_spec import HostSpec
 from roost.core.problems import Problem
 from roost.core.spec import EngineKind, ModelSpec, ReplicaSpec, RoostSpec, Task
 from roost.core.step import Probe, Step
@@ -146,8 +147,11 @@ _KNOWN = frozenset(SIMULATED.control_paths) - {"/models/load", "/models/unload",
 
 def simulate(spec: RoostSpec) -> RoostSpec:
     """The same configuration with every engine simulated: names, queues, times, footprints and own steps stay, all that
-    says where and how the real engine runs goes. Footprints are planned with, not allocated."""
-    return replace(spec, models={name: _simulated(model) for name, model in spec.models.items()}, hosts={})
+    says where and how the real engine runs goes. Footprints are planned with, not allocated. Of servers that hold
+    several models their places stay: each model has an engine of its own, and counts against its server's."""
+    bounds = {name: host.max_resident for name, host in spec.hosts.items() if host.max_resident is not None}
+    hosts = {name: HostSpec(url="", discover=False, max_resident=most) for name, most in bounds.items()}
+    return replace(spec, models={name: _simulated(model) for name, model in spec.models.items()}, hosts=hosts)
 
 
 def _simulated(model: ModelSpec) -> ModelSpec:
@@ -172,5 +176,4 @@ def _simulated(model: ModelSpec) -> ModelSpec:
         cwd=None,
         stop_command=None,
         health_path=None,
-        inside=None,
     )

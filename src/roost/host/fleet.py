@@ -56,8 +56,8 @@ class Making:
 
 
 def make_servers(spec: RoostSpec) -> dict[str, HostedServer]:
-    """One for each entry of `hosts`."""
-    return {name: HostedServer(name, host) for name, host in spec.hosts.items()}
+    """One for each entry of `hosts` but those of a simulation, which have places and no address."""
+    return {name: HostedServer(name, host) for name, host in spec.hosts.items() if host.url}
 
 
 class Maker:
@@ -95,7 +95,7 @@ class Maker:
         return record is not None and matches(record, own)
 
     def _is_adapter(self, model: ModelSpec) -> bool:
-        return model.inside is not None and model.inside not in self.making.servers
+        return model.server is not None and model.server not in self.making.servers
 
     def guests_of(self, base: str) -> list[str]:
         """The replicas that live inside this one."""
@@ -150,11 +150,11 @@ class Maker:
         return replica
 
     def _server(self, model: ModelSpec, index: int) -> HostedServer | None:
-        if model.inside is None:
+        if model.server is None:
             return None
         if self._is_adapter(model):
-            return self.bases[replica_id(model.inside, index)]
-        return self.making.servers[model.inside]
+            return self.bases[replica_id(model.server, index)]
+        return self.making.servers[model.server]
 
     def _keeper(self, own: str, name: str, model: ModelSpec, output: Output, server: HostedServer | None) -> Keeper:
         if server is not None:

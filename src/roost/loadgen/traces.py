@@ -87,8 +87,8 @@ class _Keeper:
         self._count += 1
         if self._count > MAX_MOMENTS:
             raise PlanError(
-                f"{self._name} has over {MAX_MOMENTS} requests in the part asked for; shorten it with --trace-for, or "
-                "thin it with --keep."
+                f"{self._name} has over {MAX_MOMENTS} requests in the part asked for; shorten it with --for "
+                "(bench: --trace-for), or thin it with --keep."
             )
         return [Moment(at_s=(at_s - cut.from_s) / cut.speed_up, prompt_words=words, max_tokens=tokens)]
 

@@ -268,8 +268,8 @@ def _cannot_sleep(draft: Draft, model: ModelView, wish: Wish) -> tuple[str, str]
 def _no_calls(model: ModelView) -> str:
     """Its kind has no sleep calls: what can be done instead."""
     spec = model.spec
-    if spec.inside is not None:
-        cause, remedy = f'it lives inside "{spec.inside}", and is loaded there or not', []
+    if spec.server is not None:
+        cause, remedy = f'it lives inside "{spec.server}", and is loaded there or not', []
     elif spec.engine in (None, EngineKind.COMMAND):
         cause = "roost does not know the sleep calls of its engine"
         remedy = ["write them as sleep_steps and wake_steps"]

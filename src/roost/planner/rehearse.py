@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 
 from roost.core.lifecycle import State
-from roost.core.plan import Action, Drain, Load, Plan, Stop, Turn, Wake
+from roost.core.plan import Action, Blocked, Drain, Load, Plan, Stop, Turn, Wake
 from roost.core.reason import Evict, Idle
 from roost.core.request import Refusal
 from roost.core.view import FleetView, Policy
-from roost.planner.admission import admit, coming, not_awake, pick
+from roost.planner.admission import admit, comes_back_too_late, coming, not_awake, pick
 from roost.planner.plan import plan
 from roost.planner.rehearse_cast import Actor, Part
 from roost.planner.rehearse_stage import Arrival, Hour, Record, Scene, Spell, Stage, Wait
@@ -64,6 +64,9 @@ class _Play:
         self._number = 0
         self.turns: Mapping[str, Turn] = {}
         """Who holds on to its place by turn, as the last plan said."""
+        self.blocked: Mapping[str, Blocked] = {}
+        """Who could not move, as the last plan said."""
+        self.places = {name: host.max_resident for name, host in spec.hosts.items() if host.max_resident is not None}
         self._moves: list[tuple[float, int, Actor]] = []
         self._leases: list[tuple[float, int, Actor, int]] = []
         self._deadlines: list[tuple[float, int, Part]] = []
@@ -115,13 +118,19 @@ class _Play:
         answer = admit(part, _ASKING)
         if isinstance(answer, Actor):
             self._grant(answer, arrival.service_s)
-        elif isinstance(answer, Refusal):
-            self._ended(index, part, 0.0, Wait(index, part.name, self.now, 0.0, 0.0, 0.0, False, answer.message))
+        elif isinstance(answer, Refusal) or self._held_back(part):
+            why = answer.message if isinstance(answer, Refusal) else self.blocked[part.name].sentence
+            self._ended(index, part, 0.0, Wait(index, part.name, self.now, 0.0, 0.0, 0.0, False, why))
         else:
             self.nudged = self.nudged or not part.queue
             part.queue.append((index, self.now))
             part.counted()
             heappush(self._deadlines, (self.now + part.spec.queue.max_wait, index, part))
+
+    def _held_back(self, part: Part) -> bool:
+        """Whether the model's memory is known to come back too late for one who comes now."""
+        blocked = self.blocked.get(part.name)
+        return blocked is not None and comes_back_too_late(blocked, part.spec.queue.max_wait)
 
     def _grant(self, actor: Actor, service_s: float) -> None:
         actor.in_flight += 1
@@ -151,7 +160,7 @@ class _Play:
             room = min(waited, max(0.0, actor.started_at - since))
             ready = self.now if actor.became_ready_at is None else actor.became_ready_at
             rise = max(0.0, min(waited - room, ready - max(since, actor.started_at)))
-            why = part.why or f"{part.name} was on its way"
+            why = part.why or f'Model "{part.name}" was on its way.'
             self._waited(part, Wait(index, part.name, since, waited, room, rise, True, why))
             self._grant(actor, self.stage.arrivals[index].service_s)
             served = True
@@ -161,7 +170,11 @@ class _Play:
             self.nudged = True
 
     def _refuse_first(self, part: Part, why: str) -> None:
-        index, since = part.queue.popleft()
+        self._refuse(part, part.queue.popleft(), why)
+
+    def _refuse(self, part: Part, waiter: tuple[int, float], why: str) -> None:
+        """One that has left the queue."""
+        index, since = waiter
         part.counted()
         self.nudged = True
         waited = self.now - since
@@ -203,7 +216,7 @@ class _Play:
             self.nudged = False
             made = self.chooser(self._view(), self.policy)
             self.record.rounds += 1
-            self.turns = made.turns
+            self.turns, self.blocked = made.turns, made.blocked
             self.due = _NEVER if made.next_check_at is None else max(made.next_check_at, self.now + _REST_S)
             for action in made.actions:
                 self._perform(action)
@@ -212,6 +225,8 @@ class _Play:
                 part.why = blocked.sentence
                 while blocked.final and part.queue:
                     self._refuse_first(part, blocked.sentence)
+                while part.queue and part.queue[-1][1] == self.now and self._held_back(part):
+                    self._refuse(part, part.queue.pop(), blocked.sentence)
             if not self.nudged:
                 return
         self.nudged, self.due = False, self.now + _REST_S
@@ -230,6 +245,7 @@ class _Play:
             memory=self.stage.spec.memory if hour is None else hour.memory,
             windows={} if hour is None else hour.budgets,
             schedule_changes_at=None if hour is None else hour.changes_at,
+            places=self.places,
         )
 
     def _ask_learner(self) -> None:

@@ -4,10 +4,11 @@ Thrashing: models make way only to come back at once. Whoever is brought back wi
 evicted in vain. Pure; called by the CLI (`roost plan --trace`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from roost.core.memory_spec import MemorySpec
+from roost.core.spec import RoostSpec
 from roost.planner.rehearse_stage import Record
 
 IN_VAIN_S = 120.0
@@ -55,13 +56,23 @@ def verdict(record: Record) -> Verdict:
     )
 
 
-def enough(memory: MemorySpec, play: Callable[[MemorySpec], Record]) -> tuple[MemorySpec, Verdict] | None:
-    """The smallest of some larger budgets with which it no longer thrashes; None where none of them ends it."""
-    for larger in larger_budgets(memory):
+def enough(spec: RoostSpec, play: Callable[[RoostSpec], Record]) -> tuple[RoostSpec, Verdict] | None:
+    """The same with the smallest of some larger budgets with which it no longer thrashes, then of more places in its
+    servers; None where none of them ends it."""
+    larger_memory = (replace(spec, memory=larger) for larger in larger_budgets(spec.memory))
+    for larger in (*larger_memory, *_more_places(spec)):
         found = verdict(play(larger))
         if not found.thrashes:
             return larger, found
     return None
+
+
+def _more_places(spec: RoostSpec) -> Iterator[RoostSpec]:
+    """In every server that has a bound."""
+    bounds = {name: host.max_resident for name, host in spec.hosts.items() if host.max_resident is not None}
+    for more in range(1, _PLACES + 1) if bounds else ():
+        grown = {name: replace(spec.hosts[name], max_resident=bound + more) for name, bound in bounds.items()}
+        yield replace(spec, hosts={**spec.hosts, **grown})
 
 
 def larger_budgets(memory: MemorySpec) -> list[MemorySpec]:

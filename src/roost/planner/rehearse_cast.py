@@ -159,6 +159,7 @@ class Actor:
         return ReplicaView(
             id=self.id,
             model=self.part.name,
+            host=self.part.spec.inside or "",
             state=self.state,
             since=self.since,
             owned=self.part.mechanics.owned,
@@ -249,6 +250,7 @@ class Part:
                 onlookers=self.depth - self.wakers,
                 oldest_onlooker_at=None if wakes else oldest,
                 pinned=self.spec.pin or self.called is not None,
+                host=self.spec.inside or "",
                 called=self.called,
                 rests=self.rests,
                 forecast=self.forecast,

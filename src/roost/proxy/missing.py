@@ -49,7 +49,7 @@ def judge(x: "Exchange", head: ResponseHead, body: bytes) -> Verdict:
 
 def _is_suspect(x: "Exchange", head: ResponseHead) -> bool:
     route = x.request.route
-    if route is None or route.spec.inside is None or x.missed or x.streams_body or x.loading is not None:
+    if route is None or route.spec.server is None or x.missed or x.streams_body or x.loading is not None:
         return False
     if x.head.method != b"POST":  # the answer to a HEAD has no body to wait for
         return False

@@ -5,11 +5,12 @@ import json
 from collections.abc import Awaitable, Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 
+from roost.cli import order_cmd
 from roost.core.view import Goal
 from tests.support.command_line import Ended, FullConsole, beside, model, roost, serving, write_server
 
@@ -108,6 +109,28 @@ def test_a_refusal_is_its_sentence_and_status_1_and_so_is_a_wait_in_vain(
     (ended,) = run(home / "one", console(results={"a": result}), ("load", "a", "--wait", wait))
     assert ended.code == code
     assert (ended.err if code else ended.out) == "A sentence.\n"
+
+
+def test_who_waits_long_is_told_for_what(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Event()
+    said: list[str] = []
+
+    def echo(text: str, *, err: bool = False) -> None:
+        said.append(text)
+        if err:
+            told.set()
+
+    class Slow(FullConsole):
+        async def order(self, name: str, goal: Goal, **options: Any) -> dict[str, Any]:
+            assert await asyncio.to_thread(told.wait, 20)
+            return await super().order(name, goal, **options)
+
+    monkeypatch.setattr(order_cmd, "SILENT_S", 0.01)
+    monkeypatch.setattr("roost.cli.order_cmd.typer.echo", echo)
+    over = Slow(entries=[model("a", blocked='Model "a" waits for "b".')])
+    (ended,) = run(home / "one", over, ("load", "a", "--wait", "60"))
+    assert ended.code == 0
+    assert said == ['Model "a" waits for "b". Waiting up to 60 s; Ctrl-C ends the wait only.', "Done."]
 
 
 def test_an_unknown_model_is_said_in_the_server_s_words(home: Path) -> None:

@@ -161,7 +161,9 @@ def test_simulate_runs_a_production_config_anywhere(roost: Shell) -> None:
     port = str(PortPicker().pick("127.0.0.1"))
     roost("up", str(config), "--simulate", "--detach", "--port", port)
     try:
-        models = json.loads(roost("status", "--json").stdout)["models"]
+        facts = json.loads(roost("status", "--json").stdout)
+        models = facts["models"]
+        assert facts["instance"].endswith("-simulated")
         assert {model["engine"] for model in models} == {"simulated"}
         assert "ready" in roost("load", models[0]["name"]).stdout
     finally:

@@ -1,11 +1,13 @@
 """`roost plan CONFIG --trace`: what is told of a rehearsed configuration, and what cannot begin."""
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from roost.host.database_schema import FILE, open_for_writing
 from tests.support.command_line import roost
 
 CONFIG = """\
@@ -17,7 +19,8 @@ models:
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> tuple[Path, Path]:
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     config, trace = tmp_path / "c.yaml", tmp_path / "t.csv"
     config.write_text(CONFIG.format(budget="12GiB"))
     rows = [f"2024-01-01 00:{i // 2:02d}:{i % 2 * 30:02d}.0000000,100,40" for i in range(80)]
@@ -131,3 +134,56 @@ def test_it_learns_from_the_trace_as_a_running_roost_does(files: tuple[Path, Pat
     assert "likely wanted again in" in reasons()
     config.write_text(config.read_text() + "policy: {eviction: lru}\n")
     assert "least recently used" in reasons() and "likely" not in reasons()
+
+
+HOSTED = """\
+hosts: {h: {url: "http://h:1", max_resident: 1}}
+models: {a: {inside: h}, b: {inside: h}}
+"""
+
+
+def test_places_in_a_server_are_shown_and_kept_to(files: tuple[Path, Path]) -> None:
+    config, trace = files
+    config.write_text(HOSTED)
+    facts: Any = told(config, "--trace", trace, "--for", "1h")
+    assert facts["bounds"] == ["Bound: 1 at once in h (hosts.h.max_resident) of a, b."]
+    assert (facts["thrashes"], facts["enough"]) == (True, "hosts.h.max_resident 2")
+    assert sum(model["evicted"] for model in facts["models"]) == facts["evictions"]
+    assert "Models that a server lists by itself are left out: in h" in str(facts["assumed"])
+
+
+def test_without_a_trace_it_says_so_and_shows_what_is_known_of_the_models(files: tuple[Path, Path]) -> None:
+    config, _ = files
+    said = " ".join(roost("plan", str(config)).out.split())
+    assert "There are no requests: shown is what preload, pins and schedules bring up" in said
+    assert "│ a │ 10.0 GiB │ 17 s │" in said
+    assert "evicted" not in said and "0 requests" not in said
+
+
+def test_what_is_left_out_is_named(files: tuple[Path, Path]) -> None:
+    config, _ = files
+    config.write_text(
+        "server: {keys: [{name: n, key: k, weight: 2}]}\n"
+        "models:\n"
+        "  a: {engine: vllm, weights: org/a, adapters: {sql: {path: org/sql}}}\n"
+        "  b: {engine: vllm, weights: org/b, fallback: [a]}\n"
+    )
+    said = str(told(config)["assumed"])
+    assert "Adapters are left out (sql): only their bases get requests." in said
+    assert "Fallbacks are left out: who cannot get b is refused." in said
+    assert "Weights and priorities of keys are left out" in said
+
+
+def test_what_earlier_runs_measured_counts_and_is_told(files: tuple[Path, Path], tmp_path: Path) -> None:
+    config, trace = files
+    config.write_text("server: {name: here}\n" + CONFIG.format(budget="24GiB"))
+    folder = tmp_path / "state" / "roost" / "here"
+    folder.mkdir(parents=True)
+    with closing(open_for_writing(folder / FILE, 0.0)) as database:
+        kept = json.dumps({"back_s": {"load": 99.0}, "kept_at": 0.0})
+        database.execute("INSERT INTO kept (kind, key, value, wall) VALUES ('learned', 'a', ?, 0)", (kept,))
+    facts: Any = told(config, "--trace", trace, "--for", "1h")
+    waits = [model["longest_wait_s"] for model in facts["models"]]
+    assert waits == [pytest.approx(99.0), pytest.approx(10 + 10 / 1.5)]
+    assert "Earlier runs measured (" in facts["assumed"][0] and "a load 99 s." in facts["assumed"][0]
+    assert "where nothing was measured" in facts["assumed"][1]

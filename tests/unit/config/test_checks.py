@@ -262,7 +262,7 @@ def test_a_model_takes_no_more_devices_than_there_are() -> None:
 
 def test_host_memory_that_cannot_be_had() -> None:
     memory = "memory: {host: 64GiB, host_reserve: 4GiB}\n"
-    assert "needs 61.0 GiB of host memory; there are 60.0 GiB. Raise memory.host." in fault(
+    assert "needs 61.0 GiB of host memory; there are 60.0 GiB (64.0 GiB less the host_reserve of 4.0 GiB)." in fault(
         memory + "models: {a: {engine: simulated, footprints: {awake: {host: 61GiB}}}}"
     )
     assert "It never sleeps at level 1" in warning(

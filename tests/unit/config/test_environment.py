@@ -75,3 +75,17 @@ def test_a_variable_that_makes_no_sense_is_named_with_its_default(name: str, val
 
 def test_all_faults_are_told_at_once() -> None:
     assert len(faults_of({"PORT": "x", "MAX_RESIDENT": "-1", "LOAD_TIMEOUT": "x"})) == 3
+
+
+def test_a_default_is_told_as_one_writes_it() -> None:
+    (fault,) = faults_of({"LOAD_TIMEOUT": "soon"})
+    assert fault.endswith("Unset it for the default (20m).")
+
+
+def test_an_open_door_is_told_in_the_words_of_this_form() -> None:
+    (fault,) = faults_of({"ROOST_HOST": "0.0.0.0"})
+    assert fault == (
+        'the environment: ROOST_HOST: "0.0.0.0" can be reached from other machines, and no key protects it. '
+        "Set ROOST_API_KEY, or ROOST_ALLOW_OPEN=1 if the network itself is trusted."
+    )
+    assert not faults_of({"ROOST_HOST": "0.0.0.0", "ROOST_API_KEY": "k"})

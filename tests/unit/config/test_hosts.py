@@ -7,6 +7,7 @@ from roost.config.hosts import may_be_offered, spec_for
 from roost.config.load import Loaded, load
 from roost.core.hosted_spec import HostSpec
 from roost.core.spec import EngineKind, ModelSpec, Task
+from tests.unit.config.reading import errors_of
 
 BOX = "hosts:\n  box: {url: http://box:9000, api_key: k3y}\n"
 
@@ -134,3 +135,9 @@ def test_what_is_found_has_nothing_that_only_an_entry_can_have() -> None:
 )
 def test_a_made_up_name_is_offered_only_if_a_model_could_have_it_and_it_is_no_path(name: str, may: bool) -> None:
     assert may_be_offered(name) is may
+
+
+def test_replicas_of_a_model_inside_a_server_are_one_fault() -> None:
+    hosts = "hosts: {h: {url: http://127.0.0.1:9000}}\n"
+    (said,) = errors_of(hosts + "models:\n  c: {inside: h, replicas: 2}\n")
+    assert "has several replicas, and a server holds a model once" in said

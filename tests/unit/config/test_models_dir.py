@@ -185,3 +185,12 @@ def test_shown_and_converted_it_means_the_same() -> None:
 def test_simulated_files_need_no_engine() -> None:
     model = simulate(spec_of(read(TEXT, "qwen.gguf"))).models["qwen"]
     assert (model.engine, model.weights) == (EngineKind.SIMULATED, None)
+
+
+def test_a_clash_of_two_files_names_both() -> None:
+    text = 'models_dir: {path: ./weights, settings: {"q*": {aliases: [bee]}}}\n'
+    (fault,) = said(read(text, "qa.gguf", "qb.gguf").problems)
+    assert fault == (
+        'f:1: models_dir.settings.q*.aliases.0: "bee" already names something else: aliases of model "qa" '
+        "(qa.gguf); qb.gguf gets it, too. Let the pattern fit one file, or rename what it clashes with."
+    )

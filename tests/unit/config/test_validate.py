@@ -166,3 +166,19 @@ def test_the_number_of_problems_is_bounded() -> None:
     said = errors_of(f"models:\n{models}\n")
     assert len(said) == 201
     assert said[-1] == "f: 300 more problems are not shown"
+
+
+def test_an_adapter_is_spoken_of_as_one() -> None:
+    adapters = "models:\n  v: {engine: vllm, weights: org/x, adapters: {a: {weights: /tmp/lo}, q: /tmp/foo}}\n"
+    assert errors_of(adapters) == [
+        'f:2: models.v.adapters.a.weights: unknown key "weights"; did you mean "path"?',
+        'f:2: models.v.adapters.q: "/tmp/foo" is not a mapping. Write it as {path: "/tmp/foo"}.',
+    ]
+
+
+def test_what_is_no_secret_of_a_key_is_shown() -> None:
+    keys = "server: {keys: [{name: n, key: geheim, priority: urgent, weight: 0}]}\nmodels: {a: {weights: x.gguf}}\n"
+    assert errors_of(keys) == [
+        'f:1: server.keys.0.priority: "urgent" is not one of high, normal, low',
+        "f:1: server.keys.0.weight: 0 is not a number above zero",
+    ]

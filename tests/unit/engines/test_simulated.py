@@ -1,5 +1,7 @@
+from roost.core.hosted_spec import HostSpec
 from roost.core.spec import EngineKind, ModelSpec, RoostSpec, Task
 from roost.engines.base import Adapter, Machine
+from roost.engines.registry import adapter_for
 from roost.engines.simulated import SIMULATED, simulate
 from roost.sim.flags import parse
 
@@ -80,3 +82,12 @@ def test_simulating_keeps_what_clients_and_planner_see_and_drops_how_engines_run
     )
     assert made.models["b"] == ModelSpec(engine=EngineKind.SIMULATED)
     assert spec.models["a"] is real
+
+
+def test_places_in_a_server_stay_without_the_server() -> None:
+    hosts = {"h": HostSpec(url="http://gpu:1", max_resident=1), "free": HostSpec(url="http://gpu:2")}
+    model = ModelSpec(engine=EngineKind.COMMAND, inside="h", url="http://gpu:1")
+    made = simulate(RoostSpec(models={"a": model}, hosts=hosts))
+    assert made.hosts == {"h": HostSpec(url="", discover=False, max_resident=1)}
+    assert (made.models["a"].inside, made.models["a"].server, made.models["a"].url) == ("h", None, None)
+    assert adapter_for(made.models["a"]) is SIMULATED

@@ -1,15 +1,18 @@
 """A fleet in simulated time: what a request waits for, who yields, what is counted; by hand-reckoned seconds."""
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from roost.core.forecast import Forecast, ReturnCosts
+from roost.core.hosted_spec import HostSpec
 from roost.core.lifecycle import IllegalMove, State
 from roost.core.memory_spec import MemorySpec
 from roost.core.plan import Load, Plan, Wake
 from roost.core.policy_spec import PolicySpec
 from roost.core.reason import Preload
+from roost.core.schedule import BudgetWindow, Window
 from roost.core.spec import ModelSpec, QueueSpec, ReplicaSpec, RoostSpec
 from roost.core.view import FleetView, Policy
 from roost.planner.plan import plan
@@ -228,3 +231,38 @@ def test_the_policy_of_the_spec_is_what_the_planner_gets() -> None:
     spec = replace(given.spec, policy=PolicySpec(evict_by="unload"))
     record = rehearse(replace(given, spec=spec))
     assert [s.order for s in record.story] == ["load", "drain", "stop", "load"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FakeHour:
+    memory: MemorySpec
+    pins: Mapping[str, Window] = field(default_factory=dict)
+    sleeps: Mapping[str, Window] = field(default_factory=dict)
+    budgets: Mapping[str, BudgetWindow] = field(default_factory=dict)
+    changes_at: float | None = None
+
+
+@pytest.mark.parametrize(
+    ("max_wait", "waited", "refused"), [(600.0, [0.0, 0.0, 20.0], [0, 1]), (9000.0, [7120.0, 7070.0, 0.0], [])]
+)
+def test_memory_that_a_schedule_has_for_longer_is_refused_at_once(
+    max_wait: float, waited: list[float], refused: list[int]
+) -> None:
+    models = {"a": replace(ENGINE, queue=QueueSpec(max_wait=max_wait))}
+    asked = stage(models, (100.0, 0, 1.0), (150.0, 0, 1.0), (7300.0, 0, 1.0))
+    usual = asked.spec.memory
+    taken = BudgetWindow(window=Window(when="*", timezone="UTC", since=0.0, until=7200.0), usual=15 * GIB)
+    closed = replace(usual, devices={"gpu0": GIB})
+    hours = [FakeHour(memory=closed, budgets={"gpu0": taken}, changes_at=7200.0), FakeHour(memory=usual)]
+    record = rehearse(replace(asked, hours=lambda now: hours[now >= 7200.0]))
+    assert (waits(record), record.refused) == (waited, refused)
+    assert not refused or "the budget of gpu0 is 1.0 GiB" in record.waited[0].why
+
+
+def test_models_of_one_server_share_its_places() -> None:
+    inside = ModelSpec(inside="h", footprint=0)
+    spec = RoostSpec(models={"a": inside, "b": inside}, hosts={"h": HostSpec(url="http://h:1", max_resident=1)})
+    moves = Mechanics(load_s=20.0, stop_s=1.0)
+    asked = [Arrival(0.0, 0, 1.0), Arrival(100.0, 1, 1.0)]
+    record = rehearse(Stage(spec=spec, mechanics=[moves, moves], arrivals=asked, told=True))
+    assert (waits(record), record.loads, record.evictions) == ([20.0, 21.0], 2, 1)

@@ -15,6 +15,7 @@ from roost.core.units import exact_duration, parse_duration
 
 URL, KEY = "VLLM_BASE_URL", "VLLM_API_KEY"
 PORTS, HOST, NAMES, OWN_KEY = ("PORT", "ROUTER_PORT"), "ROOST_HOST", "ROOST_HOSTS", "ROOST_API_KEY"
+ALLOW_OPEN = "ROOST_ALLOW_OPEN"
 RESIDENT, TIMEOUT = "MAX_RESIDENT", "LOAD_TIMEOUT"
 DEFAULT_URL = "http://vllm:8000"
 DEFAULT_PORT = 8010
@@ -47,6 +48,7 @@ def read(env: Mapping[str, str]) -> Said:
         "models_list": "loaded",
         "health": "text",
     }
+    reader.must_be_protected()
     if reader.has(OWN_KEY):
         key = {"name": "environment", "key": f"${{env:{OWN_KEY}}}", "scopes": ["infer", "read", "admin"]}
         server["keys"] = [key]
@@ -96,7 +98,7 @@ class _Reader:
                 raise ValueError(f'"{text}" is not a duration above zero, such as 20m')
             return float(value)
 
-        return self._read(name, default, read_one)
+        return self._read(name, default, read_one, exact_duration(default))
 
     def addresses(self, name: str, default: str) -> list[tuple[str, str]]:
         """One server, or several with commas between them, each with a name."""
@@ -110,13 +112,23 @@ class _Reader:
         found = self._read(name, [default], read_all)
         return [("vllm" if number == 1 else f"vllm-{number}", url) for number, url in enumerate(found, 1)]
 
-    def _read(self, name: str, default: T, read_one: Callable[[str], T]) -> T:
+    def must_be_protected(self) -> None:
+        """The rule of `server.host`, in the words of this form."""
+        host = self.text(HOST, "127.0.0.1")
+        if not is_loopback(host) and not self.has(OWN_KEY) and self._env.get(ALLOW_OPEN) != "1":
+            message = f'"{host}" can be reached from other machines, and no key protects it'
+            hint = f"Set {OWN_KEY}, or {ALLOW_OPEN}=1 if the network itself is trusted."
+            self.problems.append(Problem(path=(HOST,), message=message, hint=hint))
+
+    def _read(self, name: str, default: T, read_one: Callable[[str], T], shown: str = "") -> T:
+        """`shown`: the default as one writes it."""
         if not self.has(name):
             return default
         text = self._env[name].strip()
         try:
             return read_one(text)
         except ValueError as error:
-            hint = f"Unset it for the default ({default[0] if isinstance(default, list) else default})."
+            usual = shown or (default[0] if isinstance(default, list) else default)
+            hint = f"Unset it for the default ({usual})."
             self.problems.append(Problem(path=(name,), message=str(error), hint=hint))
             return default

@@ -79,7 +79,7 @@ def ahead(draft: Draft) -> None:
 def _resting(draft: Draft) -> list[_Resting]:
     """Models at rest that may be wanted, the likeliest first."""
     found = []
-    for model in draft.view.models:
+    for model in draft.models:
         replica = None if model.forecast is None else _at_rest(draft, model)
         if replica is not None and model.forecast is not None:
             found.append((model.forecast.hazard_per_s, model, replica))

@@ -9,22 +9,25 @@ from functools import cached_property
 from roost.core.lifecycle import State
 from roost.core.plan import Action, Blocked, Drain, Load, Plan, Sleep, Stop, Turn, Wake
 from roost.core.view import FleetView, ModelView, Policy, ReplicaView
+from roost.planner.census import Census
 from roost.planner.company import Company
-from roost.planner.room import Amounts, Room, destination, rising
+from roost.planner.room import Amounts, Room, budgets, destination, rising
 from roost.planner.weights import takes_place
-
-_STARTS = frozenset({State.STARTING, State.WAKING})
 
 
 class Draft:
     """What the round has decided so far."""
 
-    def __init__(self, view: FleetView, policy: Policy) -> None:
+    def __init__(self, view: FleetView, policy: Policy, census: Census) -> None:
+        limits = budgets(view)
         self.view = view
         self.now = view.now
         self.policy = policy
-        self.room = Room(view)
-        self.company = Company(view, (m.name for m in view.models if any(self.is_here(r) for r in m.replicas)))
+        self.known = census.look(view, policy, limits)
+        self.models = [one.model for one in self.known]
+        """All but those that rest."""
+        self.room = Room(view, limits, self.known)
+        self.company = Company(view, self.models, self.is_here)
         self.actions: dict[str, Action] = {}
         self.blocked: dict[str, Blocked] = {}
         self.denied: dict[str, Blocked] = {}
@@ -37,23 +40,18 @@ class Draft:
         self._sinking: set[str] = set()
         self.yielding: dict[bool, list[tuple[ModelView, ReplicaView]]] = {}
         """Kept by `victims`: who could yield, whether residency counts or not."""
-        self.starts = sum(
-            replica.state in _STARTS or view.pending.get(replica.id) in ("load", "wake")
-            for model in view.models
-            for replica in model.replicas
-            if not replica.base
-        )
+        self.starts = sum([one.starts for one in self.known])
 
     @cached_property
     def bases(self) -> Mapping[str, tuple[ModelView, ReplicaView]]:
         """The engines that hold adapters."""
-        return {one.id: (model, one) for model in self.view.models if model.spec.adapters for one in model.replicas}
+        return {one.id: (model, one) for model in self.models if model.spec.adapters for one in model.replicas}
 
     @cached_property
     def guests(self) -> Mapping[str, list[tuple[ModelView, ReplicaView]]]:
         """By the engines that hold them, the adapters."""
         found: dict[str, list[tuple[ModelView, ReplicaView]]] = {}
-        for model in self.view.models if self.bases else ():
+        for model in self.models if self.bases else ():
             for replica in model.replicas:
                 if replica.base:
                     found.setdefault(replica.base, []).append((model, replica))
@@ -131,7 +129,7 @@ class Draft:
         for action in list(self.actions.values()):
             for _, guest in self.guests.get(action.replica, ()) if isinstance(action, Sleep | Stop) else ():
                 self.actions.pop(guest.id, None)
-        wished = {model.name for model in self.view.models if model.wish is not None}
+        wished = {model.name for model in self.models if model.wish is not None} if self.denied else ()
         return Plan(
             actions=tuple(self.actions.values()),
             blocked=self.blocked,

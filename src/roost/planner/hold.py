@@ -162,7 +162,7 @@ def kept_apart(draft: Draft, model: ModelView, verdict: Verdict) -> Blocked | No
     rule = next(iter(verdict.firm.values()))
     named = [
         f'"{other.name}" ({cause})'
-        for other in draft.view.models
+        for other in draft.models
         if verdict.firm.get(other.name) == rule
         for replica in other.replicas
         if draft.is_here(replica) and (cause := firm(draft, other, replica, sibling=False))
@@ -214,7 +214,7 @@ def waits_for_company(draft: Draft, model: ModelView, verdict: Verdict) -> str:
     for name, rule in verdict.older.items():
         by_rule.setdefault(rule, []).append(f'older requests for "{name}" are answered')
     going: Mapping[str, str] = {} if verdict.older else verdict.victims | verdict.leaving
-    for other in draft.view.models:
+    for other in draft.models:
         if other.name in going:
             by_rule.setdefault(going[other.name], []).append(f'"{other.name}" {_is_gone(draft, other)}')
     reasons = "; and until ".join(f"{' and '.join(named)}: {rule}" for rule, named in by_rule.items())

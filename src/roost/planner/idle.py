@@ -30,9 +30,9 @@ def descend(draft: Draft) -> None:
         return
     if draft.policy.spec.idle == "break-even":
         _break_even(draft)
-    for model in draft.view.models:
-        if _may_descend(model):
-            _ladder(draft, model)
+    for one in draft.known:
+        if one.is_timed and _may_descend(one.model):
+            _ladder(draft, one.model)
 
 
 def _may_descend(model: ModelView) -> bool:
@@ -158,7 +158,7 @@ def _spent(draft: Draft) -> list[tuple[float, ModelView, ReplicaView, State]]:
 def _roomless(draft: Draft) -> list[tuple[ModelView, dict[str, int]]]:
     """Models that were used before, are down, and would find no room now even with what is coming free."""
     found = []
-    for model in draft.view.models:
+    for model in draft.models:
         down = [r for r in model.replicas if r.state in (State.COLD, State.ASLEEP) and r.last_used_at is not None]
         if down and len(down) == len(model.replicas) and draft.free(down[0]):
             if fitting(draft.room, model, down[0]) is not None:

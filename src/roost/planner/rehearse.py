@@ -17,7 +17,7 @@ from roost.core.reason import Evict, Idle
 from roost.core.request import Refusal
 from roost.core.view import FleetView, Policy
 from roost.planner.admission import admit, coming, not_awake, pick
-from roost.planner.plan import plan
+from roost.planner.plan import Planner
 from roost.planner.rehearse_cast import Actor, Part
 from roost.planner.rehearse_stage import Arrival, Hour, Record, Scene, Spell, Stage, Wait
 
@@ -29,9 +29,9 @@ _REST_S = 0.05
 _NEVER = float("inf")
 
 
-def rehearse(stage: Stage, chooser: Chooser = plan) -> Record:
+def rehearse(stage: Stage, chooser: Chooser | None = None) -> Record:
     """Play it to the end: every request is served or refused. IllegalMove if the chooser orders what cannot be."""
-    return _Play(stage, chooser).play()
+    return _Play(stage, chooser or Planner()).play()
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ class Want:
 
 def wants(draft: Draft) -> list[Want]:
     """All of them, in the order of their turns; before them those for requests that were let in already."""
-    found = [want for model in draft.view.models for want in _wants(draft, model)]
+    found = [want for one in draft.known if one.is_wanted for want in _wants(draft, one.model)]
     return sorted(found, key=lambda want: (want.replica is None, want.rank, want.since))
 
 
@@ -72,7 +72,7 @@ def _wants(draft: Draft, model: ModelView) -> Iterator[Want]:
     want = _want(draft, model)
     if want is None:
         return
-    base = next((one for one in draft.view.models if one.name == model.host), None) if is_guest(model) else None
+    base = next((one for one in draft.models if one.name == model.host), None) if is_guest(model) else None
     if base is not None and base.wish is None and not base.waiting:
         yield replace(want, model=base)
     yield want
@@ -133,7 +133,7 @@ def _crowd(draft: Draft, model: ModelView, replica: ReplicaView) -> int:
     """How many models its server holds or is about to, where the model could go to another server instead."""
     if not replica.host or len(model.replicas) < 2:
         return 0
-    others = (one for other in draft.view.models for one in other.replicas if one.host == replica.host)
+    others = (one for other in draft.models for one in other.replicas if one.host == replica.host)
     return sum(draft.is_here(one) or one.id in draft.actions for one in others)
 
 

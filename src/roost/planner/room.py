@@ -6,13 +6,14 @@ itself, for places as for bytes: two replicas of one model awake are two, for th
 with a budget exist, so without `memory:` everything fits. Pure; belongs to `plan` alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
 from roost.core.footprint import HOST
 from roost.core.lifecycle import State
 from roost.core.plan import Action, Drain, Sleep, Stop, Undrain
 from roost.core.view import FleetView, Goal, ModelView, ReplicaView
+from roost.planner.census import Amounts, Entry, Held
 from roost.planner.weights import Choice, bytes_in, held, keeps_memory, takes_place, written_devices
 
 PLACES = ""
@@ -21,7 +22,6 @@ UNBOUNDED = 1 << 62
 """More bytes than there are."""
 _INSIDE = "\0"
 """Begins the keys of places inside a server; no device's name does."""
-Amounts = Mapping[str, int]
 _RISING = {"load": State.STARTING, "wake": State.WAKING}
 _NOTHING_RUNS = frozenset({State.COLD, State.BACKOFF, State.FAILED})
 _FALLING = {"stop": State.COLD, "sleep": State.ASLEEP, "drain": State.ASLEEP}
@@ -90,10 +90,10 @@ def rising(replica: ReplicaView, pending: str | None) -> State:
 class Room:
     """Held now, free soon and promised, per key. `take` and `promise` change it while the plan grows."""
 
-    def __init__(self, view: FleetView) -> None:
+    def __init__(self, view: FleetView, limits: Mapping[str, int], known: Sequence[Entry]) -> None:
         self.memory = view.memory
         self.windows = view.windows
-        self.budget = budgets(view)
+        self.budget = limits
         self.devices = tuple(key for key in self.budget if key != HOST and not is_places(key))
         self.facts = {device.name: device for device in view.devices or ()}
         self.held = dict.fromkeys(self.budget, 0)
@@ -101,19 +101,31 @@ class Room:
         self.promised = dict.fromkeys(self.budget, 0)
         self.holders: list[tuple[ModelView, ReplicaView]] = []
         """Who holds anything at all, be it only a place beside others, in config order."""
-        beside = bool(view.memory.groups) or view.memory.matrix is not None
-        for model in view.models:
-            for replica in model.replicas:
-                state = rising(replica, view.pending.get(replica.id))
-                if state in _NOTHING_RUNS and not replica.lingering:
-                    continue
-                amounts = self.weight(model, replica, state)
-                left = self.lingering(model, replica)
-                _add(self.held, amounts)
-                _add(self.held, left)
-                _add(self.soon, left)
-                if left or any(amounts.values()) or (beside and takes_place(replica, state)):
-                    self.holders.append((model, replica))
+        self._of: dict[str, Held] = {}
+        for entry in known:
+            if entry.held is None:
+                entry.held = tuple(self._weighed(entry.model, view.pending))
+            for held_by in entry.held:
+                self._enter(held_by)
+
+    def _weighed(self, model: ModelView, pending: Mapping[str, str]) -> Iterator[Held]:
+        beside = bool(self.memory.groups) or self.memory.matrix is not None
+        for replica in model.replicas:
+            state = rising(replica, pending.get(replica.id))
+            if state in _NOTHING_RUNS and not replica.lingering:
+                continue
+            amounts, left = self.weight(model, replica, state), self.lingering(model, replica)
+            holds = bool(left) or any(amounts.values()) or (beside and takes_place(replica, state))
+            yield Held((model, replica), amounts, left, holds)
+
+    def _enter(self, one: Held) -> None:
+        _add(self.held, one.amounts)
+        if one.left:
+            _add(self.held, one.left)
+            _add(self.soon, one.left)
+        if one.holds:
+            self.holders.append(one.pair)
+            self._of[one.pair[1].id] = one
 
     def where(self, model: ModelView, replica: ReplicaView) -> tuple[str, ...]:
         """The devices it counts on: where it runs, or ran last if it is not yet seen to be gone; where nobody knows,
@@ -186,10 +198,17 @@ class Room:
         risen = State.WAKING if replica.state is State.ASLEEP else State.READY
         return _less(self.weight(model, replica, risen, devices=devices), self.weight(model, replica, replica.state))
 
-    def frees(self, model: ModelView, replica: ReplicaView, after: State, level: int | None = None) -> dict[str, int]:
+    def frees(self, model: ModelView, replica: ReplicaView, after: State, level: int | None = None) -> Amounts:
         """What it gives back by coming to rest in `after`. What a sleep takes of the host is no debt of others: it
         looks for room when it is ordered."""
-        return _less(self.weight(model, replica, replica.state), self.weight(model, replica, after, level=level))
+        known = self._of.get(replica.id)
+        found = None if known is None else known.frees.get((after, level))
+        if found is None:
+            now = self.weight(model, replica, replica.state)
+            found = _less(now, self.weight(model, replica, after, level=level))
+            if known is not None:
+                known.frees[after, level] = found
+        return found
 
     def host_need(self, model: ModelView, replica: ReplicaView, level: int) -> int:
         """Bytes of host memory that a sleep at that level takes on top of what it holds."""

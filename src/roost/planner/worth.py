@@ -25,7 +25,7 @@ def counts_costs(draft: Draft) -> bool:
     learned that tells one model from another."""
     if draft.policy.spec.eviction != "cost":
         return False
-    return any(model.forecast is not None or model.return_s is not None for model in draft.view.models)
+    return any(model.forecast is not None or model.return_s is not None for model in draft.models)
 
 
 def density(
@@ -71,7 +71,7 @@ def back_s(draft: Draft, model: ModelView, rest: State, level: int | None = None
     if own is not None:
         return own
     if (rest, level) not in draft.typical_s:
-        known = [found for m in draft.view.models if (found := _of_rung(m.return_s, rest, level)) is not None]
+        known = [found for m in draft.models if (found := _of_rung(m.return_s, rest, level)) is not None]
         draft.typical_s[rest, level] = sum(known) / len(known) if known else _BACK_GUESS_S[rest]
     typical = draft.typical_s[rest, level]
     load_s = None if model.return_s is None or rest is State.COLD else model.return_s.load_s
@@ -83,7 +83,7 @@ def down_s(draft: Draft) -> float:
     key = State.STOPPING, None
     if key not in draft.typical_s:
         known = [
-            m.return_s.down_s for m in draft.view.models if m.return_s is not None and m.return_s.down_s is not None
+            m.return_s.down_s for m in draft.models if m.return_s is not None and m.return_s.down_s is not None
         ]
         draft.typical_s[key] = sum(known) / len(known) if known else _DOWN_GUESS_S
     return draft.typical_s[key]

@@ -1,0 +1,115 @@
+"""Which models a round has to look at and for what, kept from round to round.
+
+Most models of a fleet rest, and most of the others are as they were a round ago: what is found out about one holds as
+long as its view is the very same object. A plan is the same without it, and much later made. Bounded by the fleet: one
+entry per model. Pure; kept by `plan.Planner`, read through `draft`.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from roost.core.lifecycle import State
+from roost.core.view import FleetView, ModelView, Policy, ReplicaView
+
+_STARTS = frozenset({State.STARTING, State.WAKING})
+_RESTS = frozenset({State.READY, State.ASLEEP})
+Amounts = Mapping[str, int]
+
+
+@dataclass(slots=True)
+class Held:
+    """What one replica holds; filled by `room`."""
+
+    pair: tuple[ModelView, ReplicaView]
+    amounts: Amounts
+    left: Amounts
+    """Given back, and not yet seen free."""
+    holds: bool
+    """It holds anything at all, be it only a place beside others."""
+    frees: dict[tuple[State, int | None], Amounts] = field(default_factory=dict)
+    """By where it would come to rest, and at which level: what it would give back."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """One model."""
+
+    model: ModelView
+    stirs: bool
+    """It is not cold, or somebody asks for it."""
+    may_be_next: bool
+    """Somebody has asked for it before."""
+    goes_down: bool
+    """An order stands for it, or it drains."""
+    is_wanted: bool
+    is_kept: bool
+    """Up though nobody asks: preloaded, or pinned."""
+    revives: bool
+    is_timed: bool
+    """A clock of idleness runs for it."""
+    starts: int
+    """Its engines that are starting."""
+    held: tuple[Held, ...] | None = None
+    """None: not weighed yet."""
+
+
+class Census:
+    """What is known of each model."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Entry] = {}
+        self._ledger: object = None
+
+    def look(self, view: FleetView, policy: Policy, limits: Iterable[str]) -> list[Entry]:
+        """The models that do not rest, in the view's order; `limits`: the keys of the round's ledger."""
+        ledger = tuple(limits), bool(view.memory.groups) or view.memory.matrix is not None
+        if ledger != self._ledger or len(self._known) > 2 * len(view.models):
+            self._known, self._ledger = {}, ledger
+        everybody = self._everybody(view)
+        if view.memory.matrix is not None:  # it is made of the names of all models
+            return everybody
+        foresees = policy.spec.wake_ahead or policy.spec.idle != "fixed"
+        hosts = {one.model.host for one in everybody if one.model.host and one.model.wish is not None}
+        return [
+            one for one in everybody if one.stirs or (foresees and one.may_be_next) or (hosts and one.model.name in hosts)
+        ]
+
+    def _everybody(self, view: FleetView) -> list[Entry]:
+        known, found = self._known, []
+        ordered = {replica.rpartition("/")[0] for replica in view.pending}
+        for model in view.models:
+            entry = known.get(model.name)
+            if entry is None or entry.model is not model or model.name in ordered:
+                entry = _entry(model, view.pending)
+                if model.name in ordered:
+                    known.pop(model.name, None)
+                else:
+                    known[model.name] = entry
+            found.append(entry)
+        return found
+
+
+def _entry(model: ModelView, pending: Mapping[str, str]) -> Entry:
+    spec, replicas = model.spec, model.replicas
+    states = [replica.state for replica in replicas]
+    asked = model.waiting > 0 or model.wish is not None
+    is_kept = model.pinned or spec.preload
+    moves = any(map(_moves, replicas)) or any(replica.id in pending for replica in replicas)
+    return Entry(
+        model=model,
+        stirs=asked or model.onlookers > 0 or is_kept or moves,
+        may_be_next=model.forecast is not None or any(replica.last_used_at is not None for replica in replicas),
+        goes_down=model.wish is not None or State.DRAINING in states,
+        is_wanted=asked or model.called is not None or any(replica.stranded for replica in replicas),
+        is_kept=is_kept,
+        revives=any(replica.revive for replica in replicas),
+        is_timed=(spec.sleep_after is not None or spec.unload_after is not None) and not _RESTS.isdisjoint(states),
+        starts=sum(
+            (replica.state in _STARTS or pending.get(replica.id) in ("load", "wake")) and not replica.base
+            for replica in replicas
+        ),
+    )
+
+
+def _moves(replica: ReplicaView) -> bool:
+    return replica.state is not State.COLD or replica.revive or replica.lingering > 0 or replica.in_flight > 0

@@ -8,7 +8,7 @@ entry per model. Pure; kept by `plan.Planner`, read through `draft`.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from roost.core.lifecycle import State
+from roost.core.lifecycle import COLD, DRAINING, State
 from roost.core.view import FleetView, ModelView, Policy, ReplicaView
 
 _STARTS = frozenset({State.STARTING, State.WAKING})
@@ -71,7 +71,9 @@ class Census:
         foresees = policy.spec.wake_ahead or policy.spec.idle != "fixed"
         hosts = {one.model.host for one in everybody if one.model.host and one.model.wish is not None}
         return [
-            one for one in everybody if one.stirs or (foresees and one.may_be_next) or (hosts and one.model.name in hosts)
+            one
+            for one in everybody
+            if one.stirs or (foresees and one.may_be_next) or (hosts and one.model.name in hosts)
         ]
 
     def _everybody(self, view: FleetView) -> list[Entry]:
@@ -99,7 +101,7 @@ def _entry(model: ModelView, pending: Mapping[str, str]) -> Entry:
         model=model,
         stirs=asked or model.onlookers > 0 or is_kept or moves,
         may_be_next=model.forecast is not None or any(replica.last_used_at is not None for replica in replicas),
-        goes_down=model.wish is not None or State.DRAINING in states,
+        goes_down=model.wish is not None or DRAINING in states,
         is_wanted=asked or model.called is not None or any(replica.stranded for replica in replicas),
         is_kept=is_kept,
         revives=any(replica.revive for replica in replicas),
@@ -112,4 +114,4 @@ def _entry(model: ModelView, pending: Mapping[str, str]) -> Entry:
 
 
 def _moves(replica: ReplicaView) -> bool:
-    return replica.state is not State.COLD or replica.revive or replica.lingering > 0 or replica.in_flight > 0
+    return replica.state is not COLD or replica.revive or replica.lingering > 0 or replica.in_flight > 0

@@ -6,7 +6,7 @@ At most one order per replica and round. Pure; made and finished by `plan`, fill
 from collections.abc import Mapping
 from functools import cached_property
 
-from roost.core.lifecycle import State
+from roost.core.lifecycle import READY, State
 from roost.core.plan import Action, Blocked, Drain, Load, Plan, Sleep, Stop, Turn, Wake
 from roost.core.view import FleetView, ModelView, Policy, ReplicaView
 from roost.planner.census import Census
@@ -82,7 +82,7 @@ class Draft:
 
     def stays_until(self, replica: ReplicaView) -> float:
         """Before this moment it does not yield to others (`policy.residency`)."""
-        if replica.state is not State.READY or replica.became_ready_at is None:
+        if replica.state is not READY or replica.became_ready_at is None:
             return self.now
         return replica.became_ready_at + self.policy.spec.residency
 

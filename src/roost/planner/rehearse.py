@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
-from roost.core.lifecycle import State
+from roost.core.lifecycle import READY, State
 from roost.core.plan import Action, Drain, Load, Plan, Stop, Turn, Wake
 from roost.core.reason import Evict, Idle
 from roost.core.request import Refusal
@@ -137,9 +137,9 @@ class _Play:
         self.open -= 1
         if actor.part.queue:
             self._serve(actor.part)
-        elif actor.id in self.turns and actor.state is State.READY:
+        elif actor.id in self.turns and actor.state is READY:
             self.nudged = True  # its turn is over: it has nothing more to do
-        if not actor.in_flight and actor.state is not State.READY:
+        if not actor.in_flight and actor.state is not READY:
             self.nudged = True
 
     def _serve(self, part: Part) -> None:
@@ -188,7 +188,7 @@ class _Play:
             self.learner.returned(part.name, "down", self.now - actor.since)
         actor.arrive(self.now)
         self.nudged = True
-        if actor.state is State.READY:
+        if actor.state is READY:
             if self.learner is not None:
                 self.learner.returned(part.name, actor.came_from, self.now - actor.started_at)
                 part.costs = self.learner.costs(part.name)
@@ -252,7 +252,7 @@ class _Play:
         actor.move = self._number
         if took is not None:
             heappush(self._moves, (self.now + took, self._number, actor))
-        elif actor.state is State.READY:
+        elif actor.state is READY:
             self._serve(actor.part)
         if not actor.in_flight and took is None:
             self.nudged = True  # a drain that has nothing to wait for goes on at once

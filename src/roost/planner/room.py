@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
 from roost.core.footprint import HOST
-from roost.core.lifecycle import State
+from roost.core.lifecycle import ASLEEP, COLD, READY, State
 from roost.core.plan import Action, Drain, Sleep, Stop, Undrain
 from roost.core.view import FleetView, Goal, ModelView, ReplicaView
 from roost.planner.census import Amounts, Entry, Held
@@ -64,20 +64,20 @@ def destination(replica: ReplicaView, action: Action | None, pending: str | None
         case Undrain():
             return None
         case Stop():
-            return State.COLD
+            return COLD
         case Sleep():
-            return State.ASLEEP
+            return ASLEEP
         case Drain(goal=goal):
-            return State.ASLEEP if goal is Goal.ASLEEP else State.COLD
+            return ASLEEP if goal is Goal.ASLEEP else COLD
         case _:
             pass
     match replica.state:
         case State.STOPPING:
-            return State.COLD
+            return COLD
         case State.SUSPENDING:
-            return State.ASLEEP
+            return ASLEEP
         case State.DRAINING:
-            return State.ASLEEP if replica.drain_goal is Goal.ASLEEP else State.COLD
+            return ASLEEP if replica.drain_goal is Goal.ASLEEP else COLD
         case _:
             return _FALLING.get(pending or "")
 
@@ -141,8 +141,8 @@ class Room:
     def choice(self, model: ModelView, replica: ReplicaView) -> Choice:
         """Where it may come up: a sleeper wakes where it is. Of an engine whose size nobody knows the devices are
         chosen only if the config speaks of them: it may well need none."""
-        spec, each = model.spec, bytes_in(model, replica, State.READY)[0]
-        if replica.state is State.ASLEEP or not self.devices:
+        spec, each = model.spec, bytes_in(model, replica, READY)[0]
+        if replica.state is ASLEEP or not self.devices:
             here = self.where(model, replica)
             return Choice(here, len(here), each, told=False)
         if written := self._written(model, replica):
@@ -195,7 +195,7 @@ class Room:
 
     def need(self, model: ModelView, replica: ReplicaView, devices: tuple[str, ...] | None = None) -> dict[str, int]:
         """What it takes on top of what it holds to be awake."""
-        risen = State.WAKING if replica.state is State.ASLEEP else State.READY
+        risen = State.WAKING if replica.state is ASLEEP else READY
         return _less(self.weight(model, replica, risen, devices=devices), self.weight(model, replica, replica.state))
 
     def frees(self, model: ModelView, replica: ReplicaView, after: State, level: int | None = None) -> Amounts:

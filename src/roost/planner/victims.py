@@ -10,7 +10,7 @@ Sleep where the engine can and that frees enough, else stop. Pure; called by `ri
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from roost.core.lifecycle import State
+from roost.core.lifecycle import ASLEEP, COLD, DRAINING, READY, State
 from roost.core.plan import Blocked, Drain, Stop
 from roost.core.reason import Down, Evict
 from roost.core.view import Goal, ModelView, ReplicaView
@@ -143,7 +143,7 @@ def running_out(draft: Draft) -> dict[str, int]:
     """What those give back who have drained for a while and still answer requests: nobody knows when."""
     total: dict[str, int] = {}
     for model, replica in draft.room.holders:
-        after = draft.destination(replica) if replica.in_flight and replica.state is State.DRAINING else None
+        after = draft.destination(replica) if replica.in_flight and replica.state is DRAINING else None
         if after is None:
             continue
         draft.at(replica.since + PATIENCE_S)
@@ -179,12 +179,12 @@ def cheapest(draft: Draft, some: Iterator[Victim], short: Amounts, newcomer: str
     if not counts_costs(draft):
         return some
     given = list(some)
-    could_sleep = {victim.replica.id for victim in given if victim.after is State.ASLEEP}
+    could_sleep = {victim.replica.id for victim in given if victim.after is ASLEEP}
 
     def order(victim: Victim) -> tuple[bool, bool, bool, bool, float]:
         model, replica = victim.model, victim.replica
-        sibling = model.name == newcomer and replica.state is State.READY
-        harsh = victim.after is State.COLD and replica.id in could_sleep
+        sibling = model.name == newcomer and replica.state is READY
+        harsh = victim.after is COLD and replica.id in could_sleep
         cost = density(draft, model, replica, victim.after, (victim.frees, short))
         return model.pinned, sibling, busy(model, replica), harsh, cost
 
@@ -200,7 +200,7 @@ def by_cost(
 
     def order(pair: tuple[ModelView, ReplicaView]) -> tuple[bool, bool, bool, float]:
         model, replica = pair
-        sibling = model.name == newcomer.model.name and replica.state is State.READY
+        sibling = model.name == newcomer.model.name and replica.state is READY
         return model.pinned, sibling, busy(model, replica), missed(draft, model, replica)
 
     return sorted(found, key=order)
@@ -208,8 +208,8 @@ def by_cost(
 
 def missed(draft: Draft, model: ModelView, replica: ReplicaView) -> float:
     """What doing without it costs, by the way it would go down."""
-    awake = replica.state is State.READY
-    after = State.ASLEEP if awake and _sleeps(draft, replica) else State.COLD
+    awake = replica.state is READY
+    after = ASLEEP if awake and _sleeps(draft, replica) else COLD
     return lacking_cost(draft, model, replica, after)
 
 
@@ -244,8 +244,8 @@ def forced_out(draft: Draft, newcomer: Newcomer, found: list[tuple[ModelView, Re
         return None
     victims = {}
     for model, replica in found if newcomer.verdict.victims else ():
-        if model.name in newcomer.verdict.victims and replica.state is State.READY:
-            rung = rest(draft, model, replica) if _sleeps(draft, replica) else Rung(State.COLD)
+        if model.name in newcomer.verdict.victims and replica.state is READY:
+            rung = rest(draft, model, replica) if _sleeps(draft, replica) else Rung(COLD)
             victims[replica.id] = _victim(draft, model, replica, rung)
     for other, replica in draft.room.holders if newcomer.verdict.victims else ():
         due = other.name in newcomer.verdict.victims and draft.is_here(replica) and draft.destination(replica) is None
@@ -288,7 +288,7 @@ def candidates(draft: Draft, newcomer: Newcomer) -> list[tuple[ModelView, Replic
         if not sibling and (other.wish is not None or _is_spared(draft, other, replica, newcomer)):
             continue
         if draft.free(replica):
-            group = other.pinned, sibling and replica.state is State.READY
+            group = other.pinned, sibling and replica.state is READY
             groups.setdefault(group, []).append((other, replica))
     return [pair for group in sorted(groups) for pair in groups[group]]
 
@@ -309,8 +309,8 @@ def _in_order(draft: Draft, breaks: str) -> list[tuple[ModelView, ReplicaView]]:
 
 def can_yield(draft: Draft, replica: ReplicaView, breaks: str = "") -> bool:
     """It could go down now as far as it is concerned; if that is only a matter of time, the plan looks again then."""
-    asleep = replica.state is State.ASLEEP and not replica.in_flight
-    if not (asleep or replica.state is State.READY) or not draft.free(replica):
+    asleep = replica.state is ASLEEP and not replica.in_flight
+    if not (asleep or replica.state is READY) or not draft.free(replica):
         return False
     stays_until = draft.stays_until(replica)
     draft.at(stays_until)
@@ -322,14 +322,14 @@ def options(draft: Draft, found: list[tuple[ModelView, ReplicaView]], short: Amo
     gentle: list[tuple[ModelView, ReplicaView, Rung]] = []
     harsh: list[tuple[ModelView, ReplicaView, Rung]] = []
     for model, replica in _concerned(draft, found, short):
-        awake = replica.state is State.READY
+        awake = replica.state is READY
         if awake and _sleeps(draft, replica):
             rung = rest(draft, model, replica)
             gentle.append((model, replica, rung))
-            if replica.owned and rung.after is State.ASLEEP:
-                harsh.append((model, replica, Rung(State.COLD)))
+            if replica.owned and rung.after is ASLEEP:
+                harsh.append((model, replica, Rung(COLD)))
         elif replica.owned:
-            (gentle if awake else harsh).append((model, replica, Rung(State.COLD)))
+            (gentle if awake else harsh).append((model, replica, Rung(COLD)))
     for model, replica, rung in gentle + harsh:
         victim = _victim(draft, model, replica, rung)
         if any(victim.frees.get(key, 0) > 0 for key in short):
@@ -375,10 +375,10 @@ def send_down(draft: Draft, victim: Victim, reason: Down) -> None:
     """Order it, and count on what it gives back."""
     replica = victim.replica
     draft.room.expect(victim.frees)
-    if replica.state is State.ASLEEP:
+    if replica.state is ASLEEP:
         draft.do(Stop(replica=replica.id, reason=reason))
     else:
-        goal = Goal.ASLEEP if victim.after is State.ASLEEP else Goal.STOPPED
+        goal = Goal.ASLEEP if victim.after is ASLEEP else Goal.STOPPED
         draft.do(Drain(replica=replica.id, goal=goal, reason=reason))
 
 

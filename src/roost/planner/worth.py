@@ -5,7 +5,7 @@ is lacking. Equal to `lru` while nothing has been learned. Pure; called by `vict
 """
 
 from roost.core.forecast import ReturnCosts
-from roost.core.lifecycle import State
+from roost.core.lifecycle import ASLEEP, COLD, State
 from roost.core.reason import Worth
 from roost.core.spec import ModelSpec
 from roost.core.view import ModelView, ReplicaView
@@ -57,11 +57,11 @@ def return_cost(model: ModelView, returning_s: float) -> float:
 
 def extra_back_s(draft: Draft, model: ModelView, replica: ReplicaView, after: State) -> float:
     """Seconds its return would take from there, less what it would take from where it is now."""
-    level = _level(model.spec, replica.sleep_levels) if after is State.ASLEEP else None
+    level = _level(model.spec, replica.sleep_levels) if after is ASLEEP else None
     whole = back_s(draft, model, after, level)
-    if replica.state is not State.ASLEEP:
+    if replica.state is not ASLEEP:
         return whole
-    return max(0.0, whole - back_s(draft, model, State.ASLEEP, replica.level))
+    return max(0.0, whole - back_s(draft, model, ASLEEP, replica.level))
 
 
 def back_s(draft: Draft, model: ModelView, rest: State, level: int | None = None) -> float:
@@ -74,7 +74,7 @@ def back_s(draft: Draft, model: ModelView, rest: State, level: int | None = None
         known = [found for m in draft.models if (found := _of_rung(m.return_s, rest, level)) is not None]
         draft.typical_s[rest, level] = sum(known) / len(known) if known else _BACK_GUESS_S[rest]
     typical = draft.typical_s[rest, level]
-    load_s = None if model.return_s is None or rest is State.COLD else model.return_s.load_s
+    load_s = None if model.return_s is None or rest is COLD else model.return_s.load_s
     return typical if load_s is None else min(typical, load_s / 2)
 
 
@@ -82,9 +82,7 @@ def down_s(draft: Draft) -> float:
     """How long a model takes to go down, as measured over all; else a guess."""
     key = State.STOPPING, None
     if key not in draft.typical_s:
-        known = [
-            m.return_s.down_s for m in draft.models if m.return_s is not None and m.return_s.down_s is not None
-        ]
+        known = [m.return_s.down_s for m in draft.models if m.return_s is not None and m.return_s.down_s is not None]
         draft.typical_s[key] = sum(known) / len(known) if known else _DOWN_GUESS_S
     return draft.typical_s[key]
 
@@ -111,6 +109,6 @@ def _level(spec: ModelSpec, levels: tuple[int, ...]) -> int | None:
 def _of_rung(costs: ReturnCosts | None, rest: State, level: int | None) -> float | None:
     if costs is None:
         return None
-    if rest is not State.ASLEEP:
+    if rest is not ASLEEP:
         return costs.load_s
     return costs.level2_s if level == 2 else costs.level1_s

@@ -7,6 +7,8 @@ entry per model. Pure; kept by `plan.Planner`, read through `draft`.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import compress, count
+from operator import is_not
 
 from roost.core.lifecycle import COLD, DRAINING, State
 from roost.core.view import FleetView, ModelView, Policy, ReplicaView
@@ -26,6 +28,8 @@ class Held:
     """Given back, and not yet seen free."""
     holds: bool
     """It holds anything at all, be it only a place beside others."""
+    after: State | None
+    """Where it comes to rest if it is on its way down before anything is ordered in this round."""
     frees: dict[tuple[State, int | None], Amounts] = field(default_factory=dict)
     """By where it would come to rest, and at which level: what it would give back."""
 
@@ -47,6 +51,8 @@ class Entry:
     revives: bool
     is_timed: bool
     """A clock of idleness runs for it."""
+    is_special: bool
+    """Any of these, or a schedule wants it down."""
     starts: int
     """Its engines that are starting."""
     held: tuple[Held, ...] | None = None
@@ -57,38 +63,35 @@ class Census:
     """What is known of each model."""
 
     def __init__(self) -> None:
-        self._known: dict[str, Entry] = {}
+        self._seen: list[ModelView | None] = []
+        """Of whom the entries speak; None where that holds for one round only."""
+        self._entries: list[Entry] = []
         self._ledger: object = None
 
     def look(self, view: FleetView, policy: Policy, limits: Iterable[str]) -> list[Entry]:
         """The models that do not rest, in the view's order; `limits`: the keys of the round's ledger."""
         ledger = tuple(limits), bool(view.memory.groups) or view.memory.matrix is not None
-        if ledger != self._ledger or len(self._known) > 2 * len(view.models):
-            self._known, self._ledger = {}, ledger
-        everybody = self._everybody(view)
+        if ledger != self._ledger or len(self._seen) != len(view.models):
+            self._ledger, self._seen = ledger, [None] * len(view.models)
+            self._entries = [_entry(model, view.pending) for model in view.models]
+        self._renew(view)
         if view.memory.matrix is not None:  # it is made of the names of all models
-            return everybody
-        foresees = policy.spec.wake_ahead or policy.spec.idle != "fixed"
-        hosts = {one.model.host for one in everybody if one.model.host and one.model.wish is not None}
-        return [
-            one
-            for one in everybody
-            if one.stirs or (foresees and one.may_be_next) or (hosts and one.model.name in hosts)
-        ]
+            return self._entries
+        if policy.spec.wake_ahead or policy.spec.idle != "fixed":
+            found = [one for one in self._entries if one.stirs or one.may_be_next]
+        else:
+            found = [one for one in self._entries if one.stirs]
+        hosts = {one.model.host for one in found if one.model.wish is not None and one.model.host}
+        return [one for one in self._entries if one in found or one.model.name in hosts] if hosts else found
 
-    def _everybody(self, view: FleetView) -> list[Entry]:
-        known, found = self._known, []
+    def _renew(self, view: FleetView) -> None:
+        for number in compress(count(), map(is_not, view.models, self._seen)):
+            self._entries[number] = _entry(view.models[number], view.pending)
+            self._seen[number] = view.models[number]
         ordered = {replica.rpartition("/")[0] for replica in view.pending}
-        for model in view.models:
-            entry = known.get(model.name)
-            if entry is None or entry.model is not model or model.name in ordered:
-                entry = _entry(model, view.pending)
-                if model.name in ordered:
-                    known.pop(model.name, None)
-                else:
-                    known[model.name] = entry
-            found.append(entry)
-        return found
+        for number, model in enumerate(view.models if ordered else ()):
+            if model.name in ordered:
+                self._entries[number], self._seen[number] = _entry(model, view.pending), None
 
 
 def _entry(model: ModelView, pending: Mapping[str, str]) -> Entry:
@@ -97,15 +100,21 @@ def _entry(model: ModelView, pending: Mapping[str, str]) -> Entry:
     asked = model.waiting > 0 or model.wish is not None
     is_kept = model.pinned or spec.preload
     moves = any(map(_moves, replicas)) or any(replica.id in pending for replica in replicas)
+    goes_down = model.wish is not None or DRAINING in states
+    is_wanted = asked or model.called is not None or any(replica.stranded for replica in replicas)
+    revives = any(replica.revive for replica in replicas)
+    has_clocks = spec.sleep_after is not None or spec.unload_after is not None
+    is_timed = has_clocks and not _RESTS.isdisjoint(states)
     return Entry(
         model=model,
         stirs=asked or model.onlookers > 0 or is_kept or moves,
         may_be_next=model.forecast is not None or any(replica.last_used_at is not None for replica in replicas),
-        goes_down=model.wish is not None or DRAINING in states,
-        is_wanted=asked or model.called is not None or any(replica.stranded for replica in replicas),
+        goes_down=goes_down,
+        is_wanted=is_wanted,
         is_kept=is_kept,
-        revives=any(replica.revive for replica in replicas),
-        is_timed=(spec.sleep_after is not None or spec.unload_after is not None) and not _RESTS.isdisjoint(states),
+        revives=revives,
+        is_timed=is_timed,
+        is_special=goes_down or is_wanted or is_kept or revives or is_timed or model.rests is not None,
         starts=sum(
             (replica.state in _STARTS or pending.get(replica.id) in ("load", "wake")) and not replica.base
             for replica in replicas

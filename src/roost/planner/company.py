@@ -12,7 +12,8 @@ from typing import Protocol
 
 from roost.core.matrix import Matrix, compiled
 from roost.core.memory_spec import GroupSpec, MatrixSpec, MemorySpec
-from roost.core.view import FleetView, ModelView, ReplicaView
+from roost.core.view import FleetView, ReplicaView
+from roost.planner.census import Entry
 from roost.planner.sets import best
 
 Why = dict[str, str]
@@ -142,10 +143,10 @@ def _compiled(
 class Company:
     """Who is here and who is promised. `join` and `promise` change it while the plan grows."""
 
-    def __init__(self, view: FleetView, models: Sequence[ModelView], is_here: Callable[[ReplicaView], bool]) -> None:
-        self.rules = rules_of(view.memory, [model.name for model in models])
-        ruled = () if self.rules is None else models
-        self.here = {model.name for model in ruled if any(map(is_here, model.replicas))}
+    def __init__(self, view: FleetView, known: Sequence[Entry], is_here: Callable[[ReplicaView], bool]) -> None:
+        self.rules = rules_of(view.memory, (one.model.name for one in known))
+        ruled = () if self.rules is None else known
+        self.here = {one.model.name for one in ruled if any(map(is_here, one.model.replicas))}
         """Empty where no rule asks."""
         self.joined: set[str] = set()
         """Those of them that come up by this very plan."""

@@ -24,10 +24,11 @@ class Draft:
         self.now = view.now
         self.policy = policy
         self.known = census.look(view, policy, limits)
-        self.models = [one.model for one in self.known]
-        """All but those that rest."""
+        """All models but those that rest."""
+        self.special = [one for one in self.known if one.is_special]
+        """Those of them of whom there is more to see than what they hold."""
         self.room = Room(view, limits, self.known)
-        self.company = Company(view, self.models, self.is_here)
+        self.company = Company(view, self.known, self.is_here)
         self.actions: dict[str, Action] = {}
         self.blocked: dict[str, Blocked] = {}
         self.denied: dict[str, Blocked] = {}
@@ -41,6 +42,11 @@ class Draft:
         self.yielding: dict[bool, list[tuple[ModelView, ReplicaView]]] = {}
         """Kept by `victims`: who could yield, whether residency counts or not."""
         self.starts = sum([one.starts for one in self.known])
+
+    @cached_property
+    def models(self) -> list[ModelView]:
+        """All but those that rest."""
+        return [one.model for one in self.known]
 
     @cached_property
     def bases(self) -> Mapping[str, tuple[ModelView, ReplicaView]]:
@@ -103,9 +109,8 @@ class Draft:
 
     def count_falling(self) -> None:
         """Enter what is on its way down into the ledger, the orders of this round included."""
-        for model, replica in self.room.holders:
-            action = self.actions.get(replica.id)
-            after = destination(replica, action, self.view.pending.get(replica.id))
+        for model, replica in self.falling_or_ordered():
+            action, after = self.actions.get(replica.id), self.destination(replica)
             if after is not None:
                 self._sinking.add(replica.id)
                 level = action.level if isinstance(action, Sleep) else None
@@ -113,7 +118,20 @@ class Draft:
 
     def destination(self, replica: ReplicaView) -> State | None:
         """Where it comes to rest if it is on its way down, else None."""
-        return destination(replica, self.actions.get(replica.id), self.view.pending.get(replica.id))
+        action, held = self.actions.get(replica.id), self.room.of(replica)
+        if action is None and held is not None:
+            return held.after
+        return destination(replica, action, self.view.pending.get(replica.id))
+
+    def falling_or_ordered(self) -> list[tuple[ModelView, ReplicaView]]:
+        """Of those that hold something who is on its way down, or has been given any order in this round; in no
+        certain order."""
+        found = {one.pair[1].id: one.pair for one in self.room.falling}
+        for name in self.actions:
+            held = self.room.holding.get(name)
+            if held is not None:
+                found[name] = held.pair
+        return list(found.values())
 
     def falling(self) -> list[ModelView]:
         """The models on their way down that will give something back."""

@@ -122,12 +122,16 @@ def _for(draft: Draft, until: float | None) -> float | None:
 def held_fast(draft: Draft, model: ModelView, replica: ReplicaView, breaks: str = "") -> Blocked | None:
     """What is left beside the models that roost may not or cannot take down is too small; `breaks` is `pin` where pins
     do not count."""
-    room, choice = draft.room, draft.room.choice(model, replica)
+    room = draft.room
+    staying = [pair for pair in room.holders if _may_stay(*pair)]
+    if not staying:
+        return None
+    choice = room.choice(model, replica)
     whole = room.weight(model, replica, READY, devices=choice.allowed)
     fast = {key: 0 for key, amount in whole.items() if amount > 0}
     holders: dict[str, list[str]] = {key: [] for key in fast}
-    for other, held in room.holders:
-        if held is replica or not (other.pinned or held.state is State.STUCK or not held.owned):
+    for other, held in staying:
+        if held is replica:
             continue
         cause = firm(draft, other, held, sibling=other is model, breaks=breaks)
         if not cause:
@@ -144,6 +148,10 @@ def held_fast(draft: Draft, model: ModelView, replica: ReplicaView, breaks: str 
     if full and able < choice.count:
         return _no_room(model, full, choice.each, holders)
     return None
+
+
+def _may_stay(model: ModelView, replica: ReplicaView) -> bool:
+    return model.pinned or not replica.owned or replica.state is State.STUCK
 
 
 def _no_room(model: ModelView, keys: list[str], amount: int, holders: Mapping[str, list[str]]) -> Blocked:

@@ -30,7 +30,7 @@ def descend(draft: Draft) -> None:
         return
     if draft.policy.spec.idle == "break-even":
         _break_even(draft)
-    for one in draft.known:
+    for one in draft.special:
         if one.is_timed and _may_descend(one.model):
             _ladder(draft, one.model)
 

@@ -37,7 +37,7 @@ def plan(view: FleetView, policy: Policy) -> Plan:
 
 def _plan(draft: Draft) -> Plan:
     draft.at(draft.view.schedule_changes_at)
-    for one in draft.known:
+    for one in draft.special:
         if one.goes_down:
             lower(draft, one.model)
     draft.count_falling()

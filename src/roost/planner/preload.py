@@ -21,7 +21,7 @@ def preload(draft: Draft) -> None:
     """Order those whose time has come, and note when the next one's will. Not what a schedule wants down."""
     if not draft.policy.auto:
         return
-    kept = [one.model for one in draft.known if one.is_kept]
+    kept = [one.model for one in draft.special if one.is_kept]
     next_at = _next_start_at(draft, kept)
     for model in kept:
         if model.rests is not None or not _is_undecided(draft, model):
@@ -43,7 +43,7 @@ def preload(draft: Draft) -> None:
 
 def revive(draft: Draft) -> None:
     """Order up again what was stopped only to be started afresh, whoever waits or not."""
-    for model in [one.model for one in draft.known if one.revives]:
+    for model in [one.model for one in draft.special if one.revives]:
         for replica in model.replicas:
             revived = replica.revive and replica.owned and not replica.base
             if revived and _is_undecided(draft, model) and draft.free(replica):

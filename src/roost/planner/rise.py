@@ -58,7 +58,7 @@ class Want:
 
 def wants(draft: Draft) -> list[Want]:
     """All of them, in the order of their turns; before them those for requests that were let in already."""
-    found = [want for one in draft.known if one.is_wanted for want in _wants(draft, one.model)]
+    found = [want for one in draft.special if one.is_wanted for want in _wants(draft, one.model)]
     return sorted(found, key=lambda want: (want.replica is None, want.rank, want.since))
 
 
@@ -231,7 +231,7 @@ def _start(draft: Draft, want: Want, replica: ReplicaView) -> None:
     place = fitting(room, model, replica)
     if place is None or not verdict.clear:
         blocked = _make_room(draft, Newcomer(model, replica, want.since, verdict), place)
-        _tell(draft, want, replace(blocked, room_s=room_s(draft, model)))
+        _tell(draft, want, blocked)
     elif draft.may_start(replica):
         draft.start(model, _order_up(replica, want, place), place.need)
     else:
@@ -254,7 +254,7 @@ def _make_room(draft: Draft, newcomer: Newcomer, place: Place | None) -> Blocked
     """Where it fits only groups or matrix are against it; else where it costs least."""
     possible = hopeless(draft, newcomer)
     if isinstance(possible, Blocked):
-        return possible
+        return replace(possible, room_s=room_s(draft, newcomer.model))
     if place is not None:
         return make_room(draft, replace(possible, need=place.need))
     return make_room(draft, least_missed(draft, possible))

@@ -101,7 +101,11 @@ class Room:
         self.promised = dict.fromkeys(self.budget, 0)
         self.holders: list[tuple[ModelView, ReplicaView]] = []
         """Who holds anything at all, be it only a place beside others, in config order."""
-        self._of: dict[str, Held] = {}
+        self.holding: dict[str, Held] = {}
+        """The same by replica."""
+        self.falling: list[Held] = []
+        """Those of them that are on their way down without an order of this round."""
+        self._choices: dict[str, Choice] = {}
         for entry in known:
             if entry.held is None:
                 entry.held = tuple(self._weighed(entry.model, view.pending))
@@ -116,7 +120,8 @@ class Room:
                 continue
             amounts, left = self.weight(model, replica, state), self.lingering(model, replica)
             holds = bool(left) or any(amounts.values()) or (beside and takes_place(replica, state))
-            yield Held((model, replica), amounts, left, holds)
+            after = destination(replica, None, pending.get(replica.id))
+            yield Held((model, replica), amounts, left, holds, after)
 
     def _enter(self, one: Held) -> None:
         _add(self.held, one.amounts)
@@ -125,7 +130,13 @@ class Room:
             _add(self.soon, one.left)
         if one.holds:
             self.holders.append(one.pair)
-            self._of[one.pair[1].id] = one
+            self.holding[one.pair[1].id] = one
+            if one.after is not None:
+                self.falling.append(one)
+
+    def of(self, replica: ReplicaView) -> Held | None:
+        """What it holds; None: nothing."""
+        return self.holding.get(replica.id)
 
     def where(self, model: ModelView, replica: ReplicaView) -> tuple[str, ...]:
         """The devices it counts on: where it runs, or ran last if it is not yet seen to be gone; where nobody knows,
@@ -141,6 +152,12 @@ class Room:
     def choice(self, model: ModelView, replica: ReplicaView) -> Choice:
         """Where it may come up: a sleeper wakes where it is. Of an engine whose size nobody knows the devices are
         chosen only if the config speaks of them: it may well need none."""
+        known = self._choices.get(replica.id)
+        if known is None:
+            known = self._choices[replica.id] = self._choice(model, replica)
+        return known
+
+    def _choice(self, model: ModelView, replica: ReplicaView) -> Choice:
         spec, each = model.spec, bytes_in(model, replica, READY)[0]
         if replica.state is ASLEEP or not self.devices:
             here = self.where(model, replica)
@@ -201,7 +218,7 @@ class Room:
     def frees(self, model: ModelView, replica: ReplicaView, after: State, level: int | None = None) -> Amounts:
         """What it gives back by coming to rest in `after`. What a sleep takes of the host is no debt of others: it
         looks for room when it is ordered."""
-        known = self._of.get(replica.id)
+        known = self.holding.get(replica.id)
         found = None if known is None else known.frees.get((after, level))
         if found is None:
             now = self.weight(model, replica, replica.state)

@@ -20,7 +20,7 @@ from roost.planner.draft import Draft
 from roost.planner.hold import held_fast, kept_apart, listed, never, waits_for_company, waits_for_others
 from roost.planner.room import Amounts, is_places
 from roost.planner.rungs import Rung, last_used, rest
-from roost.planner.turns import has_its_turn, is_only_called
+from roost.planner.turns import has_its_turn, is_only_called, room_s
 from roost.planner.worth import counts_costs, density, lacking_cost, worth
 
 PATIENCE_S = 10.0
@@ -64,7 +64,8 @@ class Victim:
 
 def make_room(draft: Draft, newcomer: Newcomer) -> Blocked:
     """Order victims out of the way if need be, keep the room for the newcomer, and say what it waits for."""
-    model = newcomer.model
+    if _is_coming(draft, newcomer):
+        return _keep(draft, newcomer, [], [])
     found = candidates(draft, newcomer)
     forced = forced_out(draft, newcomer, found)
     chosen = None if forced is None else _choose(draft, newcomer, found, forced)
@@ -72,10 +73,22 @@ def make_room(draft: Draft, newcomer: Newcomer) -> Blocked:
         return make_room(draft, replace(newcomer, breaks="residency", found=None))
     for victim in _at_once(draft, newcomer, found, forced or []) or chosen or ():
         _evict(draft, newcomer, victim)
-    blocked = Blocked(model=model.name, sentence=_sentence(draft, newcomer, forced, chosen))
+    return _keep(draft, newcomer, forced, chosen)
+
+
+def _is_coming(draft: Draft, newcomer: Newcomer) -> bool:
+    """Nobody else has to go: what it needs comes free, and soon."""
+    room = draft.room
+    return newcomer.verdict.clear and not room.lack(newcomer.need, room.soon) and not running_out(draft)
+
+
+def _keep(draft: Draft, newcomer: Newcomer, forced: list[Victim] | None, chosen: list[Victim] | None) -> Blocked:
+    """The room is the newcomer's from now on; what it waits for."""
+    model = newcomer.model
+    sentence = _sentence(draft, newcomer, forced, chosen)
     draft.room.promise(newcomer.need)
     draft.company.promise(model.name, newcomer.verdict)
-    return blocked
+    return Blocked(model=model.name, sentence=sentence, room_s=room_s(draft, model))
 
 
 def hopeless(draft: Draft, newcomer: Newcomer) -> Blocked | Newcomer:
@@ -142,7 +155,7 @@ def _at_once(
 def running_out(draft: Draft) -> dict[str, int]:
     """What those give back who have drained for a while and still answer requests: nobody knows when."""
     total: dict[str, int] = {}
-    for model, replica in draft.room.holders:
+    for model, replica in [one.pair for one in draft.room.falling]:
         after = draft.destination(replica) if replica.in_flight and replica.state is DRAINING else None
         if after is None:
             continue

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import given
+from roost.planner.census import Census
 
 from roost.core.forecast import Forecast
 from roost.core.lifecycle import State
@@ -13,7 +14,6 @@ from roost.core.spec import ModelSpec
 from roost.core.view import FleetView, Goal, ModelView, Policy, ReplicaView, Wish
 from roost.planner import plan as door
 from roost.planner.plan import plan
-from roost.planner.stirring import stirring
 from tests.property.test_planner_views import QUICK, views
 
 SPEC = ModelSpec(command="engine")

@@ -80,9 +80,10 @@ def _resting(draft: Draft) -> list[_Resting]:
     """Models at rest that may be wanted, the likeliest first."""
     found = []
     for model in draft.models:
-        replica = None if model.forecast is None else _at_rest(draft, model)
-        if replica is not None and model.forecast is not None:
-            found.append((model.forecast.hazard_per_s, model, replica))
+        replica = _at_rest(draft, model)
+        forecast = None if replica is None else draft.forecast(model)
+        if replica is not None and forecast is not None:
+            found.append((forecast.hazard_per_s, model, replica))
     found.sort(key=lambda one: one[0], reverse=True)
     return [_Resting(m, r, _place(draft, m, r), hazard) for hazard, m, r in found[:_RIVALS_MAX]]
 
@@ -123,7 +124,7 @@ def _bring_one_up(draft: Draft, resting: list[_Resting]) -> bool:
 
 
 def _is_likely(draft: Draft, one: _Resting) -> bool:
-    forecast, replica = one.model.forecast, one.replica
+    forecast, replica = draft.forecast(one.model), one.replica
     if forecast is None or forecast.soon < LIKELY or (forecast.samples < SURE_SAMPLES and not forecast.sign):
         return False
     down_for_s = draft.now - replica.since
@@ -132,7 +133,7 @@ def _is_likely(draft: Draft, one: _Resting) -> bool:
 
 
 def _is_sure(draft: Draft, one: _Resting) -> bool:
-    forecast = one.model.forecast
+    forecast = draft.forecast(one.model)
     if forecast is None or forecast.sign:
         return forecast is not None and forecast.soon >= SURE
     within_s = max(_SURE_MIN_S, 2.0 * back_s(draft, one.model, one.replica.state, one.replica.level))
@@ -141,7 +142,7 @@ def _is_sure(draft: Draft, one: _Resting) -> bool:
 
 def _cost(draft: Draft, one: _Resting) -> float:
     """Seconds of likely waiting per second that it stays down."""
-    return return_cost(one.model, back_s(draft, one.model, one.replica.state, one.replica.level))
+    return return_cost(draft.forecast(one.model), back_s(draft, one.model, one.replica.state, one.replica.level))
 
 
 def _is_worth_the_room(draft: Draft, one: _Resting, cost: float, resting: list[_Resting]) -> bool:
@@ -159,7 +160,7 @@ def _is_worth_the_room(draft: Draft, one: _Resting, cost: float, resting: list[_
 
 
 def _bring_up(draft: Draft, one: _Resting) -> None:
-    forecast, replica = one.model.forecast, one.replica
+    forecast, replica = draft.forecast(one.model), one.replica
     assert forecast is not None
     returning_s = back_s(draft, one.model, replica.state, replica.level)
     reason = Ahead(soon=forecast.soon, soon_s=forecast.soon_s, back_s=returning_s, sign=forecast.sign)
@@ -174,7 +175,7 @@ def _bring_up(draft: Draft, one: _Resting) -> None:
 
 def _make_room(draft: Draft, one: _Resting, cost: float) -> bool:
     """True if those who are far colder go for it."""
-    forecast, room = one.model.forecast, draft.room
+    forecast, room = draft.forecast(one.model), draft.room
     if forecast is None or not _is_sure(draft, one):
         return False
 

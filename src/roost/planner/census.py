@@ -41,8 +41,7 @@ class Entry:
     model: ModelView
     stirs: bool
     """It is not cold, or somebody asks for it."""
-    may_be_next: bool
-    """Somebody has asked for it before."""
+    was_used: bool
     goes_down: bool
     """An order stands for it, or it drains."""
     is_wanted: bool
@@ -78,7 +77,7 @@ class Census:
         if view.memory.matrix is not None:  # it is made of the names of all models
             return self._entries
         if policy.spec.wake_ahead or policy.spec.idle != "fixed":
-            found = [one for one in self._entries if one.stirs or one.may_be_next]
+            found = [one for one in self._entries if one.stirs or one.was_used or _is_foreseen(view, one.model)]
         else:
             found = [one for one in self._entries if one.stirs]
         hosts = {one.model.host for one in found if one.model.wish is not None and one.model.host}
@@ -108,7 +107,7 @@ def _entry(model: ModelView, pending: Mapping[str, str]) -> Entry:
     return Entry(
         model=model,
         stirs=asked or model.onlookers > 0 or is_kept or moves,
-        may_be_next=model.forecast is not None or any(replica.last_used_at is not None for replica in replicas),
+        was_used=any(replica.last_used_at is not None for replica in replicas),
         goes_down=goes_down,
         is_wanted=is_wanted,
         is_kept=is_kept,
@@ -120,6 +119,10 @@ def _entry(model: ModelView, pending: Mapping[str, str]) -> Entry:
             for replica in replicas
         ),
     )
+
+
+def _is_foreseen(view: FleetView, model: ModelView) -> bool:
+    return model.forecast is not None or (view.outlooks is not None and view.outlooks.of(model.name) is not None)
 
 
 def _moves(replica: ReplicaView) -> bool:

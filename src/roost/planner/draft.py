@@ -6,6 +6,7 @@ At most one order per replica and round. Pure; made and finished by `plan`, fill
 from collections.abc import Mapping
 from functools import cached_property
 
+from roost.core.forecast import Forecast
 from roost.core.lifecycle import READY, State
 from roost.core.plan import Action, Blocked, Drain, Load, Plan, Sleep, Stop, Turn, Wake
 from roost.core.view import FleetView, ModelView, Policy, ReplicaView
@@ -62,6 +63,20 @@ class Draft:
                 if replica.base:
                     found.setdefault(replica.base, []).append((model, replica))
         return found
+
+    def forecast(self, model: ModelView) -> Forecast | None:
+        """How soon it is likely wanted again; None: nothing has been learned."""
+        outlooks = self.view.outlooks
+        return model.forecast if outlooks is None or model.forecast is not None else outlooks.of(model.name)
+
+    @cached_property
+    def counts_costs(self) -> bool:
+        """Whoever is cheapest to do without yields first; else the least recently used. Costs need that something has
+        been learned that tells one model from another."""
+        if self.policy.spec.eviction != "cost":
+            return False
+        models = self.models
+        return any(one.return_s is not None for one in models) or any(self.forecast(one) is not None for one in models)
 
     def free(self, replica: ReplicaView) -> bool:
         """No order of this round or of an earlier one is still open for it."""

@@ -96,8 +96,8 @@ def _not_again(spec: ModelSpec, replica: ReplicaView, sleep_at: float | None) ->
 
 def _learned(draft: Draft, model: ModelView) -> Forecast | None:
     """What the model's gaps say, where `idle: histogram` asks them and they say something."""
-    forecast = model.forecast
-    if draft.policy.spec.idle != "histogram" or forecast is None or forecast.samples < SURE_SAMPLES:
+    forecast = draft.forecast(model) if draft.policy.spec.idle == "histogram" else None
+    if forecast is None or forecast.samples < SURE_SAMPLES:
         return None
     return forecast
 
@@ -105,7 +105,7 @@ def _learned(draft: Draft, model: ModelView) -> Forecast | None:
 def _by_histogram(draft: Draft, model: ModelView, replica: ReplicaView) -> None:
     """Down if it is unlikely that it is wanted within many times what its return takes; nothing is gained by going
     down for less than the way back."""
-    forecast, base = model.forecast, replica.idle_since
+    forecast, base = draft.forecast(model), replica.idle_since
     assert forecast is not None
     least_s = extra_back_s(draft, model, replica, State.ASLEEP)
     due = _not_again(model.spec, replica, (draft.now if base is None else base) + least_s)

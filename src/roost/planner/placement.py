@@ -28,7 +28,6 @@ from roost.planner.victims import (
     without,
 )
 from roost.planner.weights import Choice
-from roost.planner.worth import counts_costs
 
 _FOR_NOTHING = (True, float("inf"))
 """The price of a device on which nobody may yield."""
@@ -138,7 +137,7 @@ class _Pricing:
 
     def _use(self, model: ModelView, replica: ReplicaView) -> tuple[bool, float]:
         """How much it would be missed: the order in which victims yield."""
-        if not counts_costs(self._draft):
+        if not self._draft.counts_costs:
             return busy(model, replica), last_used(replica)
         return busy(model, replica), missed(self._draft, model, replica)
 

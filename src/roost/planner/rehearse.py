@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
+from roost.core.forecast import Forecast, Outlooks
 from roost.core.lifecycle import READY, State
 from roost.core.plan import Action, Drain, Load, Plan, Stop, Turn, Wake
 from roost.core.reason import Evict, Idle
@@ -217,8 +218,6 @@ class _Play:
         self.nudged, self.due = False, self.now + _REST_S
 
     def _view(self) -> FleetView:
-        if self.learner is not None:
-            self._ask_learner()
         hour = None if self.stage.hours is None else self.stage.hours(self.now)
         if hour is not self.hour and hour is not None:
             self.hour = hour
@@ -230,16 +229,15 @@ class _Play:
             memory=self.stage.spec.memory if hour is None else hour.memory,
             windows={} if hour is None else hour.budgets,
             schedule_changes_at=None if hour is None else hour.changes_at,
+            outlooks=None if self.learner is None else Outlooks(self._foresee),
         )
 
-    def _ask_learner(self) -> None:
+    def _foresee(self, model: str) -> Forecast | None:
         assert self.learner is not None
-        now, oldest = self.now, self.now - self.stage.forecast_age_s
-        for part in self.parts:
-            if part.forecast_at <= oldest:
-                found, part.forecast_at = self.learner.forecast(part.name, now), now
-                if found is not part.forecast:
-                    part.forecast, part.view = found, None
+        part = self.by_name[model]
+        if part.forecast_at <= self.now - self.stage.forecast_age_s:
+            part.forecast, part.forecast_at = self.learner.forecast(model, self.now), self.now
+        return part.forecast
 
     def _perform(self, action: Action) -> None:
         actor, record = self.actors[action.replica], self.record

@@ -251,7 +251,6 @@ class Part:
                 pinned=self.spec.pin or self.called is not None,
                 called=self.called,
                 rests=self.rests,
-                forecast=self.forecast,
                 return_s=self.costs,
             )
         return self.view

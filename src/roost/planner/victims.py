@@ -21,7 +21,7 @@ from roost.planner.hold import held_fast, kept_apart, listed, never, waits_for_c
 from roost.planner.room import Amounts, is_places
 from roost.planner.rungs import Rung, last_used, rest
 from roost.planner.turns import has_its_turn, is_only_called, room_s
-from roost.planner.worth import counts_costs, density, lacking_cost, worth
+from roost.planner.worth import density, lacking_cost, worth
 
 PATIENCE_S = 10.0
 """So long a newcomer waits for the answers of whoever drains for it before idle ones go in its place."""
@@ -189,7 +189,7 @@ def cheapest(draft: Draft, some: Iterator[Victim], short: Amounts, newcomer: str
     """With `eviction: cost` those first whose going costs least for what it frees, none of them stopped while sleeps
     would do; else as they come. In any case idle ones before busy ones, then the newcomer's own, then those whose pin
     would be broken."""
-    if not counts_costs(draft):
+    if not draft.counts_costs:
         return some
     given = list(some)
     could_sleep = {victim.replica.id for victim in given if victim.after is ASLEEP}
@@ -208,7 +208,7 @@ def by_cost(
     draft: Draft, newcomer: Newcomer, found: list[tuple[ModelView, ReplicaView]]
 ) -> list[tuple[ModelView, ReplicaView]]:
     """With `eviction: cost` those first that would be missed least, among equals of all else; else as they come."""
-    if not counts_costs(draft):
+    if not draft.counts_costs:
         return found
 
     def order(pair: tuple[ModelView, ReplicaView]) -> tuple[bool, bool, bool, float]:
@@ -246,7 +246,7 @@ def fewest(
 
 
 def _dear(draft: Draft, victim: Victim) -> tuple[bool, float, float]:
-    cost = lacking_cost(draft, victim.model, victim.replica, victim.after) if counts_costs(draft) else 0.0
+    cost = lacking_cost(draft, victim.model, victim.replica, victim.after) if draft.counts_costs else 0.0
     return busy(victim.model, victim.replica), cost, victim.last_used
 
 

@@ -4,7 +4,7 @@
 is lacking. Equal to `lru` while nothing has been learned. Pure; called by `victims`, `relieve`, `idle` and `ahead`.
 """
 
-from roost.core.forecast import ReturnCosts
+from roost.core.forecast import Forecast, ReturnCosts
 from roost.core.lifecycle import ASLEEP, COLD, State
 from roost.core.reason import Worth
 from roost.core.spec import ModelSpec
@@ -18,14 +18,6 @@ _DOWN_GUESS_S = 1.0
 _AGE_MIN_S = 10.0
 _BLIND = 0.5
 """A model of which nothing is known comes again within as long as it has been idle in half of all cases."""
-
-
-def counts_costs(draft: Draft) -> bool:
-    """Whoever is cheapest to do without yields first; else the least recently used. Costs need that something has been
-    learned that tells one model from another."""
-    if draft.policy.spec.eviction != "cost":
-        return False
-    return any(model.forecast is not None or model.return_s is not None for model in draft.models)
 
 
 def density(
@@ -42,14 +34,14 @@ def lacking_cost(draft: Draft, model: ModelView, replica: ReplicaView, after: St
     """Seconds that requests would likely wait per second that it is gone, those included that come while it returns.
     For one that sleeps and would be stopped only what the deeper rung adds counts."""
     extra_s = extra_back_s(draft, model, replica, after)
-    if model.forecast is None:
+    forecast = draft.forecast(model)
+    if forecast is None:
         return extra_s * _BLIND / max(_AGE_MIN_S, idle_s(draft, replica))
-    return return_cost(model, extra_s)
+    return return_cost(forecast, extra_s)
 
 
-def return_cost(model: ModelView, returning_s: float) -> float:
+def return_cost(forecast: Forecast | None, returning_s: float) -> float:
     """The same for a model whose return takes so long; 0 where nothing is known of its requests."""
-    forecast = model.forecast
     if forecast is None:
         return 0.0
     return forecast.hazard_per_s * returning_s * (1.0 + 0.5 * forecast.then_per_s * returning_s)
@@ -90,8 +82,8 @@ def down_s(draft: Draft) -> float:
 def worth(draft: Draft, model: ModelView, replica: ReplicaView, after: State) -> Worth | None:
     """The numbers behind the choice, for its reason; None where `lru` chose, or where the model's past says nothing,
     which amounts to the same."""
-    forecast = model.forecast
-    if draft.policy.spec.eviction != "cost" or forecast is None or forecast.samples < 1.0:
+    forecast = draft.forecast(model) if draft.policy.spec.eviction == "cost" else None
+    if forecast is None or forecast.samples < 1.0:
         return None
     return Worth(next_s=forecast.next_s, back_s=extra_back_s(draft, model, replica, after))
 

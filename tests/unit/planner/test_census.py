@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import given
-from roost.planner.census import Census
 
 from roost.core.forecast import Forecast
 from roost.core.lifecycle import State

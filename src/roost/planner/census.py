@@ -12,6 +12,7 @@ from operator import is_not
 
 from roost.core.lifecycle import COLD, DRAINING, State
 from roost.core.view import FleetView, ModelView, Policy, ReplicaView
+from roost.planner.weights import Choice
 
 _STARTS = frozenset({State.STARTING, State.WAKING})
 _RESTS = frozenset({State.READY, State.ASLEEP})
@@ -26,8 +27,6 @@ class Held:
     amounts: Amounts
     left: Amounts
     """Given back, and not yet seen free."""
-    holds: bool
-    """It holds anything at all, be it only a place beside others."""
     after: State | None
     """Where it comes to rest if it is on its way down before anything is ordered in this round."""
     frees: dict[tuple[State, int | None], Amounts] = field(default_factory=dict)
@@ -56,6 +55,10 @@ class Entry:
     """Its engines that are starting."""
     held: tuple[Held, ...] | None = None
     """None: not weighed yet."""
+    needs: dict[tuple[str, tuple[str, ...] | None], Amounts] = field(default_factory=dict)
+    """By replica and devices: what it takes to be awake there, as far as somebody asked."""
+    choices: dict[str, Choice] = field(default_factory=dict)
+    """By replica: where it may come up, as far as somebody asked."""
 
 
 class Census:
@@ -69,7 +72,7 @@ class Census:
 
     def look(self, view: FleetView, policy: Policy, limits: Iterable[str]) -> list[Entry]:
         """The models that do not rest, in the view's order; `limits`: the keys of the round's ledger."""
-        ledger = tuple(limits), bool(view.memory.groups) or view.memory.matrix is not None
+        ledger = tuple(limits), view.memory
         if ledger != self._ledger or len(self._seen) != len(view.models):
             self._ledger, self._seen = ledger, [None] * len(view.models)
             self._entries = [_entry(model, view.pending) for model in view.models]

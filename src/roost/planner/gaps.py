@@ -23,6 +23,8 @@ _KEEP = 0.99
 _UNIT_MAX = 1e12
 _FAR_S = 60 * 86400.0
 _LN_2 = log(2.0)
+_BIN = _LN_2 / _PER_OCTAVE
+"""The logarithm of how much longer the gaps at a bin's end are than those at its beginning."""
 _PRIOR = 2.0
 """The gaps of all models together count as so many of the model's own."""
 
@@ -114,4 +116,4 @@ def _part(place: int, age_s: float) -> float:
     low, high = _EDGES[place], _EDGES[place + 1]
     if low == 0.0:
         return 1.0 - age_s / high
-    return log(high / age_s) / log(high / low)
+    return log(high / age_s) / _BIN

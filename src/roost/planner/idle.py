@@ -22,6 +22,8 @@ SURE_SAMPLES = 4.0
 _UNLIKELY = 0.1
 """A model goes down when the chance of a request soon is below this. It comes up ahead of one from 0.5 on: between the
 two it stays what it is."""
+_LOOK_S = 5.0
+"""How often to ask a model's gaps again, at most."""
 
 
 def descend(draft: Draft) -> None:
@@ -110,12 +112,12 @@ def _by_histogram(draft: Draft, model: ModelView, replica: ReplicaView) -> None:
     least_s = extra_back_s(draft, model, replica, State.ASLEEP)
     due = _not_again(model.spec, replica, (draft.now if base is None else base) + least_s)
     if base is None or due is None or due > draft.now:
-        draft.at(due)
+        draft.at(None if due is None else max(due, draft.now + _LOOK_S))
     elif forecast.soon < _UNLIKELY:
         reason = Unlikely(idle_s=draft.now - base, soon=forecast.soon, soon_s=forecast.soon_s)
         draft.do(Drain(replica=replica.id, goal=Goal.ASLEEP, reason=reason))
     else:
-        draft.at(draft.now + max(5.0, 0.1 * (draft.now - base)))
+        draft.at(draft.now + max(_LOOK_S, 0.1 * (draft.now - base)))
 
 
 def _break_even(draft: Draft) -> None:

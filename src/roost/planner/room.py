@@ -105,12 +105,13 @@ class Room:
         """The same by replica."""
         self.falling: list[Held] = []
         """Those of them that are on their way down without an order of this round."""
-        self._choices: dict[str, Choice] = {}
+        self._known = known
         for entry in known:
             if entry.held is None:
                 entry.held = tuple(self._weighed(entry.model, view.pending))
-            for held_by in entry.held:
-                self._enter(held_by)
+            if entry.held:
+                for one in entry.held:
+                    self._enter(one)
 
     def _weighed(self, model: ModelView, pending: Mapping[str, str]) -> Iterator[Held]:
         beside = bool(self.memory.groups) or self.memory.matrix is not None
@@ -120,19 +121,22 @@ class Room:
                 continue
             amounts, left = self.weight(model, replica, state), self.lingering(model, replica)
             holds = bool(left) or any(amounts.values()) or (beside and takes_place(replica, state))
-            after = destination(replica, None, pending.get(replica.id))
-            yield Held((model, replica), amounts, left, holds, after)
+            if holds:
+                yield Held((model, replica), amounts, left, destination(replica, None, pending.get(replica.id)))
 
     def _enter(self, one: Held) -> None:
         _add(self.held, one.amounts)
         if one.left:
             _add(self.held, one.left)
             _add(self.soon, one.left)
-        if one.holds:
-            self.holders.append(one.pair)
-            self.holding[one.pair[1].id] = one
-            if one.after is not None:
-                self.falling.append(one)
+        self.holders.append(one.pair)
+        self.holding[one.pair[1].id] = one
+        if one.after is not None:
+            self.falling.append(one)
+
+    @cached_property
+    def _entries(self) -> dict[str, Entry]:
+        return {one.model.name: one for one in self._known}
 
     def of(self, replica: ReplicaView) -> Held | None:
         """What it holds; None: nothing."""
@@ -152,10 +156,13 @@ class Room:
     def choice(self, model: ModelView, replica: ReplicaView) -> Choice:
         """Where it may come up: a sleeper wakes where it is. Of an engine whose size nobody knows the devices are
         chosen only if the config speaks of them: it may well need none."""
-        known = self._choices.get(replica.id)
-        if known is None:
-            known = self._choices[replica.id] = self._choice(model, replica)
-        return known
+        entry = self._entries.get(model.name)
+        if entry is None or entry.model is not model:
+            return self._choice(model, replica)
+        found = entry.choices.get(replica.id)
+        if found is None:
+            found = entry.choices[replica.id] = self._choice(model, replica)
+        return found
 
     def _choice(self, model: ModelView, replica: ReplicaView) -> Choice:
         spec, each = model.spec, bytes_in(model, replica, READY)[0]
@@ -210,8 +217,18 @@ class Room:
             return {}
         return dict.fromkeys(self.where(model, replica), replica.lingering)
 
-    def need(self, model: ModelView, replica: ReplicaView, devices: tuple[str, ...] | None = None) -> dict[str, int]:
+    def need(self, model: ModelView, replica: ReplicaView, devices: tuple[str, ...] | None = None) -> Amounts:
         """What it takes on top of what it holds to be awake."""
+        entry = self._entries.get(model.name)
+        if entry is None or entry.model is not model:
+            return self._need(model, replica, devices)
+        key = replica.id, devices
+        found = entry.needs.get(key)
+        if found is None:
+            found = entry.needs[key] = self._need(model, replica, devices)
+        return found
+
+    def _need(self, model: ModelView, replica: ReplicaView, devices: tuple[str, ...] | None) -> Amounts:
         risen = State.WAKING if replica.state is ASLEEP else READY
         return _less(self.weight(model, replica, risen, devices=devices), self.weight(model, replica, replica.state))
 

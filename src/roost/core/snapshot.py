@@ -84,7 +84,7 @@ def decode_setup(data: bytes | str) -> Setup:
 
 
 def encode_view(view: FleetView) -> bytes:
-    """Without what its `Setup` holds, and with the forecasts that were read. Figures must be finite, as they are in every view."""
+    """Without what its `Setup` holds, with the forecasts that were read. Figures must be finite, as in every view."""
     told = {} if view.outlooks is None else view.outlooks.told
     models = [
         {name: getattr(model, name) for name in _MODEL_FIELDS} | {"forecast": model.forecast or told.get(model.name)}

@@ -12,11 +12,10 @@ from operator import is_not
 
 from roost.core.lifecycle import COLD, DRAINING, State
 from roost.core.view import FleetView, ModelView, Policy, ReplicaView
-from roost.planner.weights import Choice
+from roost.planner.weights import Amounts, Choice
 
 _STARTS = frozenset({State.STARTING, State.WAKING})
 _RESTS = frozenset({State.READY, State.ASLEEP})
-Amounts = Mapping[str, int]
 
 
 @dataclass(slots=True)

@@ -12,8 +12,8 @@ from roost.core.plan import Action, Blocked, Drain, Load, Plan, Sleep, Stop, Tur
 from roost.core.view import FleetView, ModelView, Policy, ReplicaView
 from roost.planner.census import Census
 from roost.planner.company import Company
-from roost.planner.room import Amounts, Room, budgets, destination, rising
-from roost.planner.weights import takes_place
+from roost.planner.room import Room, budgets, destination, rising
+from roost.planner.weights import Amounts, takes_place
 
 
 class Draft:

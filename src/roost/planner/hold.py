@@ -13,9 +13,9 @@ from roost.core.units import counted, format_duration, format_size
 from roost.core.view import ModelView, ReplicaView
 from roost.planner.company import Verdict
 from roost.planner.draft import Draft
-from roost.planner.room import UNBOUNDED, Amounts, is_places, server_of
+from roost.planner.room import UNBOUNDED, is_places, server_of
 from roost.planner.turns import turn_left
-from roost.planner.weights import Choice
+from roost.planner.weights import Amounts, Choice
 
 _NEVER = float("inf")
 _SHOWN = 8

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from roost.core.view import ModelView, ReplicaView
 from roost.planner.draft import Draft
-from roost.planner.room import Amounts, Room
+from roost.planner.room import Room
 from roost.planner.rungs import last_used
 from roost.planner.victims import (
     Newcomer,
@@ -27,7 +27,7 @@ from roost.planner.victims import (
     running_out,
     without,
 )
-from roost.planner.weights import Choice
+from roost.planner.weights import Amounts, Choice
 
 _FOR_NOTHING = (True, float("inf"))
 """The price of a device on which nobody may yield."""

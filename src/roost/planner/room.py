@@ -13,8 +13,8 @@ from roost.core.footprint import HOST
 from roost.core.lifecycle import ASLEEP, COLD, READY, State
 from roost.core.plan import Action, Drain, Sleep, Stop, Undrain
 from roost.core.view import FleetView, Goal, ModelView, ReplicaView
-from roost.planner.census import Amounts, Entry, Held
-from roost.planner.weights import Choice, bytes_in, held, keeps_memory, takes_place, written_devices
+from roost.planner.census import Entry, Held
+from roost.planner.weights import Amounts, Choice, bytes_in, held, keeps_memory, takes_place, written_devices
 
 PLACES = ""
 """The key of resident models; no device has an empty name."""

@@ -18,9 +18,10 @@ from roost.planner.beside import judge
 from roost.planner.company import Verdict
 from roost.planner.draft import Draft
 from roost.planner.hold import held_fast, kept_apart, listed, never, waits_for_company, waits_for_others
-from roost.planner.room import Amounts, is_places
+from roost.planner.room import is_places
 from roost.planner.rungs import Rung, last_used, rest
 from roost.planner.turns import has_its_turn, is_only_called, room_s
+from roost.planner.weights import Amounts
 from roost.planner.worth import density, lacking_cost, worth
 
 PATIENCE_S = 10.0

@@ -4,12 +4,15 @@ Of single replicas only; the sums are `room`'s. Claimed and measured figures com
 the spec's are used. Pure; called by `room`, `rungs` and `lower`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from roost.core.lifecycle import ASLEEP, RESIDENT, State
 from roost.core.spec import ModelSpec
 from roost.core.view import ModelView, ReplicaView
 
+Amounts = Mapping[str, int]
+"""By key of the ledger: bytes or places."""
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 _ON_THE_WAY = frozenset({State.SUSPENDING, State.WAKING, State.STOPPING, State.STUCK})
 """Resident, and perhaps still or already with what a sleeper keeps in host memory."""

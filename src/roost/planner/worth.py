@@ -10,7 +10,7 @@ from roost.core.reason import Worth
 from roost.core.spec import ModelSpec
 from roost.core.view import ModelView, ReplicaView
 from roost.planner.draft import Draft
-from roost.planner.room import Amounts
+from roost.planner.weights import Amounts
 
 _BACK_GUESS_S = {State.ASLEEP: 2.0, State.COLD: 30.0}
 """Where no model's return from that rung was ever measured."""

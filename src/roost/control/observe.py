@@ -117,7 +117,10 @@ def _model(sources: Sources, standing: Standing, name: str) -> ModelView:
     lane, wishes = sources.gate.lane(name), sources.wishes
     recalled_at = None if lane.wakers else lane.recalled_at
     wish, owners = wishes.wish(name), sources.owners[name]
-    pinned, called, rests = scheduled(wishes, standing, name)
+    if standing.pins or standing.sleeps:
+        pinned, called, rests = scheduled(wishes, standing, name)
+    else:
+        pinned, called, rests = wishes.pinned(name), None, None
     replicas = tuple([_replica(sources, owner, wish) for owner in owners])
     costs = sources.learning.demand.costs(name)
     known = sources.seen.models.get(name)

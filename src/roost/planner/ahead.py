@@ -19,9 +19,10 @@ from roost.planner.draft import Draft
 from roost.planner.guests import lacks_base
 from roost.planner.idle import SURE_SAMPLES
 from roost.planner.placement import Place, fitting, roomiest
-from roost.planner.victims import Victim, busy, can_yield, cheapest, fewest, freed, options, send_down
+from roost.planner.victims import Victim, cheapest, fewest, freed, options, send_down
 from roost.planner.weights import Amounts
 from roost.planner.worth import back_s, density, down_s, idle_s, lacking_cost, return_cost, worth
+from roost.planner.yielding import busy, can_yield
 
 LIKELY = 0.5
 """Chance of a request soon from which a model comes up into memory that nobody else is likely to need."""

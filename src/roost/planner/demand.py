@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from roost.core.forecast import Forecast, ReturnCosts
 from roost.planner.companions import Companions
-from roost.planner.gaps import BURST_S, Gaps, chance, median_s
+from roost.planner.gaps import BURST_S, Gaps, chance, chances, median_s
 from roost.planner.season import HOURS, REST_S, Season
 
 RUNGS = ("load", "level1", "level2", "down")
@@ -166,9 +166,10 @@ class Demand:
         own, pool, age_s = known.gaps, self._general(now), max(BURST_S, now - known.last_at)
         over_s, soon_s = max(_SCALE_MIN_S, age_s), self._soon_s(model)
         season = 1.0 if self._hour is None or age_s < REST_S else known.season.factor(self._hour)
-        likely = min(1.0, chance(own, pool, age_s, over_s) * season)
+        within, within_soon = chances(own, pool, age_s, (over_s, soon_s))
+        likely = min(1.0, within * season)
         hazard, next_s = likely / over_s, median_s(likely, over_s)
-        soon, sign = min(1.0, chance(own, pool, age_s, soon_s) * season), ""
+        soon, sign = min(1.0, within_soon * season), ""
         if season >= _SEASON_SIGN:
             sign = f"at this hour it is called {season:.1f} times as often as usual"
         for odds, left_s, said in self._signs(model, known, now):

@@ -13,11 +13,8 @@ from roost.planner.draft import Draft
 from roost.planner.room import Room
 from roost.planner.rungs import last_used
 from roost.planner.victims import (
-    Newcomer,
     Victim,
-    busy,
     by_cost,
-    candidates,
     cheapest,
     fewest,
     forced_out,
@@ -28,6 +25,7 @@ from roost.planner.victims import (
     without,
 )
 from roost.planner.weights import Amounts, Choice
+from roost.planner.yielding import Newcomer, busy, candidates
 
 _FOR_NOTHING = (True, float("inf"))
 """The price of a device on which nobody may yield."""

@@ -22,7 +22,8 @@ from roost.planner.lower import goes_down, stuck
 from roost.planner.placement import Place, fitting, least_missed
 from roost.planner.scheduled import call_of
 from roost.planner.turns import room_s, standing
-from roost.planner.victims import Newcomer, hopeless, make_room
+from roost.planner.victims import hopeless, make_room
+from roost.planner.yielding import Newcomer
 
 _UNDER_WAY = frozenset({State.READY, State.STARTING, State.WAKING})
 _MOVING = frozenset({State.STARTING, State.WAKING, State.SUSPENDING, State.STOPPING})

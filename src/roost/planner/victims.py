@@ -8,41 +8,24 @@ Sleep where the engine can and that frees enough, else stop. Pure; called by `ri
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from roost.core.lifecycle import ASLEEP, COLD, DRAINING, READY, State
 from roost.core.plan import Blocked, Drain, Stop
 from roost.core.reason import Down, Evict
 from roost.core.view import Goal, ModelView, ReplicaView
 from roost.planner.beside import judge
-from roost.planner.company import Verdict
 from roost.planner.draft import Draft
 from roost.planner.hold import held_fast, kept_apart, listed, never, waits_for_company, waits_for_others
 from roost.planner.room import is_places
 from roost.planner.rungs import Rung, last_used, rest
-from roost.planner.turns import has_its_turn, is_only_called, room_s
+from roost.planner.turns import is_only_called, room_s
 from roost.planner.weights import Amounts
 from roost.planner.worth import density, lacking_cost, worth
+from roost.planner.yielding import Newcomer, busy, candidates
 
 PATIENCE_S = 10.0
 """So long a newcomer waits for the answers of whoever drains for it before idle ones go in its place."""
-
-
-@dataclass(frozen=True, slots=True)
-class Newcomer:
-    """Who needs the room, and since when."""
-
-    model: ModelView
-    replica: ReplicaView
-    since: float
-    verdict: Verdict
-    """What groups and matrix say."""
-    need: Amounts = field(default_factory=dict)
-    """On the devices that were chosen for it."""
-    breaks: str = ""
-    """`pin` or `residency`, where it could else not be served and the operator allowed it."""
-    found: list[tuple[ModelView, ReplicaView]] | None = None
-    """Who may yield to it, once that was looked up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,50 +270,6 @@ def freed(soon: Amounts, victims: Iterable[Victim]) -> dict[str, int]:
     return total
 
 
-def candidates(draft: Draft, newcomer: Newcomer) -> list[tuple[ModelView, ReplicaView]]:
-    """All who may yield to it, in the order in which they should: those whose pin would be broken after all others, of
-    the rest its own last."""
-    if newcomer.found is not None:
-        return newcomer.found
-    groups: dict[tuple[bool, bool], list[tuple[ModelView, ReplicaView]]] = {}
-    for other, replica in _in_order(draft, newcomer.breaks):
-        # One of the newcomer's own that sleeps may keep what the first to wake needs. One that is ready yields only to
-        # requests that are with the newcomer already, and last of all.
-        sibling = other.name == newcomer.model.name
-        if replica.id == newcomer.replica.id or (other.pinned and newcomer.breaks != "pin"):
-            continue
-        if not sibling and (other.wish is not None or _is_spared(draft, other, replica, newcomer)):
-            continue
-        if draft.free(replica):
-            group = other.pinned, sibling and replica.state is READY
-            groups.setdefault(group, []).append((other, replica))
-    return [pair for group in sorted(groups) for pair in groups[group]]
-
-
-def _is_spared(draft: Draft, other: ModelView, replica: ReplicaView, newcomer: Newcomer) -> bool:
-    return has_its_turn(draft, other, replica, newcomer.model, newcomer.since)
-
-
-def _in_order(draft: Draft, breaks: str) -> list[tuple[ModelView, ReplicaView]]:
-    """All who could go down now, whoever comes: once per round."""
-    known = draft.yielding.get(breaks == "residency")
-    if known is None:
-        found = [pair for pair in draft.room.holders if can_yield(draft, pair[1], breaks)]
-        known = sorted(found, key=lambda pair: (busy(*pair), last_used(pair[1])))
-        draft.yielding[breaks == "residency"] = known
-    return known
-
-
-def can_yield(draft: Draft, replica: ReplicaView, breaks: str = "") -> bool:
-    """It could go down now as far as it is concerned; if that is only a matter of time, the plan looks again then."""
-    asleep = replica.state is ASLEEP and not replica.in_flight
-    if not (asleep or replica.state is READY) or not draft.free(replica):
-        return False
-    stays_until = draft.stays_until(replica)
-    draft.at(stays_until)
-    return stays_until <= draft.now or breaks == "residency"
-
-
 def options(draft: Draft, found: list[tuple[ModelView, ReplicaView]], short: Amounts) -> Iterator[Victim]:
     """First what is gentle (sleep; stop for those that cannot), then stops, for those whom sleep frees too little."""
     gentle: list[tuple[ModelView, ReplicaView, Rung]] = []
@@ -394,8 +333,3 @@ def send_down(draft: Draft, victim: Victim, reason: Down) -> None:
     else:
         goal = Goal.ASLEEP if victim.after is ASLEEP else Goal.STOPPED
         draft.do(Drain(replica=replica.id, goal=goal, reason=reason))
-
-
-def busy(model: ModelView, replica: ReplicaView) -> bool:
-    """Requests are with it, or wait for its model."""
-    return replica.in_flight > 0 or model.waiting > 0 or model.onlookers > 0

@@ -5,7 +5,7 @@ Orders nothing. Pure; called by `victims` and `beside`.
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from roost.core.lifecycle import ASLEEP, READY, State
+from roost.core.lifecycle import State
 from roost.core.plan import HELD_BACK, Blocked
 from roost.core.reason import held_for_owner
 from roost.core.too_large import need_of, remedy, too_many
@@ -26,7 +26,7 @@ def never(draft: Draft, model: ModelView, replica: ReplicaView) -> Blocked | Non
     """It is larger than a whole budget; or than what is left of one beside what its owner holds, others use or a
     schedule takes: then not for ever."""
     room = draft.room
-    for key, amount in room.weight(model, replica, READY, devices=()).items():
+    for key, amount in room.weight(model, replica, State.READY, devices=()).items():
         if amount > room.whole(key):
             return Blocked(model=model.name, sentence=_over(draft, model, key, amount), final=True, code="never_fits")
         if amount > room.budget[key] and not is_places(key):
@@ -127,7 +127,7 @@ def held_fast(draft: Draft, model: ModelView, replica: ReplicaView, breaks: str 
     if not staying:
         return None
     choice = room.choice(model, replica)
-    whole = room.weight(model, replica, READY, devices=choice.allowed)
+    whole = room.weight(model, replica, State.READY, devices=choice.allowed)
     fast = {key: 0 for key, amount in whole.items() if amount > 0}
     holders: dict[str, list[str]] = {key: [] for key in fast}
     for other, held in staying:
@@ -189,7 +189,7 @@ def firm(draft: Draft, model: ModelView, replica: ReplicaView, *, sibling: bool,
         return ""
     if model.pinned and breaks != "pin":
         return _pinned(model)
-    if not replica.owned and (replica.state is ASLEEP or not replica.sleep_levels):
+    if not replica.owned and (replica.state is State.ASLEEP or not replica.sleep_levels):
         return "runs elsewhere"
     return ""
 
@@ -235,7 +235,7 @@ def _is_gone(draft: Draft, model: ModelView) -> str:
     stays = max((draft.stays_until(replica) for replica in here), default=draft.now) - draft.now
     if any(replica.in_flight for replica in here) or model.waiting:
         return "is idle"
-    if all(draft.destination(replica) is ASLEEP for replica in here):
+    if all(draft.destination(replica) is State.ASLEEP for replica in here):
         return "sleeps"
     if all(draft.destination(replica) is not None for replica in here):
         return "has stopped"
@@ -260,5 +260,5 @@ def plight(draft: Draft, model: ModelView, replica: ReplicaView) -> str:
         return f"stays for {format_duration(stays)} more"
     if replica.lingering:
         return f"{format_size(replica.lingering)} not yet seen free"
-    requests = replica.in_flight if replica.state is ASLEEP else 0
+    requests = replica.in_flight if replica.state is State.ASLEEP else 0
     return f"asleep with {counted(requests, 'request')}" if requests else str(replica.state)

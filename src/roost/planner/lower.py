@@ -5,7 +5,7 @@ Leases are never cut before an operator's `force_at`, or the drain deadline of a
 """
 
 from roost.core.footprint import HOST
-from roost.core.lifecycle import ASLEEP, COLD, DRAINING, READY, State
+from roost.core.lifecycle import State
 from roost.core.plan import Blocked, Drain, Sleep, Stop, Undrain
 from roost.core.reason import Evict, Ordered, OverBudget, Reason, Spared, Stalled, Wanted, with_rung
 from roost.core.spec import EngineKind
@@ -38,7 +38,7 @@ def lower(draft: Draft, model: ModelView) -> None:
                 _to_stop(draft, model, replica, wish)
         elif _is_stalled(replica):
             _end_stalled(draft, model, replica)
-        elif replica.state is DRAINING:
+        elif replica.state is State.DRAINING:
             _drain_on(draft, model, replica)
 
 
@@ -57,7 +57,7 @@ def goes_down(wish: Wish, replica: ReplicaView) -> bool:
 
 
 def _is_stalled(replica: ReplicaView) -> bool:
-    return replica.state is DRAINING and isinstance(replica.drain_reason, Stalled)
+    return replica.state is State.DRAINING and isinstance(replica.drain_reason, Stalled)
 
 
 def _end_stalled(draft: Draft, model: ModelView, replica: ReplicaView) -> None:
@@ -117,7 +117,7 @@ def _room_is_wanted(draft: Draft, model: ModelView) -> bool:
 
 def _is_over(draft: Draft, model: ModelView, replica: ReplicaView) -> bool:
     """With the replica, whose drain would free something of it, a budget is still exceeded."""
-    room, after = draft.room, ASLEEP if replica.drain_goal is Goal.ASLEEP else COLD
+    room, after = draft.room, State.ASLEEP if replica.drain_goal is Goal.ASLEEP else State.COLD
     freed = room.frees(model, replica, after)
     return any(freed.get(key, 0) > 0 for key in room.excess({}))
 
@@ -247,13 +247,17 @@ def _cannot_sleep(draft: Draft, model: ModelView, wish: Wish) -> tuple[str, str]
         if wish.level is not None and wish.level not in replica.sleep_levels:
             known = ", ".join(map(str, replica.sleep_levels))
             return "cannot_sleep", f'Model "{model.name}" has no sleep level {wish.level}; its engine knows {known}.'
-        if replica.state is ASLEEP and wish.level not in (None, replica.level):
+        if replica.state is State.ASLEEP and wish.level not in (None, replica.level):
             return "cannot_sleep", (
                 f'Model "{model.name}" already sleeps at level {replica.level or "its own"} and cannot change it '
                 "asleep. Wake it first, or unload it."
             )
     for replica in running:
-        if wish.level is not None and replica.state is READY and rest(draft, model, replica, wish.level).level is None:
+        if (
+            wish.level is not None
+            and replica.state is State.READY
+            and rest(draft, model, replica, wish.level).level is None
+        ):
             return "no_host_memory", no_bed(draft, model, replica, wish.level)
     if running or not model.replicas:
         return None

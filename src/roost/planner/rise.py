@@ -10,7 +10,7 @@ anyway. Pure; called by `plan`.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from roost.core.lifecycle import ASLEEP, COLD, READY, State
+from roost.core.lifecycle import State
 from roost.core.plan import Blocked, Load, Wake
 from roost.core.reason import Demand, Ordered, Scheduled, Stranded
 from roost.core.units import counted, format_duration
@@ -149,7 +149,7 @@ def rise_others(draft: Draft, want: Want) -> None:
             to_come |= _follow(draft, want, replica)
         else:
             to_come = True
-    ready = any(replica.state is READY for replica in model.replicas)
+    ready = any(replica.state is State.READY for replica in model.replicas)
     if isinstance(want.reason, Ordered) and ready and not to_come and model.name not in draft.denied:
         draft.settled.append(model.name)
 
@@ -158,7 +158,7 @@ def _is_enough(want: Want) -> bool:
     """Inside a server that holds several models a second copy takes the place of another one: it is worth that only if
     the first one is up and requests still wait."""
     spread = len({replica.host for replica in want.model.replicas}) > 1
-    ready = any(replica.state is READY for replica in want.model.replicas)
+    ready = any(replica.state is State.READY for replica in want.model.replicas)
     return spread and not ready and not isinstance(want.reason, Ordered)
 
 
@@ -185,7 +185,7 @@ def _follow(draft: Draft, want: Want, replica: ReplicaView) -> bool:
 def _effort(replica: ReplicaView) -> tuple[bool, int, float]:
     """Order of preference; what runs elsewhere and is down can only be waited for. Of those that crashed the one that
     may be tried soonest."""
-    awaited = not replica.owned and replica.state is not ASLEEP
+    awaited = not replica.owned and replica.state is not State.ASLEEP
     never = float("inf") if replica.state in (State.BACKOFF, State.FAILED) else 0.0
     return awaited, _EASIEST.index(replica.state), never if replica.retry_at is None else replica.retry_at
 
@@ -216,7 +216,7 @@ def _hindrance(draft: Draft, want: Want, replica: ReplicaView) -> Blocked | None
 
 
 def _is_due(draft: Draft, replica: ReplicaView) -> bool:
-    return replica.state is COLD or (replica.retry_at is not None and replica.retry_at <= draft.now)
+    return replica.state is State.COLD or (replica.retry_at is not None and replica.retry_at <= draft.now)
 
 
 def _first_try_of_order(want: Want, replica: ReplicaView) -> bool:
@@ -262,6 +262,6 @@ def _make_room(draft: Draft, newcomer: Newcomer, place: Place | None) -> Blocked
 
 
 def _order_up(replica: ReplicaView, want: Want, place: Place) -> Load | Wake:
-    if replica.state is ASLEEP:
+    if replica.state is State.ASLEEP:
         return Wake(replica=replica.id, reason=want.reason)
     return Load(replica=replica.id, reason=want.reason, devices=place.told)

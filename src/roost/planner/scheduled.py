@@ -7,7 +7,7 @@ and comes back by a request alone. The windows are in the view. Pure; called by 
 
 from typing import Literal
 
-from roost.core.lifecycle import READY, State
+from roost.core.lifecycle import State
 from roost.core.plan import Drain
 from roost.core.reason import Scheduled
 from roost.core.schedule import Window
@@ -41,7 +41,7 @@ def let_rest(draft: Draft) -> None:
         if model.rests is None or model.wish is not None or model.waiting:
             continue
         for replica in model.replicas:
-            if replica.state is READY and draft.free(replica):
+            if replica.state is State.READY and draft.free(replica):
                 _let_down(draft, model, replica, model.rests)
 
 

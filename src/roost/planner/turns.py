@@ -9,7 +9,7 @@ Pure; called by `rise`, `victims` and `hold`.
 import math
 from typing import NamedTuple
 
-from roost.core.lifecycle import COLD, READY, State
+from roost.core.lifecycle import State
 from roost.core.plan import Turn
 from roost.core.policy_spec import Priority
 from roost.core.units import format_duration
@@ -50,7 +50,7 @@ def is_only_called(model: ModelView) -> bool:
 
 def has_its_turn(draft: Draft, holder: ModelView, replica: ReplicaView, newcomer: ModelView, since: float) -> bool:
     """It is not to yield for this newcomer yet, which has waited since then. Notes when it may."""
-    if replica.state is not READY:  # what it keeps asleep is of use to those who wait for it before the newcomer
+    if replica.state is not State.READY:  # what it keeps asleep is of use to those who wait for it before the newcomer
         return holder.waiting > 0 and standing(draft, holder) <= Standing(_rank(newcomer), since)
     ends_at = _ends_at(draft, holder, replica, newcomer, since)
     if ends_at <= draft.now:
@@ -81,7 +81,7 @@ def _awaits_adapter(draft: Draft, replica: ReplicaView) -> bool:
     """It came up for an adapter that is still to be loaded and has served nobody since: to yield now would have been in
     vain, again and again."""
     served = replica.last_used_at is not None and replica.last_used_at >= (replica.became_ready_at or 0.0)
-    coming = (COLD, State.STARTING)
+    coming = (State.COLD, State.STARTING)
     return not served and any(m.waiting and r.state in coming for m, r in draft.guests.get(replica.id, ()))
 
 

@@ -1,10 +1,9 @@
 """Who yields: whom groups or matrix take down for the newcomer, then whoever is cheapest to do without first (`worth`;
 the least recently used with `eviction: lru`), only as many as needed, only who frees what is lacking.
 
-Never a pinned model, one inside `policy.residency`, one with an order standing, one whose turn it is, or one that
-sleeps with requests; of the newcomer's own replicas one that is ready only where nobody else will do, for requests that
-are with the newcomer already. Each replica yields by itself, with its own last use.
-Sleep where the engine can and that frees enough, else stop. Pure; called by `rise` and `relieve`.
+Who may yield at all is `yielding`'s; nobody is asked while the room is coming free anyway. Each replica yields by
+itself, with its own last use. Sleep where the engine can and that frees enough, else stop. Pure; called by `rise` and
+`relieve`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping

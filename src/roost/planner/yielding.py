@@ -1,7 +1,8 @@
 """Who may yield to a newcomer, and in which order they should.
 
 Never a pinned model, one inside `policy.residency`, one with an order standing, one whose turn it is, or one that
-sleeps with requests. Orders nothing. Pure; called by `victims`, `placement`, `relieve` and `ahead`.
+sleeps with requests; of the newcomer's own replicas one that is ready only where nobody else will do, for requests that
+are with the newcomer already. Orders nothing. Pure; called by `victims`, `placement`, `relieve` and `ahead`.
 """
 
 from dataclasses import dataclass, field

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """How long a round of the control plane takes in a large fleet: observe, then plan.
 
-python bench/plan_speed.py [--models 1000] [--devices 64] [--awake 128] [--asleep 64] [--rounds 300]
+python bench/plan_speed.py [--models 1000] [--devices 64] [--awake 128] [--asleep 64] [--wanted 1] [--rounds 300]
 
 The real gate, wishes, executor and planner; only the owners stand still. Before each round a few things happen, as
-they would: requests come and go on models that are awake, and one model that is cold is waited for, so that somebody
-must yield. Times are CPU time of this process, so that a busy machine does not count.
+they would: requests come and go on models that are awake, and a model that is cold is waited for (or `--wanted`
+of them), so that somebody must yield. Times are CPU time of this process, so that a busy machine does not count.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from roost.control.gate import Gate
 from roost.control.lane import Entry
 from roost.control.learning import Learning
 from roost.control.observe import Sources, observe
+from roost.control.schedule import Timetable
 from roost.control.wishes import Wishes
 from roost.core.ids import replica_id
 from roost.core.lifecycle import State
@@ -29,7 +30,7 @@ from roost.core.policy_spec import PolicySpec
 from roost.core.request import Address, Refusal, Request
 from roost.core.spec import ModelSpec, RoostSpec
 from roost.core.view import Policy
-from roost.planner.plan import plan
+from roost.planner.plan import Planner
 
 GIB = 1024**3
 TARGET_MS = 5.0
@@ -97,21 +98,20 @@ def fleet(asked: argparse.Namespace) -> Fleet:
         wishes=wishes,
         executor=Executor(owners),
         learning=learning,
+        timetable=Timetable(spec.memory),
     )
     awake = [name for name, state in states.items() if state is State.READY]
     return Fleet(sources, Policy(spec=spec.policy), awake, [n for n, s in states.items() if s is State.COLD])
 
 
-def happen(made: Fleet, luck: Random) -> Entry | None:
-    """Requests on models that are awake, one for a model that is cold."""
+def happen(made: Fleet, luck: Random, wanted: int) -> list[Entry]:
+    """Requests on models that are awake, and one for each of so many models that are cold."""
     gate, now = made.sources.gate, clock.now()
     for name in luck.sample(made.awake, min(10, len(made.awake))):
         lease = gate.enter(Request("r", now), gate.resolve(name), Patient(), now)
         lease.release(now)
-    if not made.cold:
-        return None
-    name = luck.choice(made.cold)
-    return gate.enter(Request("r", now), gate.resolve(name), Patient(), now)
+    names = luck.sample(made.cold, min(wanted, len(made.cold)))
+    return [gate.enter(Request("r", now), gate.resolve(name), Patient(), now) for name in names]
 
 
 def main() -> int:
@@ -120,18 +120,19 @@ def main() -> int:
     parser.add_argument("--devices", type=int, default=64)
     parser.add_argument("--awake", type=int, default=128)
     parser.add_argument("--asleep", type=int, default=64)
+    parser.add_argument("--wanted", type=int, default=1, help="models that are waited for in each round")
     parser.add_argument("--rounds", type=int, default=300)
     asked = parser.parse_args()
-    made, luck = fleet(asked), Random(1)
+    made, luck, plan = fleet(asked), Random(1), Planner()
     parts: list[tuple[float, float]] = []
     for _ in range(asked.rounds):
-        entry = happen(made, luck)
+        entries = happen(made, luck, asked.wanted)
         began = time.process_time()
         view = observe(made.sources, clock.now(), 0.0)
         seen = time.process_time()
         plan(view, made.policy)
         parts.append((seen - began, time.process_time() - seen))
-        if entry is not None:
+        for entry in entries:
             entry.leave()
     sums = sorted((one + other) * 1e3 for one, other in parts)
     observed = statistics.median(one for one, _ in parts) * 1e3

@@ -16,8 +16,9 @@ from roost.core.reason import Ahead, Evict, Ordered, OverBudget, Preload, Schedu
 from roost.core.schedule import BudgetWindow, Window
 from roost.core.spec import ModelSpec, QueueSpec
 from roost.core.view import DeviceView, FleetView, Goal, ModelView, Policy, ReplicaView, Wish
+from roost.planner.census import Census
 from roost.planner.plan import plan
-from roost.planner.room import Room, destination
+from roost.planner.room import Room, budgets, destination
 from tests.support.ledger import allowed, footprint, over_budget
 
 NOW = 1000.0
@@ -431,7 +432,8 @@ def test_requests_with_a_sleeper_are_never_cut_and_bring_it_up(given_view: tuple
 def test_a_budget_that_is_exceeded_is_relieved_or_noted(given_view: tuple[FleetView, Policy]) -> None:
     """Whoever goes for it may: not pinned, no order standing, outside residency, at rest. Nobody goes in vain."""
     view, policy = given_view
-    made, room = plan(view, policy), Room(view)
+    made, limits = plan(view, policy), budgets(view)
+    room = Room(view, limits, Census().look(view, policy, limits))
     known, goals = by_id(view), {action.replica: action for action in made.actions}
     soon = dict.fromkeys(room.budget, 0)
     for model, replica in room.holders:

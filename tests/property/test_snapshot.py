@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roost.core.footprint import Footprint, Held, Source
-from roost.core.forecast import Forecast, ReturnCosts
+from roost.core.forecast import Forecast, Outlooks, ReturnCosts
 from roost.core.lifecycle import State
 from roost.core.memory_spec import GroupSpec, MatrixSpec
 from roost.core.policy_spec import ScheduleSpec
@@ -22,6 +22,7 @@ from roost.core.snapshot import (
     essence,
     plain,
 )
+from roost.core.spec import ModelSpec
 from roost.core.view import DeviceView, FleetView, ModelView, Policy, ReplicaView
 from roost.planner.plan import plan
 from tests.property.test_planner_views import QUICK, views
@@ -85,6 +86,20 @@ def test_a_view_comes_back_exactly(given_view: tuple[FleetView, Policy]) -> None
     models = tuple(replace(model, spec=plain(model.spec)) for model in view.models)
     assert back == replace(view, models=models)
     assert setup.policy == policy
+
+
+def test_forecasts_that_a_plan_read_are_kept_with_the_models() -> None:
+    """One whose forecast a plan has read matters, at rest or not; nobody else is asked for the journal's sake."""
+    cold = [ReplicaView(id=f"m{number}/0", model=f"m{number}", state=State.COLD, since=1.0) for number in range(101)]
+    models = tuple(ModelView(name=one.model, spec=ModelSpec(), replicas=(one,)) for one in cold)
+    outlooks = Outlooks(lambda model: Forecast(hazard_per_s=0.5))
+    assert outlooks.of("m7") is not None
+    view = FleetView(now=9.0, models=models, outlooks=outlooks)
+    kept = essence(view)
+    assert [model.name for model in kept.models] == ["m7"]
+    back = decode_view(encode_view(kept), Setup.of(view, Policy()))
+    assert back.models[0].forecast == Forecast(hazard_per_s=0.5)
+    assert list(outlooks.told) == ["m7"]
 
 
 @QUICK

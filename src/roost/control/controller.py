@@ -27,7 +27,7 @@ from roost.core.policy_spec import PolicySpec
 from roost.core.spec import ModelSpec, RoostSpec, further_names
 from roost.core.view import FleetView, Goal, Policy, Wish
 from roost.logs import log
-from roost.planner.plan import plan
+from roost.planner.plan import Planner, plan
 from roost.planner.review import is_news
 
 
@@ -38,6 +38,7 @@ class Controller:
         self, spec: RoostSpec, owners: Sequence[Owner], policy: Policy | None = None, budgets: Budgets = no_budgets
     ) -> None:
         self._policy = policy or Policy(spec=spec.policy)
+        self._plan = Planner()
         by_model: dict[str, list[Owner]] = {name: [] for name in spec.models}
         for owner in owners:
             by_model[owner.model].append(owner)
@@ -256,7 +257,7 @@ class Controller:
 
     def _round(self, now: float) -> Plan:
         view = observe(self._sources, now, self._started_at)
-        made = plan(view, self._policy)
+        made = self._plan(view, self._policy)
         if is_news(self.last_plan, made):
             for record in self._recorders:
                 record(view, self._policy, made)

@@ -4,15 +4,14 @@ Hears arrivals from the gate and changes from the owners, gives the observer for
 memory to whoever keeps it over a restart. The one place that tells `planner.demand` the hour; decides nothing.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from roost import clock
 from roost.core.events import Changed
-from roost.core.forecast import Forecast, ReturnCosts
+from roost.core.forecast import Outlooks
 from roost.core.lifecycle import Fact, State
 from roost.core.policy_spec import PolicySpec
-from roost.core.view import ReplicaView
 from roost.planner.demand import Demand
 from roost.planner.season import HOURS
 
@@ -70,23 +69,15 @@ class Learning:
         self.demand.returned(model, rung, seconds)
         self._changed.add(model)
 
-    def outlook(
-        self, model: str, replicas: Sequence[ReplicaView], now: float
-    ) -> tuple[Forecast | None, ReturnCosts | None]:
-        """How soon it is likely wanted, and how long its return takes, as measured. No forecast where no choice
-        depends on it: with `lru` and fixed clocks, and for a model that does not run and that nothing brings up
-        ahead. The same objects as before while nothing has changed."""
-        costs = self.demand.costs(model)
-        if not self.demand.knows(model):
-            return None, costs
+    def outlooks(self, now: float) -> Outlooks | None:
+        """Who says how soon a model is likely wanted. Nobody where no choice depends on it: with `lru` and fixed
+        clocks."""
         policy = self._policy()
-        foresees = policy.wake_ahead or policy.idle == "histogram"
-        chooses = policy.eviction == "cost" or policy.idle == "break-even"
-        if not foresees and not (chooses and any(replica.state not in _NOTHING_RUNS for replica in replicas)):
-            return None, costs
+        if policy.eviction != "cost" and policy.idle == "fixed" and not policy.wake_ahead:
+            return None
         if now >= self._hour_ends_at:
             self._tell_hour(now)
-        return self.demand.forecast(model, now), costs
+        return Outlooks(lambda model: self.demand.forecast(model, now))
 
     def forget(self, model: str) -> None:
         """It exists no more."""

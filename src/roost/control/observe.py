@@ -91,7 +91,7 @@ def observe(sources: Sources, now: float, started_at: float) -> FleetView:
     standing = sources.timetable.standing()
     return FleetView(
         now=now,
-        models=tuple([_model(sources, standing, name, now) for name in sources.owners]),
+        models=tuple([_model(sources, standing, name) for name in sources.owners]),
         memory=standing.memory,
         windows=standing.budgets,
         schedule_changes_at=standing.changes_at,
@@ -99,6 +99,7 @@ def observe(sources: Sources, now: float, started_at: float) -> FleetView:
         places=_places(sources),
         pending=sources.executor.pending(now),
         started_at=started_at,
+        outlooks=sources.learning.outlooks(now),
     )
 
 
@@ -111,14 +112,17 @@ def _places(sources: Sources) -> dict[str, int]:
     return places
 
 
-def _model(sources: Sources, standing: Standing, name: str, now: float) -> ModelView:
+def _model(sources: Sources, standing: Standing, name: str) -> ModelView:
     """One that was told to come back counts as waiting, where nobody else does."""
     lane, wishes = sources.gate.lane(name), sources.wishes
     recalled_at = None if lane.wakers else lane.recalled_at
     wish, owners = wishes.wish(name), sources.owners[name]
-    pinned, called, rests = scheduled(wishes, standing, name)
+    if standing.pins or standing.sleeps:
+        pinned, called, rests = scheduled(wishes, standing, name)
+    else:
+        pinned, called, rests = wishes.pinned(name), None, None
     replicas = tuple([_replica(sources, owner, wish) for owner in owners])
-    forecast, costs = sources.learning.outlook(name, replicas, now)
+    costs = sources.learning.demand.costs(name)
     known = sources.seen.models.get(name)
     if (
         known is not None
@@ -129,7 +133,6 @@ def _model(sources: Sources, standing: Standing, name: str, now: float) -> Model
         and known.called is called
         and known.rests is rests
         and known.hold_s == lane.hold_s
-        and known.forecast is forecast
         and known.return_s is costs
         and not (lane.depth or recalled_at is not None or known.waiting or known.onlookers)
         and len(known.replicas) == len(replicas)
@@ -151,7 +154,6 @@ def _model(sources: Sources, standing: Standing, name: str, now: float) -> Model
         called=called,
         rests=rests,
         host=lane.spec.inside or "",
-        forecast=forecast,
         return_s=costs,
         wish=wish,
         came_at=lane.came_at,

@@ -3,6 +3,7 @@
 Pure values. Learned by `planner/demand.py`; read by the planner, shown by status, kept in the journal.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 
@@ -35,3 +36,24 @@ class ReturnCosts:
     level2_s: float | None = None
     down_s: float | None = None
     """How long it takes to go to sleep or stop, so that its memory is free for another one."""
+
+
+class Outlooks:
+    """Forecasts of one moment, each made when it is first read: of a large fleet a plan reads few."""
+
+    __slots__ = ("_ask", "_told")
+
+    def __init__(self, ask: Callable[[str], Forecast | None]) -> None:
+        self._ask = ask
+        self._told: dict[str, Forecast | None] = {}
+
+    def of(self, model: str) -> Forecast | None:
+        """The same from then on; None: nobody has ever asked for the model."""
+        if model not in self._told:
+            self._told[model] = self._ask(model)
+        return self._told[model]
+
+    @property
+    def told(self) -> Mapping[str, Forecast | None]:
+        """Those that were read: no decision rests on others."""
+        return self._told

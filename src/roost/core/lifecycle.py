@@ -7,6 +7,7 @@ Busy and idle are not states: they are the in-flight count.
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Final
 
 
 class State(StrEnum):
@@ -23,6 +24,13 @@ class State(StrEnum):
     BACKOFF = "backoff"
     FAILED = "failed"
     STUCK = "stuck"
+
+
+COLD: Final = State.COLD
+READY: Final = State.READY
+DRAINING: Final = State.DRAINING
+ASLEEP: Final = State.ASLEEP
+"""For those who ask thousands of times a second: Python 3.11 finds a member of an enumeration by calling a function."""
 
 
 class Order(StrEnum):

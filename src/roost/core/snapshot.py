@@ -61,7 +61,9 @@ def essence(view: FleetView) -> FleetView:
     or are expected something. Budgets stay."""
     if len(view.models) <= WHOLE_MODELS or view.memory.matrix is not None:
         return view
-    return replace(view, models=tuple(model for model in view.models if not _at_rest(model, view.pending)))
+    told = {} if view.outlooks is None else view.outlooks.told
+    kept = (one for one in view.models if told.get(one.name) is not None or not _at_rest(one, view.pending))
+    return replace(view, models=tuple(kept))
 
 
 def plain(spec: ModelSpec) -> ModelSpec:
@@ -82,8 +84,12 @@ def decode_setup(data: bytes | str) -> Setup:
 
 
 def encode_view(view: FleetView) -> bytes:
-    """Without what its `Setup` holds. Figures must be finite, as they are in every view."""
-    models = [{name: getattr(model, name) for name in _MODEL_FIELDS} for model in view.models]
+    """Without what its `Setup` holds, with the forecasts that were read. Figures must be finite, as in every view."""
+    told = {} if view.outlooks is None else view.outlooks.told
+    models = [
+        {name: getattr(model, name) for name in _MODEL_FIELDS} | {"forecast": model.forecast or told.get(model.name)}
+        for model in view.models
+    ]
     tree = {name: getattr(view, name) for name in _VIEW_FIELDS}
     return _encoder.encode({**tree, "models": models})
 
@@ -162,5 +168,5 @@ def _names(kind: Any, *but: str) -> tuple[str, ...]:
 
 _BLANK = _blank()
 _MODEL_FIELDS = _names(ModelView, "spec")
-_VIEW_FIELDS = _names(FleetView, "models", "memory")
+_VIEW_FIELDS = _names(FleetView, "models", "memory", "outlooks")
 _PLAN_FIELDS = _names(Plan, "actions")

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from roost.core.footprint import Footprint
-from roost.core.forecast import Forecast, ReturnCosts
+from roost.core.forecast import Forecast, Outlooks, ReturnCosts
 from roost.core.lifecycle import State
 from roost.core.memory_spec import MemorySpec
 from roost.core.policy_spec import PolicySpec, Priority
@@ -150,7 +150,7 @@ class ModelView:
     rests: Window | None = None
     """A schedule that wants it down whenever it is idle."""
     forecast: Forecast | None = None
-    """How soon it is likely wanted again; None: nothing has been learned."""
+    """How soon it is likely wanted again; None: nothing has been learned, or `FleetView.outlooks` says it."""
     return_s: ReturnCosts | None = None
     """How long it takes to bring it back from each rung; None: not known."""
     host: str = ""
@@ -180,6 +180,8 @@ class FleetView:
     pending: Mapping[str, str] = field(default_factory=dict)
     """Replica id -> order given and not yet seen to have an effect; the planner orders nothing more for it."""
     started_at: float = 0.0
+    outlooks: Outlooks | None = field(default=None, compare=False)
+    """Who says how soon a model is likely wanted again, where its own view does not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ for, with `policy.wake_ahead`; only the first with `idle: histogram` alone.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from roost.core.forecast import Forecast
 from roost.core.lifecycle import State
 from roost.core.plan import Load, Wake
 from roost.core.reason import Ahead, Colder, KeepsRoom
@@ -20,9 +21,10 @@ from roost.planner.draft import Draft
 from roost.planner.guests import lacks_base
 from roost.planner.idle import SURE_SAMPLES
 from roost.planner.placement import Place, fitting, roomiest
-from roost.planner.room import Amounts
-from roost.planner.victims import Victim, busy, can_yield, cheapest, fewest, freed, options, send_down
+from roost.planner.victims import Victim, cheapest, fewest, freed, options, send_down
+from roost.planner.weights import Amounts
 from roost.planner.worth import back_s, density, down_s, idle_s, lacking_cost, return_cost, worth
+from roost.planner.yielding import busy, can_yield
 
 LIKELY = 0.5
 """Chance of a request soon from which a model comes up."""
@@ -53,7 +55,7 @@ class _Resting:
     replica: ReplicaView
     place: Place
     """Where it fits, else where least lacks."""
-    hazard: float
+    forecast: Forecast
 
     @property
     def need(self) -> Amounts:
@@ -80,12 +82,13 @@ def ahead(draft: Draft) -> None:
 def _resting(draft: Draft) -> list[_Resting]:
     """Models at rest that may be wanted, the likeliest first."""
     found = []
-    for model in draft.view.models:
-        replica = None if model.forecast is None else _at_rest(draft, model)
-        if replica is not None and model.forecast is not None:
-            found.append((model.forecast.hazard_per_s, model, replica))
-    found.sort(key=lambda one: one[0], reverse=True)
-    return [_Resting(m, r, _place(draft, m, r), hazard) for hazard, m, r in found[:_RIVALS_MAX]]
+    for model in draft.models:
+        replica = _at_rest(draft, model)
+        forecast = None if replica is None else draft.forecast(model)
+        if replica is not None and forecast is not None:
+            found.append((forecast, model, replica))
+    found.sort(key=lambda one: one[0].hazard_per_s, reverse=True)
+    return [_Resting(m, r, _place(draft, m, r), forecast) for forecast, m, r in found[:_RIVALS_MAX]]
 
 
 def _place(draft: Draft, model: ModelView, replica: ReplicaView) -> Place:
@@ -124,8 +127,8 @@ def _bring_one_up(draft: Draft, resting: list[_Resting]) -> bool:
 
 
 def _is_likely(draft: Draft, one: _Resting) -> bool:
-    forecast, replica = one.model.forecast, one.replica
-    if forecast is None or forecast.soon < LIKELY or (forecast.samples < SURE_SAMPLES and not forecast.sign):
+    forecast, replica = one.forecast, one.replica
+    if forecast.soon < LIKELY or (forecast.samples < SURE_SAMPLES and not forecast.sign):
         return False
     if forecast.sign:
         return True
@@ -134,15 +137,14 @@ def _is_likely(draft: Draft, one: _Resting) -> bool:
     return down_for_s >= max(_REST_MIN_S, _REST_PART * unused_s)
 
 
-def _may_displace(one: _Resting) -> bool:
+def _may_displace(forecast: Forecast) -> bool:
     """A mere sign must be a good one before anybody goes for it; what the model's own past says is weighed instead."""
-    forecast = one.model.forecast
-    return forecast is not None and (not forecast.sign or forecast.soon >= SURE)
+    return not forecast.sign or forecast.soon >= SURE
 
 
 def _cost(draft: Draft, one: _Resting) -> float:
     """Seconds of likely waiting per second that it stays down."""
-    return return_cost(one.model, back_s(draft, one.model, one.replica.state, one.replica.level))
+    return return_cost(one.forecast, back_s(draft, one.model, one.replica.state, one.replica.level))
 
 
 def _is_worth_the_room(draft: Draft, one: _Resting, cost: float, resting: list[_Resting]) -> bool:
@@ -152,16 +154,15 @@ def _is_worth_the_room(draft: Draft, one: _Resting, cost: float, resting: list[_
     kept_out = [other for other in resting if other is not one and room.lack(other.need, taken)]
     if not kept_out:
         return True
-    waits = down_s(draft) * sum(other.hazard for other in kept_out if not room.lack(other.need, {}))
+    waits = down_s(draft) * sum(other.forecast.hazard_per_s for other in kept_out if not room.lack(other.need, {}))
     idle = [(m, r, State.ASLEEP if r.sleep_levels else State.COLD) for m, r in room.holders if _is_idle(draft, m, r)]
     need = {key: amount for key, amount in one.need.items() if amount > 0}
     prices = [density(draft, m, r, after, (room.frees(m, r, after), need)) for m, r, after in idle]
-    return _may_displace(one) and cost > MARGIN * (waits + min(prices, default=0.0))
+    return _may_displace(one.forecast) and cost > MARGIN * (waits + min(prices, default=0.0))
 
 
 def _bring_up(draft: Draft, one: _Resting) -> None:
-    forecast, replica = one.model.forecast, one.replica
-    assert forecast is not None
+    forecast, replica = one.forecast, one.replica
     returning_s = back_s(draft, one.model, replica.state, replica.level)
     reason = Ahead(soon=forecast.soon, soon_s=forecast.soon_s, back_s=returning_s, sign=forecast.sign)
     is_asleep = replica.state is State.ASLEEP
@@ -175,8 +176,8 @@ def _bring_up(draft: Draft, one: _Resting) -> None:
 
 def _make_room(draft: Draft, one: _Resting, cost: float) -> bool:
     """True if those who are far colder go for it."""
-    forecast, room = one.model.forecast, draft.room
-    if forecast is None or not _may_displace(one):
+    forecast, room = one.forecast, draft.room
+    if not _may_displace(forecast):
         return False
 
     def lacking(some: Mapping[str, Victim]) -> Amounts:
@@ -219,7 +220,7 @@ def _keep_room(draft: Draft, resting: list[_Resting]) -> None:
         lost += lacking_cost(draft, victim.model, victim.replica, victim.after)
         then = freed(room.soon, going.values())
         helped = [one for one in roomless if not room.lack(one.need, then)]
-        gain = down_s(draft) * sum(one.hazard for one in helped) - MARGIN_ROOM * lost
+        gain = down_s(draft) * sum(one.forecast.hazard_per_s for one in helped) - MARGIN_ROOM * lost
         if gain > best[0]:
             best = gain, list(going.values()), helped
     for victim in best[1]:

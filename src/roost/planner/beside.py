@@ -21,7 +21,7 @@ def judge(draft: Draft, model: ModelView, replica: ReplicaView, breaks: str = ""
     staying: list[str] = []
     leaving: list[str] = []
     fast: list[str] = []
-    for other in draft.view.models:
+    for other in draft.models:
         if other is model or other.name in promised or other.name not in here:
             continue
         kind = leaving if _is_leaving(draft, other) else fast if _is_firm(draft, other, breaks) else staying

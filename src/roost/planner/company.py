@@ -5,14 +5,15 @@ down is up, going up or not yet down. Both ledgers must agree before anything ri
 everybody may join. Pure; belongs to `plan` alone.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol
 
 from roost.core.matrix import Matrix, compiled
 from roost.core.memory_spec import GroupSpec, MatrixSpec, MemorySpec
-from roost.core.view import FleetView
+from roost.core.view import FleetView, ReplicaView
+from roost.planner.census import Entry
 from roost.planner.sets import best
 
 Why = dict[str, str]
@@ -142,9 +143,11 @@ def _compiled(
 class Company:
     """Who is here and who is promised. `join` and `promise` change it while the plan grows."""
 
-    def __init__(self, view: FleetView, here: Iterable[str]) -> None:
-        self.rules = rules_of(view.memory, (model.name for model in view.models))
-        self.here = set(here)
+    def __init__(self, view: FleetView, known: Sequence[Entry], is_here: Callable[[ReplicaView], bool]) -> None:
+        self.rules = rules_of(view.memory, (one.model.name for one in known))
+        ruled = () if self.rules is None else known
+        self.here = {one.model.name for one in ruled if any(map(is_here, one.model.replicas))}
+        """Empty where no rule asks."""
         self.joined: set[str] = set()
         """Those of them that come up by this very plan."""
         self.promised: dict[str, None] = {}

@@ -12,7 +12,7 @@ from math import exp, log
 
 from roost.core.forecast import Forecast, ReturnCosts
 from roost.planner.companions import Companions
-from roost.planner.gaps import BURST_S, Gaps, chance
+from roost.planner.gaps import BURST_S, Gaps, chance, chances
 from roost.planner.pace import Pace
 from roost.planner.season import HOURS, REST_S, Season
 
@@ -174,10 +174,11 @@ class Demand:
         own, pool, age_s = known.gaps, self._general(now), max(BURST_S, now - known.last_at)
         over_s, soon_s = max(_SCALE_MIN_S, age_s), self._soon_s(model)
         season = 1.0 if self._hour is None or age_s < REST_S else known.season.factor(self._hour)
+        within, within_soon = chances(own, pool, age_s, (over_s, soon_s))
         pace = known.pace.per_s(now)
-        hazard = season * _agreed(chance(own, pool, age_s, over_s), over_s, pace)
+        hazard = season * _agreed(within, over_s, pace)
+        soon, sign = 1.0 - exp(-season * soon_s * _agreed(within_soon, soon_s, pace)), ""
         next_s = min(_FAR_S, _LN_2 / hazard)
-        soon, sign = 1.0 - exp(-season * soon_s * _agreed(chance(own, pool, age_s, soon_s), soon_s, pace)), ""
         if season >= _SEASON_SIGN:
             sign = f"at this hour it is called {season:.1f} times as often as usual"
         for odds, left_s, said in self._signs(model, known, now):

@@ -6,25 +6,30 @@ At most one order per replica and round. Pure; made and finished by `plan`, fill
 from collections.abc import Mapping
 from functools import cached_property
 
-from roost.core.lifecycle import State
+from roost.core.forecast import Forecast
+from roost.core.lifecycle import READY, State
 from roost.core.plan import Action, Blocked, Drain, Load, Plan, Sleep, Stop, Turn, Wake
 from roost.core.view import FleetView, ModelView, Policy, ReplicaView
+from roost.planner.census import Census
 from roost.planner.company import Company
-from roost.planner.room import Amounts, Room, destination, rising
-from roost.planner.weights import takes_place
-
-_STARTS = frozenset({State.STARTING, State.WAKING})
+from roost.planner.room import Room, budgets, destination, rising
+from roost.planner.weights import Amounts, takes_place
 
 
 class Draft:
     """What the round has decided so far."""
 
-    def __init__(self, view: FleetView, policy: Policy) -> None:
+    def __init__(self, view: FleetView, policy: Policy, census: Census) -> None:
+        limits = budgets(view)
         self.view = view
         self.now = view.now
         self.policy = policy
-        self.room = Room(view)
-        self.company = Company(view, (m.name for m in view.models if any(self.is_here(r) for r in m.replicas)))
+        self.known = census.look(view, policy, limits)
+        """All models but those that rest."""
+        self.special = [one for one in self.known if one.is_special]
+        """Those of them of whom there is more to see than what they hold."""
+        self.room = Room(view, limits, self.known)
+        self.company = Company(view, self.known, self.is_here)
         self.actions: dict[str, Action] = {}
         self.blocked: dict[str, Blocked] = {}
         self.denied: dict[str, Blocked] = {}
@@ -37,27 +42,41 @@ class Draft:
         self._sinking: set[str] = set()
         self.yielding: dict[bool, list[tuple[ModelView, ReplicaView]]] = {}
         """Kept by `victims`: who could yield, whether residency counts or not."""
-        self.starts = sum(
-            replica.state in _STARTS or view.pending.get(replica.id) in ("load", "wake")
-            for model in view.models
-            for replica in model.replicas
-            if not replica.base
-        )
+        self.starts = sum([one.starts for one in self.known])
+
+    @cached_property
+    def models(self) -> list[ModelView]:
+        """All but those that rest."""
+        return [one.model for one in self.known]
 
     @cached_property
     def bases(self) -> Mapping[str, tuple[ModelView, ReplicaView]]:
         """The engines that hold adapters."""
-        return {one.id: (model, one) for model in self.view.models if model.spec.adapters for one in model.replicas}
+        return {one.id: (model, one) for model in self.models if model.spec.adapters for one in model.replicas}
 
     @cached_property
     def guests(self) -> Mapping[str, list[tuple[ModelView, ReplicaView]]]:
         """By the engines that hold them, the adapters."""
         found: dict[str, list[tuple[ModelView, ReplicaView]]] = {}
-        for model in self.view.models if self.bases else ():
+        for model in self.models if self.bases else ():
             for replica in model.replicas:
                 if replica.base:
                     found.setdefault(replica.base, []).append((model, replica))
         return found
+
+    def forecast(self, model: ModelView) -> Forecast | None:
+        """How soon it is likely wanted again; None: nothing has been learned."""
+        outlooks = self.view.outlooks
+        return model.forecast if outlooks is None or model.forecast is not None else outlooks.of(model.name)
+
+    @cached_property
+    def counts_costs(self) -> bool:
+        """Whoever is cheapest to do without yields first; else the least recently used. Costs need that something has
+        been learned that tells one model from another."""
+        if self.policy.spec.eviction != "cost":
+            return False
+        models = self.models
+        return any(one.return_s is not None for one in models) or any(self.forecast(one) is not None for one in models)
 
     def free(self, replica: ReplicaView) -> bool:
         """No order of this round or of an earlier one is still open for it."""
@@ -84,7 +103,7 @@ class Draft:
 
     def stays_until(self, replica: ReplicaView) -> float:
         """Before this moment it does not yield to others (`policy.residency`)."""
-        if replica.state is not State.READY or replica.became_ready_at is None:
+        if replica.state is not READY or replica.became_ready_at is None:
             return self.now
         return replica.became_ready_at + self.policy.spec.residency
 
@@ -105,9 +124,8 @@ class Draft:
 
     def count_falling(self) -> None:
         """Enter what is on its way down into the ledger, the orders of this round included."""
-        for model, replica in self.room.holders:
-            action = self.actions.get(replica.id)
-            after = destination(replica, action, self.view.pending.get(replica.id))
+        for model, replica in self.falling_or_ordered():
+            action, after = self.actions.get(replica.id), self.destination(replica)
             if after is not None:
                 self._sinking.add(replica.id)
                 level = action.level if isinstance(action, Sleep) else None
@@ -115,7 +133,20 @@ class Draft:
 
     def destination(self, replica: ReplicaView) -> State | None:
         """Where it comes to rest if it is on its way down, else None."""
-        return destination(replica, self.actions.get(replica.id), self.view.pending.get(replica.id))
+        action, held = self.actions.get(replica.id), self.room.of(replica)
+        if action is None and held is not None:
+            return held.after
+        return destination(replica, action, self.view.pending.get(replica.id))
+
+    def falling_or_ordered(self) -> list[tuple[ModelView, ReplicaView]]:
+        """Of those that hold something who is on its way down, or has been given any order in this round; in no
+        certain order."""
+        found = {one.pair[1].id: one.pair for one in self.room.falling}
+        for name in self.actions:
+            held = self.room.holding.get(name)
+            if held is not None:
+                found[name] = held.pair
+        return list(found.values())
 
     def falling(self) -> list[ModelView]:
         """The models on their way down that will give something back."""
@@ -131,7 +162,7 @@ class Draft:
         for action in list(self.actions.values()):
             for _, guest in self.guests.get(action.replica, ()) if isinstance(action, Sleep | Stop) else ():
                 self.actions.pop(guest.id, None)
-        wished = {model.name for model in self.view.models if model.wish is not None}
+        wished = {model.name for model in self.models if model.wish is not None} if self.denied else ()
         return Plan(
             actions=tuple(self.actions.values()),
             blocked=self.blocked,

@@ -6,7 +6,7 @@ less. Made and asked by `demand` alone.
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from math import log
 
@@ -21,6 +21,8 @@ _LIFE_S = 3 * 86400.0
 _KEEP = 0.99
 """And so much of it is left after each newer one: what 70 gaps ago was normal counts half."""
 _UNIT_MAX = 1e12
+_BIN = log(2.0) / _PER_OCTAVE
+"""The logarithm of how much longer the gaps at a bin's end are than those at its beginning."""
 _PRIOR = 2.0
 """The gaps of all models together count as so many of the model's own."""
 
@@ -50,7 +52,8 @@ class Gaps:
         """Gaps longer than this, in gaps seen now; within a bin they are taken to lie evenly on a log scale."""
         above = self._above or self._count()
         place = bisect_right(_EDGES, age_s) - 1
-        return above[place + 1] + (above[place] - above[place + 1]) * _part(place, age_s)
+        high, low = above[place], above[place + 1]
+        return low if high == low else low + (high - low) * _part(place, age_s)
 
     def _count(self) -> list[float]:
         downwards = accumulate((count / self.unit for count in reversed(self.counts)), initial=0.0)
@@ -86,12 +89,19 @@ def chance(own: Gaps, pool: Gaps, age_s: float, within_s: float) -> float:
     The model's own gaps that lasted at least so long decide; all models' gaps count as two of them, so that a model
     that is new, or has been silent for longer than ever, is judged as models are at that age. To those a single gap is
     added that is as likely at one scale as at the next."""
-    end_s = age_s + within_s
-    left, end = own.longer(age_s), own.longer(end_s)
-    others, rest = pool.longer(age_s), pool.longer(end_s)
-    blind = within_s / end_s if end_s > 0 else 0.0
-    general = (others - rest + blind) / (others + 1.0)
-    return (left - end + _PRIOR * general) / (left + _PRIOR)
+    return chances(own, pool, age_s, (within_s,))[0]
+
+
+def chances(own: Gaps, pool: Gaps, age_s: float, spans_s: Iterable[float]) -> list[float]:
+    """The same for each of several times, with one look at those gaps that lasted so long."""
+    left, others = own.longer(age_s), pool.longer(age_s)
+    found = []
+    for within_s in spans_s:
+        end_s = age_s + within_s
+        blind = within_s / end_s if end_s > 0 else 0.0
+        general = (others - pool.longer(end_s) + blind) / (others + 1.0)
+        found.append((left - own.longer(end_s) + _PRIOR * general) / (left + _PRIOR))
+    return found
 
 
 def _bin(gap_s: float) -> int:
@@ -105,4 +115,4 @@ def _part(place: int, age_s: float) -> float:
     low, high = _EDGES[place], _EDGES[place + 1]
     if low == 0.0:
         return 1.0 - age_s / high
-    return log(high / age_s) / log(high / low)
+    return log(high / age_s) / _BIN

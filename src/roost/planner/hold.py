@@ -13,9 +13,9 @@ from roost.core.units import counted, format_duration, format_size
 from roost.core.view import ModelView, ReplicaView
 from roost.planner.company import Verdict
 from roost.planner.draft import Draft
-from roost.planner.room import UNBOUNDED, Amounts, is_places, server_of
+from roost.planner.room import UNBOUNDED, is_places, server_of
 from roost.planner.turns import turn_left
-from roost.planner.weights import Choice
+from roost.planner.weights import Amounts, Choice
 
 _NEVER = float("inf")
 _SHOWN = 8
@@ -122,12 +122,16 @@ def _for(draft: Draft, until: float | None) -> float | None:
 def held_fast(draft: Draft, model: ModelView, replica: ReplicaView, breaks: str = "") -> Blocked | None:
     """What is left beside the models that roost may not or cannot take down is too small; `breaks` is `pin` where pins
     do not count."""
-    room, choice = draft.room, draft.room.choice(model, replica)
+    room = draft.room
+    staying = [pair for pair in room.holders if _may_stay(*pair)]
+    if not staying:
+        return None
+    choice = room.choice(model, replica)
     whole = room.weight(model, replica, State.READY, devices=choice.allowed)
     fast = {key: 0 for key, amount in whole.items() if amount > 0}
     holders: dict[str, list[str]] = {key: [] for key in fast}
-    for other, held in room.holders:
-        if held is replica or not (other.pinned or held.state is State.STUCK or not held.owned):
+    for other, held in staying:
+        if held is replica:
             continue
         cause = firm(draft, other, held, sibling=other is model, breaks=breaks)
         if not cause:
@@ -146,6 +150,10 @@ def held_fast(draft: Draft, model: ModelView, replica: ReplicaView, breaks: str 
     return None
 
 
+def _may_stay(model: ModelView, replica: ReplicaView) -> bool:
+    return model.pinned or not replica.owned or replica.state is State.STUCK
+
+
 def _no_room(model: ModelView, keys: list[str], amount: int, holders: Mapping[str, list[str]]) -> Blocked:
     what = "a place" if is_places(keys[0]) else f"{format_size(amount)} on {' or '.join(keys)}"
     sentence = (
@@ -162,7 +170,7 @@ def kept_apart(draft: Draft, model: ModelView, verdict: Verdict) -> Blocked | No
     rule = next(iter(verdict.firm.values()))
     named = [
         f'"{other.name}" ({cause})'
-        for other in draft.view.models
+        for other in draft.models
         if verdict.firm.get(other.name) == rule
         for replica in other.replicas
         if draft.is_here(replica) and (cause := firm(draft, other, replica, sibling=False))
@@ -214,7 +222,7 @@ def waits_for_company(draft: Draft, model: ModelView, verdict: Verdict) -> str:
     for name, rule in verdict.older.items():
         by_rule.setdefault(rule, []).append(f'older requests for "{name}" are answered')
     going: Mapping[str, str] = {} if verdict.older else verdict.victims | verdict.leaving
-    for other in draft.view.models:
+    for other in draft.models:
         if other.name in going:
             by_rule.setdefault(going[other.name], []).append(f'"{other.name}" {_is_gone(draft, other)}')
     reasons = "; and until ".join(f"{' and '.join(named)}: {rule}" for rule, named in by_rule.items())

@@ -22,6 +22,8 @@ SURE_SAMPLES = 4.0
 _UNLIKELY = 0.1
 """A model goes down when the chance of a request soon is below this. It comes up ahead of one from 0.5 on: between the
 two it stays what it is."""
+_LOOK_S = 5.0
+"""How often to ask a model's gaps again, at most."""
 
 
 def descend(draft: Draft) -> None:
@@ -30,9 +32,9 @@ def descend(draft: Draft) -> None:
         return
     if draft.policy.spec.idle == "break-even":
         _break_even(draft)
-    for model in draft.view.models:
-        if _may_descend(model):
-            _ladder(draft, model)
+    for one in draft.special:
+        if one.is_timed and _may_descend(one.model):
+            _ladder(draft, one.model)
 
 
 def _may_descend(model: ModelView) -> bool:
@@ -96,8 +98,8 @@ def _not_again(spec: ModelSpec, replica: ReplicaView, sleep_at: float | None) ->
 
 def _learned(draft: Draft, model: ModelView) -> Forecast | None:
     """What the model's gaps say, where `idle: histogram` asks them and they say something."""
-    forecast = model.forecast
-    if draft.policy.spec.idle != "histogram" or forecast is None or forecast.samples < SURE_SAMPLES:
+    forecast = draft.forecast(model) if draft.policy.spec.idle == "histogram" else None
+    if forecast is None or forecast.samples < SURE_SAMPLES:
         return None
     return forecast
 
@@ -105,17 +107,17 @@ def _learned(draft: Draft, model: ModelView) -> Forecast | None:
 def _by_histogram(draft: Draft, model: ModelView, replica: ReplicaView) -> None:
     """Down if it is unlikely that it is wanted within many times what its return takes; nothing is gained by going
     down for less than the way back."""
-    forecast, base = model.forecast, replica.idle_since
+    forecast, base = draft.forecast(model), replica.idle_since
     assert forecast is not None
     least_s = extra_back_s(draft, model, replica, State.ASLEEP)
     due = _not_again(model.spec, replica, (draft.now if base is None else base) + least_s)
     if base is None or due is None or due > draft.now:
-        draft.at(due)
+        draft.at(None if due is None else max(due, draft.now + _LOOK_S))
     elif forecast.soon < _UNLIKELY:
         reason = Unlikely(idle_s=draft.now - base, soon=forecast.soon, soon_s=forecast.soon_s)
         draft.do(Drain(replica=replica.id, goal=Goal.ASLEEP, reason=reason))
     else:
-        draft.at(draft.now + max(5.0, 0.1 * (draft.now - base)))
+        draft.at(draft.now + max(_LOOK_S, 0.1 * (draft.now - base)))
 
 
 def _break_even(draft: Draft) -> None:
@@ -158,7 +160,7 @@ def _spent(draft: Draft) -> list[tuple[float, ModelView, ReplicaView, State]]:
 def _roomless(draft: Draft) -> list[tuple[ModelView, dict[str, int]]]:
     """Models that were used before, are down, and would find no room now even with what is coming free."""
     found = []
-    for model in draft.view.models:
+    for model in draft.models:
         down = [r for r in model.replicas if r.state in (State.COLD, State.ASLEEP) and r.last_used_at is not None]
         if down and len(down) == len(model.replicas) and draft.free(down[0]):
             if fitting(draft.room, model, down[0]) is not None:

@@ -111,7 +111,7 @@ def _take_back(draft: Draft, model: ModelView, replica: ReplicaView) -> Reason |
 def _room_is_wanted(draft: Draft, model: ModelView) -> bool:
     """Whether anybody could still need what a drain of this model frees. Whoever it was begun for may have left; but
     while others wait, an order stands or a schedule calls, it goes on, for they may count on it."""
-    others = (one for one in draft.view.models if one.name != model.name and one.host != model.name)
+    others = (one for one in draft.models if one.name != model.name and one.host != model.name)
     return any(other.waiting > 0 or other.wish is not None or is_missed(other) for other in others)
 
 

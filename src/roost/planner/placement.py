@@ -10,14 +10,11 @@ from dataclasses import dataclass, replace
 
 from roost.core.view import ModelView, ReplicaView
 from roost.planner.draft import Draft
-from roost.planner.room import Amounts, Room
+from roost.planner.room import Room
 from roost.planner.rungs import last_used
 from roost.planner.victims import (
-    Newcomer,
     Victim,
-    busy,
     by_cost,
-    candidates,
     cheapest,
     fewest,
     forced_out,
@@ -27,8 +24,8 @@ from roost.planner.victims import (
     running_out,
     without,
 )
-from roost.planner.weights import Choice
-from roost.planner.worth import counts_costs
+from roost.planner.weights import Amounts, Choice
+from roost.planner.yielding import Newcomer, busy, candidates
 
 _FOR_NOTHING = (True, float("inf"))
 """The price of a device on which nobody may yield."""
@@ -138,7 +135,7 @@ class _Pricing:
 
     def _use(self, model: ModelView, replica: ReplicaView) -> tuple[bool, float]:
         """How much it would be missed: the order in which victims yield."""
-        if not counts_costs(self._draft):
+        if not self._draft.counts_costs:
             return busy(model, replica), last_used(replica)
         return busy(model, replica), missed(self._draft, model, replica)
 

@@ -5,6 +5,8 @@ In config order, models first and then their replicas, and only into room that i
 each other no faster than `policy.launch_delay`. Pure; called by `plan` after everything that somebody waits for.
 """
 
+from collections.abc import Iterable
+
 from roost.core.lifecycle import State
 from roost.core.plan import Load
 from roost.core.reason import Preload, Revived
@@ -19,8 +21,9 @@ def preload(draft: Draft) -> None:
     """Order those whose time has come, and note when the next one's will. Not what a schedule wants down."""
     if not draft.policy.auto:
         return
-    next_at = _next_start_at(draft)
-    for model in draft.view.models:
+    kept = [one.model for one in draft.special if one.is_kept]
+    next_at = _next_start_at(draft, kept)
+    for model in kept:
         if model.rests is not None or not _is_undecided(draft, model):
             continue
         for replica in model.replicas:
@@ -40,7 +43,7 @@ def preload(draft: Draft) -> None:
 
 def revive(draft: Draft) -> None:
     """Order up again what was stopped only to be started afresh, whoever waits or not."""
-    for model in draft.view.models:
+    for model in [one.model for one in draft.special if one.revives]:
         for replica in model.replicas:
             revived = replica.revive and replica.owned and not replica.base
             if revived and _is_undecided(draft, model) and draft.free(replica):
@@ -59,12 +62,12 @@ def _is_undecided(draft: Draft, model: ModelView) -> bool:
     return not model.waiting and (model.wish is None or model.name in draft.denied)
 
 
-def _next_start_at(draft: Draft) -> float:
+def _next_start_at(draft: Draft, kept: Iterable[ModelView]) -> float:
     """Not before `launch_delay` after the last start, by whatever reason, of an engine to be preloaded. One that was
     found running delays nobody."""
     started = (
         replica.last_load_at
-        for model in draft.view.models
+        for model in kept
         if model.spec.preload and not is_guest(model)
         for replica in model.replicas
         if replica.last_load_at is not None

@@ -11,13 +11,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
-from roost.core.lifecycle import State
+from roost.core.forecast import Forecast, Outlooks
+from roost.core.lifecycle import READY, State
 from roost.core.plan import Action, Blocked, Drain, Load, Plan, Stop, Turn, Wake
 from roost.core.reason import Evict, Idle
 from roost.core.request import Refusal
 from roost.core.view import FleetView, Policy
 from roost.planner.admission import admit, comes_back_too_late, coming, not_awake, pick
-from roost.planner.plan import plan
+from roost.planner.plan import Planner
 from roost.planner.rehearse_cast import Actor, Part
 from roost.planner.rehearse_stage import Arrival, Hour, Record, Scene, Spell, Stage, Wait
 
@@ -29,9 +30,9 @@ _REST_S = 0.05
 _NEVER = float("inf")
 
 
-def rehearse(stage: Stage, chooser: Chooser = plan) -> Record:
+def rehearse(stage: Stage, chooser: Chooser | None = None) -> Record:
     """Play it to the end: every request is served or refused. IllegalMove if the chooser orders what cannot be."""
-    return _Play(stage, chooser).play()
+    return _Play(stage, chooser or Planner()).play()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +147,9 @@ class _Play:
         self.open -= 1
         if actor.part.queue:
             self._serve(actor.part)
-        elif actor.id in self.turns and actor.state is State.READY:
+        elif actor.id in self.turns and actor.state is READY:
             self.nudged = True  # its turn is over: it has nothing more to do
-        if not actor.in_flight and actor.state is not State.READY:
+        if not actor.in_flight and actor.state is not READY:
             self.nudged = True
 
     def _serve(self, part: Part) -> None:
@@ -201,7 +202,7 @@ class _Play:
             self.learner.returned(part.name, "down", self.now - actor.since)
         actor.arrive(self.now)
         self.nudged = True
-        if actor.state is State.READY:
+        if actor.state is READY:
             if self.learner is not None:
                 self.learner.returned(part.name, actor.came_from, self.now - actor.started_at)
                 part.costs = self.learner.costs(part.name)
@@ -232,8 +233,6 @@ class _Play:
         self.nudged, self.due = False, self.now + _REST_S
 
     def _view(self) -> FleetView:
-        if self.learner is not None:
-            self._ask_learner()
         hour = None if self.stage.hours is None else self.stage.hours(self.now)
         if hour is not self.hour and hour is not None:
             self.hour = hour
@@ -246,16 +245,15 @@ class _Play:
             windows={} if hour is None else hour.budgets,
             schedule_changes_at=None if hour is None else hour.changes_at,
             places=self.places,
+            outlooks=None if self.learner is None else Outlooks(self._foresee),
         )
 
-    def _ask_learner(self) -> None:
+    def _foresee(self, model: str) -> Forecast | None:
         assert self.learner is not None
-        now, oldest = self.now, self.now - self.stage.forecast_age_s
-        for part in self.parts:
-            if part.forecast_at <= oldest:
-                found, part.forecast_at = self.learner.forecast(part.name, now), now
-                if found is not part.forecast:
-                    part.forecast, part.view = found, None
+        part = self.by_name[model]
+        if part.forecast_at <= self.now - self.stage.forecast_age_s:
+            part.forecast, part.forecast_at = self.learner.forecast(model, self.now), self.now
+        return part.forecast
 
     def _perform(self, action: Action) -> None:
         actor, record = self.actors[action.replica], self.record
@@ -268,7 +266,7 @@ class _Play:
         actor.move = self._number
         if took is not None:
             heappush(self._moves, (self.now + took, self._number, actor))
-        elif actor.state is State.READY:
+        elif actor.state is READY:
             self._serve(actor.part)
         if not actor.in_flight and took is None:
             self.nudged = True  # a drain that has nothing to wait for goes on at once

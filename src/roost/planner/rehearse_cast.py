@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from roost.core.forecast import Forecast, ReturnCosts
 from roost.core.ids import replica_id
-from roost.core.lifecycle import RESIDENT, Order, State, advance
+from roost.core.lifecycle import ASLEEP, COLD, DRAINING, READY, RESIDENT, Order, State, advance
 from roost.core.plan import Action, Drain, Load, Sleep, Stop, Undrain, Wake
 from roost.core.reason import Reason, Rests
 from roost.core.schedule import Window
@@ -63,7 +63,7 @@ class Actor:
     def __init__(self, part: "Part", index: int) -> None:
         self.id = replica_id(part.name, index)
         self.part = part
-        self.state = State.COLD
+        self.state = COLD
         self.since = 0.0
         self.resident = False
         self.level: int | None = None
@@ -85,7 +85,7 @@ class Actor:
         """Rises when running requests are cut, so that their ends are not counted."""
         self.view: ReplicaView | None = None
         if not part.mechanics.owned:
-            self.enter(State.READY, 0.0)
+            self.enter(READY, 0.0)
 
     def stale(self) -> None:
         """Its view, and its model's, must be built anew."""
@@ -94,15 +94,15 @@ class Actor:
     def enter(self, state: State, now: float) -> None:
         """Be in that state from now on."""
         self.state, self.since, self.resident = state, now, state in RESIDENT
-        if state is not State.DRAINING:
+        if state is not DRAINING:
             self.drain_goal = self.drain_reason = None
-        if state is State.READY:
+        if state is READY:
             self.became_ready_at = now if self.became_ready_at is None else self.became_ready_at
-        elif state is not State.DRAINING:
+        elif state is not DRAINING:
             self.became_ready_at = None
-        if state is State.COLD:
+        if state is COLD:
             self.devices = ()
-        if state not in (State.ASLEEP, State.WAKING):
+        if state not in (ASLEEP, State.WAKING):
             self.level = None
         self.stale()
 
@@ -139,12 +139,12 @@ class Actor:
         level = self.level
         match self.state:
             case State.STARTING | State.WAKING:
-                self.enter(State.READY, now)
+                self.enter(READY, now)
             case State.SUSPENDING:
-                self.enter(State.ASLEEP, now)
+                self.enter(ASLEEP, now)
                 self.level = level
             case _:
-                self.enter(State.COLD, now)
+                self.enter(COLD, now)
 
     def seen(self) -> ReplicaView:
         """As the planner sees it."""
@@ -154,7 +154,7 @@ class Actor:
 
     def _seen(self) -> ReplicaView:
         done, idle_since = self.last_done, None
-        if self.state is State.READY and not self.in_flight:
+        if self.state is READY and not self.in_flight:
             idle_since = _latest(self.became_ready_at, done)
         return ReplicaView(
             id=self.id,
@@ -253,7 +253,6 @@ class Part:
                 host=self.spec.inside or "",
                 called=self.called,
                 rests=self.rests,
-                forecast=self.forecast,
                 return_s=self.costs,
             )
         return self.view

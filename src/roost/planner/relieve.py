@@ -14,10 +14,12 @@ from roost.core.units import format_size
 from roost.core.view import ModelView, ReplicaView
 from roost.planner.draft import Draft
 from roost.planner.hold import firm, listed, plight
-from roost.planner.room import PLACES, Amounts, is_places, server_of
+from roost.planner.room import PLACES, is_places, server_of
 from roost.planner.rungs import last_used
-from roost.planner.victims import Victim, busy, can_yield, cheapest, fewest, freed, options, send_down
+from roost.planner.victims import Victim, cheapest, fewest, freed, options, send_down
+from roost.planner.weights import Amounts
 from roost.planner.worth import worth
+from roost.planner.yielding import busy, can_yield
 
 
 def relieve(draft: Draft) -> None:

@@ -22,7 +22,8 @@ from roost.planner.lower import goes_down, stuck
 from roost.planner.placement import Place, fitting, least_missed
 from roost.planner.scheduled import call_of
 from roost.planner.turns import room_s, standing
-from roost.planner.victims import Newcomer, hopeless, make_room
+from roost.planner.victims import hopeless, make_room
+from roost.planner.yielding import Newcomer
 
 _UNDER_WAY = frozenset({State.READY, State.STARTING, State.WAKING})
 _MOVING = frozenset({State.STARTING, State.WAKING, State.SUSPENDING, State.STOPPING})
@@ -58,7 +59,7 @@ class Want:
 
 def wants(draft: Draft) -> list[Want]:
     """All of them, in the order of their turns; before them those for requests that were let in already."""
-    found = [want for model in draft.view.models for want in _wants(draft, model)]
+    found = [want for one in draft.special if one.is_wanted for want in _wants(draft, one.model)]
     return sorted(found, key=lambda want: (want.replica is None, want.rank, want.since))
 
 
@@ -72,7 +73,7 @@ def _wants(draft: Draft, model: ModelView) -> Iterator[Want]:
     want = _want(draft, model)
     if want is None:
         return
-    base = next((one for one in draft.view.models if one.name == model.host), None) if is_guest(model) else None
+    base = next((one for one in draft.models if one.name == model.host), None) if is_guest(model) else None
     if base is not None and base.wish is None and not base.waiting:
         yield replace(want, model=base)
     yield want
@@ -133,7 +134,7 @@ def _crowd(draft: Draft, model: ModelView, replica: ReplicaView) -> int:
     """How many models its server holds or is about to, where the model could go to another server instead."""
     if not replica.host or len(model.replicas) < 2:
         return 0
-    others = (one for other in draft.view.models for one in other.replicas if one.host == replica.host)
+    others = (one for other in draft.models for one in other.replicas if one.host == replica.host)
     return sum(draft.is_here(one) or one.id in draft.actions for one in others)
 
 
@@ -231,7 +232,7 @@ def _start(draft: Draft, want: Want, replica: ReplicaView) -> None:
     place = fitting(room, model, replica)
     if place is None or not verdict.clear:
         blocked = _make_room(draft, Newcomer(model, replica, want.since, verdict), place)
-        _tell(draft, want, replace(blocked, room_s=room_s(draft, model)))
+        _tell(draft, want, blocked)
     elif draft.may_start(replica):
         draft.start(model, _order_up(replica, want, place), place.need)
     else:
@@ -254,7 +255,7 @@ def _make_room(draft: Draft, newcomer: Newcomer, place: Place | None) -> Blocked
     """Where it fits only groups or matrix are against it; else where it costs least."""
     possible = hopeless(draft, newcomer)
     if isinstance(possible, Blocked):
-        return possible
+        return replace(possible, room_s=room_s(draft, newcomer.model))
     if place is not None:
         return make_room(draft, replace(possible, need=place.need))
     return make_room(draft, least_missed(draft, possible))

@@ -6,14 +6,15 @@ itself, for places as for bytes: two replicas of one model awake are two, for th
 with a budget exist, so without `memory:` everything fits. Pure; belongs to `plan` alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
 from roost.core.footprint import HOST
-from roost.core.lifecycle import State
+from roost.core.lifecycle import ASLEEP, COLD, READY, State
 from roost.core.plan import Action, Drain, Sleep, Stop, Undrain
 from roost.core.view import FleetView, Goal, ModelView, ReplicaView
-from roost.planner.weights import Choice, bytes_in, held, keeps_memory, takes_place, written_devices
+from roost.planner.census import Entry, Held
+from roost.planner.weights import Amounts, Choice, bytes_in, held, keeps_memory, takes_place, written_devices
 
 PLACES = ""
 """The key of resident models; no device has an empty name."""
@@ -21,7 +22,6 @@ UNBOUNDED = 1 << 62
 """More bytes than there are."""
 _INSIDE = "\0"
 """Begins the keys of places inside a server; no device's name does."""
-Amounts = Mapping[str, int]
 _RISING = {"load": State.STARTING, "wake": State.WAKING}
 _NOTHING_RUNS = frozenset({State.COLD, State.BACKOFF, State.FAILED})
 _FALLING = {"stop": State.COLD, "sleep": State.ASLEEP, "drain": State.ASLEEP}
@@ -64,20 +64,20 @@ def destination(replica: ReplicaView, action: Action | None, pending: str | None
         case Undrain():
             return None
         case Stop():
-            return State.COLD
+            return COLD
         case Sleep():
-            return State.ASLEEP
+            return ASLEEP
         case Drain(goal=goal):
-            return State.ASLEEP if goal is Goal.ASLEEP else State.COLD
+            return ASLEEP if goal is Goal.ASLEEP else COLD
         case _:
             pass
     match replica.state:
         case State.STOPPING:
-            return State.COLD
+            return COLD
         case State.SUSPENDING:
-            return State.ASLEEP
+            return ASLEEP
         case State.DRAINING:
-            return State.ASLEEP if replica.drain_goal is Goal.ASLEEP else State.COLD
+            return ASLEEP if replica.drain_goal is Goal.ASLEEP else COLD
         case _:
             return _FALLING.get(pending or "")
 
@@ -90,10 +90,10 @@ def rising(replica: ReplicaView, pending: str | None) -> State:
 class Room:
     """Held now, free soon and promised, per key. `take` and `promise` change it while the plan grows."""
 
-    def __init__(self, view: FleetView) -> None:
+    def __init__(self, view: FleetView, limits: Mapping[str, int], known: Sequence[Entry]) -> None:
         self.memory = view.memory
         self.windows = view.windows
-        self.budget = budgets(view)
+        self.budget = limits
         self.devices = tuple(key for key in self.budget if key != HOST and not is_places(key))
         self.facts = {device.name: device for device in view.devices or ()}
         self.held = dict.fromkeys(self.budget, 0)
@@ -101,19 +101,46 @@ class Room:
         self.promised = dict.fromkeys(self.budget, 0)
         self.holders: list[tuple[ModelView, ReplicaView]] = []
         """Who holds anything at all, be it only a place beside others, in config order."""
-        beside = bool(view.memory.groups) or view.memory.matrix is not None
-        for model in view.models:
-            for replica in model.replicas:
-                state = rising(replica, view.pending.get(replica.id))
-                if state in _NOTHING_RUNS and not replica.lingering:
-                    continue
-                amounts = self.weight(model, replica, state)
-                left = self.lingering(model, replica)
-                _add(self.held, amounts)
-                _add(self.held, left)
-                _add(self.soon, left)
-                if left or any(amounts.values()) or (beside and takes_place(replica, state)):
-                    self.holders.append((model, replica))
+        self.holding: dict[str, Held] = {}
+        """The same by replica."""
+        self.falling: list[Held] = []
+        """Those of them that are on their way down without an order of this round."""
+        self._known = known
+        for entry in known:
+            if entry.held is None:
+                entry.held = tuple(self._weighed(entry.model, view.pending))
+            if entry.held:
+                for one in entry.held:
+                    self._enter(one)
+
+    def _weighed(self, model: ModelView, pending: Mapping[str, str]) -> Iterator[Held]:
+        beside = bool(self.memory.groups) or self.memory.matrix is not None
+        for replica in model.replicas:
+            state = rising(replica, pending.get(replica.id))
+            if state in _NOTHING_RUNS and not replica.lingering:
+                continue
+            amounts, left = self.weight(model, replica, state), self.lingering(model, replica)
+            holds = bool(left) or any(amounts.values()) or (beside and takes_place(replica, state))
+            if holds:
+                yield Held((model, replica), amounts, left, destination(replica, None, pending.get(replica.id)))
+
+    def _enter(self, one: Held) -> None:
+        _add(self.held, one.amounts)
+        if one.left:
+            _add(self.held, one.left)
+            _add(self.soon, one.left)
+        self.holders.append(one.pair)
+        self.holding[one.pair[1].id] = one
+        if one.after is not None:
+            self.falling.append(one)
+
+    @cached_property
+    def _entries(self) -> dict[str, Entry]:
+        return {one.model.name: one for one in self._known}
+
+    def of(self, replica: ReplicaView) -> Held | None:
+        """What it holds; None: nothing."""
+        return self.holding.get(replica.id)
 
     def where(self, model: ModelView, replica: ReplicaView) -> tuple[str, ...]:
         """The devices it counts on: where it runs, or ran last if it is not yet seen to be gone; where nobody knows,
@@ -129,8 +156,17 @@ class Room:
     def choice(self, model: ModelView, replica: ReplicaView) -> Choice:
         """Where it may come up: a sleeper wakes where it is. Of an engine whose size nobody knows the devices are
         chosen only if the config speaks of them: it may well need none."""
-        spec, each = model.spec, bytes_in(model, replica, State.READY)[0]
-        if replica.state is State.ASLEEP or not self.devices:
+        entry = self._entries.get(model.name)
+        if entry is None or entry.model is not model:
+            return self._choice(model, replica)
+        found = entry.choices.get(replica.id)
+        if found is None:
+            found = entry.choices[replica.id] = self._choice(model, replica)
+        return found
+
+    def _choice(self, model: ModelView, replica: ReplicaView) -> Choice:
+        spec, each = model.spec, bytes_in(model, replica, READY)[0]
+        if replica.state is ASLEEP or not self.devices:
             here = self.where(model, replica)
             return Choice(here, len(here), each, told=False)
         if written := self._written(model, replica):
@@ -181,15 +217,32 @@ class Room:
             return {}
         return dict.fromkeys(self.where(model, replica), replica.lingering)
 
-    def need(self, model: ModelView, replica: ReplicaView, devices: tuple[str, ...] | None = None) -> dict[str, int]:
+    def need(self, model: ModelView, replica: ReplicaView, devices: tuple[str, ...] | None = None) -> Amounts:
         """What it takes on top of what it holds to be awake."""
-        risen = State.WAKING if replica.state is State.ASLEEP else State.READY
+        entry = self._entries.get(model.name)
+        if entry is None or entry.model is not model:
+            return self._need(model, replica, devices)
+        key = replica.id, devices
+        found = entry.needs.get(key)
+        if found is None:
+            found = entry.needs[key] = self._need(model, replica, devices)
+        return found
+
+    def _need(self, model: ModelView, replica: ReplicaView, devices: tuple[str, ...] | None) -> Amounts:
+        risen = State.WAKING if replica.state is ASLEEP else READY
         return _less(self.weight(model, replica, risen, devices=devices), self.weight(model, replica, replica.state))
 
-    def frees(self, model: ModelView, replica: ReplicaView, after: State, level: int | None = None) -> dict[str, int]:
+    def frees(self, model: ModelView, replica: ReplicaView, after: State, level: int | None = None) -> Amounts:
         """What it gives back by coming to rest in `after`. What a sleep takes of the host is no debt of others: it
         looks for room when it is ordered."""
-        return _less(self.weight(model, replica, replica.state), self.weight(model, replica, after, level=level))
+        known = self.holding.get(replica.id)
+        found = None if known is None else known.frees.get((after, level))
+        if found is None:
+            now = self.weight(model, replica, replica.state)
+            found = _less(now, self.weight(model, replica, after, level=level))
+            if known is not None:
+                known.frees[after, level] = found
+        return found
 
     def host_need(self, model: ModelView, replica: ReplicaView, level: int) -> int:
         """Bytes of host memory that a sleep at that level takes on top of what it holds."""

@@ -9,7 +9,7 @@ configured level. Pure; called by `lower` and `victims`.
 from dataclasses import dataclass
 
 from roost.core.footprint import HOST
-from roost.core.lifecycle import State
+from roost.core.lifecycle import ASLEEP, COLD, State
 from roost.core.plan import Stop
 from roost.core.reason import Evict, Outslept, OverBudget, Reason
 from roost.core.units import format_size
@@ -33,17 +33,17 @@ def rest(draft: Draft, model: ModelView, replica: ReplicaView, asked: int | None
     """The rung for a replica that is to sleep, by what is free now; a level that is asked for is the only one."""
     levels = replica.sleep_levels
     if not levels:
-        return Rung(State.COLD)
+        return Rung(COLD)
     first = sleep_level(model.spec, levels, asked)
     if HOST not in draft.room.budget or not replica.owned:
-        return Rung(State.ASLEEP, first)
+        return Rung(ASLEEP, first)
     refused: list[str] = []
     for level in (first, *(level for level in sorted(levels) if level > first and asked is None)):
         need = draft.room.host_need(model, replica, level)
         if need <= 0 or need <= draft.room.free(HOST):
-            return Rung(State.ASLEEP, level, "; ".join(refused))
+            return Rung(ASLEEP, level, "; ".join(refused))
         refused.append(_too_much(draft, need, level))
-    return Rung(State.COLD, None, "; ".join([*refused, "it is stopped"]))
+    return Rung(COLD, None, "; ".join([*refused, "it is stopped"]))
 
 
 def clear_bed(draft: Draft, model: ModelView, replica: ReplicaView, reason: Reason) -> bool:
@@ -60,7 +60,7 @@ def clear_bed(draft: Draft, model: ModelView, replica: ReplicaView, reason: Reas
     for other, sleeper in _worse_sleepers(draft, model, replica):
         if short <= 0:
             break
-        short -= room.frees(other, sleeper, State.COLD)[HOST]
+        short -= room.frees(other, sleeper, COLD)[HOST]
         leaving.append(sleeper)
     if short > 0:
         return False
@@ -78,7 +78,7 @@ def _worse_sleepers(draft: Draft, model: ModelView, replica: ReplicaView) -> lis
         (other, sleeper)
         for other, sleeper in draft.room.holders
         if other is not model
-        and sleeper.state is State.ASLEEP
+        and sleeper.state is ASLEEP
         and sleeper.owned
         and not sleeper.in_flight
         and not other.pinned
@@ -86,7 +86,7 @@ def _worse_sleepers(draft: Draft, model: ModelView, replica: ReplicaView) -> lis
         and other.wish is None
         and draft.free(sleeper)
         and last_used(sleeper) < own
-        and draft.room.frees(other, sleeper, State.COLD)[HOST] > 0
+        and draft.room.frees(other, sleeper, COLD)[HOST] > 0
     ]
     return sorted(found, key=lambda pair: last_used(pair[1]))
 
@@ -94,9 +94,9 @@ def _worse_sleepers(draft: Draft, model: ModelView, replica: ReplicaView) -> lis
 def _coming(draft: Draft) -> int:
     """Host memory that sleepers on their way out give back without further orders."""
     return sum(
-        draft.room.frees(model, replica, State.COLD)[HOST]
+        draft.room.frees(model, replica, COLD)[HOST]
         for model, replica in draft.room.holders
-        if draft.destination(replica) is State.COLD and replica.state in (State.ASLEEP, State.STOPPING)
+        if draft.destination(replica) is COLD and replica.state in (ASLEEP, State.STOPPING)
     )
 
 

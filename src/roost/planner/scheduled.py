@@ -37,7 +37,7 @@ def let_rest(draft: Draft) -> None:
     """Let idle models down whose schedule says so, else note when they may."""
     if not draft.policy.auto:
         return
-    for model in draft.view.models:
+    for model in [one.model for one in draft.special]:
         if model.rests is None or model.wish is not None or model.waiting:
             continue
         for replica in model.replicas:

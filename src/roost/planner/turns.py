@@ -109,7 +109,8 @@ def room_s(draft: Draft, newcomer: ModelView) -> float | None:
     """How long others are likely to need until they have made room, the nearest of them; None: not known. How long a
     sleep or stop takes is left out."""
     found: list[float | None] = []
-    for other, replica in draft.room.holders:
+    turns = [pair for pair in draft.room.holders if pair[1].id in draft.turns] if draft.turns else []
+    for other, replica in {pair[1].id: pair for pair in [*draft.falling_or_ordered(), *turns]}.values():
         if other is newcomer:
             continue
         turn = draft.turns.get(replica.id)

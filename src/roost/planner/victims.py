@@ -1,47 +1,30 @@
 """Who yields: whom groups or matrix take down for the newcomer, then whoever is cheapest to do without first (`worth`;
 the least recently used with `eviction: lru`), only as many as needed, only who frees what is lacking.
 
-Never a pinned model, one inside `policy.residency`, one with an order standing, one whose turn it is, or one that
-sleeps with requests; of the newcomer's own replicas one that is ready only where nobody else will do, for requests that
-are with the newcomer already. Each replica yields by itself, with its own last use.
-Sleep where the engine can and that frees enough, else stop. Pure; called by `rise` and `relieve`.
+Who may yield at all is `yielding`'s; nobody is asked while the room is coming free anyway. Each replica yields by
+itself, with its own last use. Sleep where the engine can and that frees enough, else stop. Pure; called by `rise` and
+`relieve`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from roost.core.lifecycle import State
+from roost.core.lifecycle import ASLEEP, COLD, DRAINING, READY, State
 from roost.core.plan import Blocked, Drain, Stop
 from roost.core.reason import Down, Evict
 from roost.core.view import Goal, ModelView, ReplicaView
 from roost.planner.beside import judge
-from roost.planner.company import Verdict
 from roost.planner.draft import Draft
 from roost.planner.hold import held_fast, kept_apart, listed, never, waits_for_company, waits_for_others
-from roost.planner.room import Amounts, is_places
+from roost.planner.room import is_places
 from roost.planner.rungs import Rung, last_used, rest
-from roost.planner.turns import has_its_turn, is_only_called
-from roost.planner.worth import counts_costs, density, lacking_cost, worth
+from roost.planner.turns import is_only_called, room_s
+from roost.planner.weights import Amounts
+from roost.planner.worth import density, lacking_cost, worth
+from roost.planner.yielding import Newcomer, busy, candidates
 
 PATIENCE_S = 10.0
 """So long a newcomer waits for the answers of whoever drains for it before idle ones go in its place."""
-
-
-@dataclass(frozen=True, slots=True)
-class Newcomer:
-    """Who needs the room, and since when."""
-
-    model: ModelView
-    replica: ReplicaView
-    since: float
-    verdict: Verdict
-    """What groups and matrix say."""
-    need: Amounts = field(default_factory=dict)
-    """On the devices that were chosen for it."""
-    breaks: str = ""
-    """`pin` or `residency`, where it could else not be served and the operator allowed it."""
-    found: list[tuple[ModelView, ReplicaView]] | None = None
-    """Who may yield to it, once that was looked up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +47,8 @@ class Victim:
 
 def make_room(draft: Draft, newcomer: Newcomer) -> Blocked:
     """Order victims out of the way if need be, keep the room for the newcomer, and say what it waits for."""
-    model = newcomer.model
+    if _is_coming(draft, newcomer):
+        return _keep(draft, newcomer, [], [])
     found = candidates(draft, newcomer)
     forced = forced_out(draft, newcomer, found)
     chosen = None if forced is None else _choose(draft, newcomer, found, forced)
@@ -72,10 +56,22 @@ def make_room(draft: Draft, newcomer: Newcomer) -> Blocked:
         return make_room(draft, replace(newcomer, breaks="residency", found=None))
     for victim in _at_once(draft, newcomer, found, forced or []) or chosen or ():
         _evict(draft, newcomer, victim)
-    blocked = Blocked(model=model.name, sentence=_sentence(draft, newcomer, forced, chosen))
+    return _keep(draft, newcomer, forced, chosen)
+
+
+def _is_coming(draft: Draft, newcomer: Newcomer) -> bool:
+    """Nobody else has to go: what it needs comes free, and soon."""
+    room = draft.room
+    return newcomer.verdict.clear and not room.lack(newcomer.need, room.soon) and not running_out(draft)
+
+
+def _keep(draft: Draft, newcomer: Newcomer, forced: list[Victim] | None, chosen: list[Victim] | None) -> Blocked:
+    """The room is the newcomer's from now on; what it waits for."""
+    model = newcomer.model
+    sentence = _sentence(draft, newcomer, forced, chosen)
     draft.room.promise(newcomer.need)
     draft.company.promise(model.name, newcomer.verdict)
-    return blocked
+    return Blocked(model=model.name, sentence=sentence, room_s=room_s(draft, model))
 
 
 def hopeless(draft: Draft, newcomer: Newcomer) -> Blocked | Newcomer:
@@ -142,8 +138,8 @@ def _at_once(
 def running_out(draft: Draft) -> dict[str, int]:
     """What those give back who have drained for a while and still answer requests: nobody knows when."""
     total: dict[str, int] = {}
-    for model, replica in draft.room.holders:
-        after = draft.destination(replica) if replica.in_flight and replica.state is State.DRAINING else None
+    for model, replica in [one.pair for one in draft.room.falling]:
+        after = draft.destination(replica) if replica.in_flight and replica.state is DRAINING else None
         if after is None:
             continue
         draft.at(replica.since + PATIENCE_S)
@@ -176,15 +172,15 @@ def cheapest(draft: Draft, some: Iterator[Victim], short: Amounts, newcomer: str
     """With `eviction: cost` those first whose going costs least for what it frees, none of them stopped while sleeps
     would do; else as they come. In any case idle ones before busy ones, then the newcomer's own, then those whose pin
     would be broken."""
-    if not counts_costs(draft):
+    if not draft.counts_costs:
         return some
     given = list(some)
-    could_sleep = {victim.replica.id for victim in given if victim.after is State.ASLEEP}
+    could_sleep = {victim.replica.id for victim in given if victim.after is ASLEEP}
 
     def order(victim: Victim) -> tuple[bool, bool, bool, bool, float]:
         model, replica = victim.model, victim.replica
-        sibling = model.name == newcomer and replica.state is State.READY
-        harsh = victim.after is State.COLD and replica.id in could_sleep
+        sibling = model.name == newcomer and replica.state is READY
+        harsh = victim.after is COLD and replica.id in could_sleep
         cost = density(draft, model, replica, victim.after, (victim.frees, short))
         return model.pinned, sibling, busy(model, replica), harsh, cost
 
@@ -195,12 +191,12 @@ def by_cost(
     draft: Draft, newcomer: Newcomer, found: list[tuple[ModelView, ReplicaView]]
 ) -> list[tuple[ModelView, ReplicaView]]:
     """With `eviction: cost` those first that would be missed least, among equals of all else; else as they come."""
-    if not counts_costs(draft):
+    if not draft.counts_costs:
         return found
 
     def order(pair: tuple[ModelView, ReplicaView]) -> tuple[bool, bool, bool, float]:
         model, replica = pair
-        sibling = model.name == newcomer.model.name and replica.state is State.READY
+        sibling = model.name == newcomer.model.name and replica.state is READY
         return model.pinned, sibling, busy(model, replica), missed(draft, model, replica)
 
     return sorted(found, key=order)
@@ -208,8 +204,8 @@ def by_cost(
 
 def missed(draft: Draft, model: ModelView, replica: ReplicaView) -> float:
     """What doing without it costs, by the way it would go down."""
-    awake = replica.state is State.READY
-    after = State.ASLEEP if awake and _sleeps(draft, replica) else State.COLD
+    awake = replica.state is READY
+    after = ASLEEP if awake and _sleeps(draft, replica) else COLD
     return lacking_cost(draft, model, replica, after)
 
 
@@ -233,7 +229,7 @@ def fewest(
 
 
 def _dear(draft: Draft, victim: Victim) -> tuple[bool, float, float]:
-    cost = lacking_cost(draft, victim.model, victim.replica, victim.after) if counts_costs(draft) else 0.0
+    cost = lacking_cost(draft, victim.model, victim.replica, victim.after) if draft.counts_costs else 0.0
     return busy(victim.model, victim.replica), cost, victim.last_used
 
 
@@ -244,8 +240,8 @@ def forced_out(draft: Draft, newcomer: Newcomer, found: list[tuple[ModelView, Re
         return None
     victims = {}
     for model, replica in found if newcomer.verdict.victims else ():
-        if model.name in newcomer.verdict.victims and replica.state is State.READY:
-            rung = rest(draft, model, replica) if _sleeps(draft, replica) else Rung(State.COLD)
+        if model.name in newcomer.verdict.victims and replica.state is READY:
+            rung = rest(draft, model, replica) if _sleeps(draft, replica) else Rung(COLD)
             victims[replica.id] = _victim(draft, model, replica, rung)
     for other, replica in draft.room.holders if newcomer.verdict.victims else ():
         due = other.name in newcomer.verdict.victims and draft.is_here(replica) and draft.destination(replica) is None
@@ -273,63 +269,19 @@ def freed(soon: Amounts, victims: Iterable[Victim]) -> dict[str, int]:
     return total
 
 
-def candidates(draft: Draft, newcomer: Newcomer) -> list[tuple[ModelView, ReplicaView]]:
-    """All who may yield to it, in the order in which they should: those whose pin would be broken after all others, of
-    the rest its own last."""
-    if newcomer.found is not None:
-        return newcomer.found
-    groups: dict[tuple[bool, bool], list[tuple[ModelView, ReplicaView]]] = {}
-    for other, replica in _in_order(draft, newcomer.breaks):
-        # One of the newcomer's own that sleeps may keep what the first to wake needs. One that is ready yields only to
-        # requests that are with the newcomer already, and last of all.
-        sibling = other.name == newcomer.model.name
-        if replica.id == newcomer.replica.id or (other.pinned and newcomer.breaks != "pin"):
-            continue
-        if not sibling and (other.wish is not None or _is_spared(draft, other, replica, newcomer)):
-            continue
-        if draft.free(replica):
-            group = other.pinned, sibling and replica.state is State.READY
-            groups.setdefault(group, []).append((other, replica))
-    return [pair for group in sorted(groups) for pair in groups[group]]
-
-
-def _is_spared(draft: Draft, other: ModelView, replica: ReplicaView, newcomer: Newcomer) -> bool:
-    return has_its_turn(draft, other, replica, newcomer.model, newcomer.since)
-
-
-def _in_order(draft: Draft, breaks: str) -> list[tuple[ModelView, ReplicaView]]:
-    """All who could go down now, whoever comes: once per round."""
-    known = draft.yielding.get(breaks == "residency")
-    if known is None:
-        found = [pair for pair in draft.room.holders if can_yield(draft, pair[1], breaks)]
-        known = sorted(found, key=lambda pair: (busy(*pair), last_used(pair[1])))
-        draft.yielding[breaks == "residency"] = known
-    return known
-
-
-def can_yield(draft: Draft, replica: ReplicaView, breaks: str = "") -> bool:
-    """It could go down now as far as it is concerned; if that is only a matter of time, the plan looks again then."""
-    asleep = replica.state is State.ASLEEP and not replica.in_flight
-    if not (asleep or replica.state is State.READY) or not draft.free(replica):
-        return False
-    stays_until = draft.stays_until(replica)
-    draft.at(stays_until)
-    return stays_until <= draft.now or breaks == "residency"
-
-
 def options(draft: Draft, found: list[tuple[ModelView, ReplicaView]], short: Amounts) -> Iterator[Victim]:
     """First what is gentle (sleep; stop for those that cannot), then stops, for those whom sleep frees too little."""
     gentle: list[tuple[ModelView, ReplicaView, Rung]] = []
     harsh: list[tuple[ModelView, ReplicaView, Rung]] = []
     for model, replica in _concerned(draft, found, short):
-        awake = replica.state is State.READY
+        awake = replica.state is READY
         if awake and _sleeps(draft, replica):
             rung = rest(draft, model, replica)
             gentle.append((model, replica, rung))
-            if replica.owned and rung.after is State.ASLEEP:
-                harsh.append((model, replica, Rung(State.COLD)))
+            if replica.owned and rung.after is ASLEEP:
+                harsh.append((model, replica, Rung(COLD)))
         elif replica.owned:
-            (gentle if awake else harsh).append((model, replica, Rung(State.COLD)))
+            (gentle if awake else harsh).append((model, replica, Rung(COLD)))
     for model, replica, rung in gentle + harsh:
         victim = _victim(draft, model, replica, rung)
         if any(victim.frees.get(key, 0) > 0 for key in short):
@@ -375,13 +327,8 @@ def send_down(draft: Draft, victim: Victim, reason: Down) -> None:
     """Order it, and count on what it gives back."""
     replica = victim.replica
     draft.room.expect(victim.frees)
-    if replica.state is State.ASLEEP:
+    if replica.state is ASLEEP:
         draft.do(Stop(replica=replica.id, reason=reason))
     else:
-        goal = Goal.ASLEEP if victim.after is State.ASLEEP else Goal.STOPPED
+        goal = Goal.ASLEEP if victim.after is ASLEEP else Goal.STOPPED
         draft.do(Drain(replica=replica.id, goal=goal, reason=reason))
-
-
-def busy(model: ModelView, replica: ReplicaView) -> bool:
-    """Requests are with it, or wait for its model."""
-    return replica.in_flight > 0 or model.waiting > 0 or model.onlookers > 0

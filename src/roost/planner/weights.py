@@ -4,12 +4,15 @@ Of single replicas only; the sums are `room`'s. Claimed and measured figures com
 the spec's are used. Pure; called by `room`, `rungs` and `lower`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from roost.core.lifecycle import RESIDENT, State
+from roost.core.lifecycle import ASLEEP, RESIDENT, State
 from roost.core.spec import ModelSpec
 from roost.core.view import ModelView, ReplicaView
 
+Amounts = Mapping[str, int]
+"""By key of the ledger: bytes or places."""
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 _ON_THE_WAY = frozenset({State.SUSPENDING, State.WAKING, State.STOPPING, State.STUCK})
 """Resident, and perhaps still or already with what a sleeper keeps in host memory."""
@@ -24,7 +27,7 @@ def takes_place(replica: ReplicaView, state: State) -> bool:
 def keeps_memory(replica: ReplicaView, state: State) -> bool:
     """Whether its whole awake footprint counts in that state: also where somebody merely paused it (level 0), which
     gives nothing back."""
-    return state in RESIDENT or (state is State.ASLEEP and replica.state is State.ASLEEP and replica.level == 0)
+    return state in RESIDENT or (state is ASLEEP and replica.state is ASLEEP and replica.level == 0)
 
 
 def sleep_level(spec: ModelSpec, levels: tuple[int, ...], asked: int | None = None) -> int:
@@ -43,7 +46,7 @@ def bytes_in(model: ModelView, replica: ReplicaView, state: State, level: int | 
             asleep_host = held(model, replica, _level(model, replica, level))[1]
             host = max(host, asleep_host)
         return max(device, asleep_device), host
-    if state is State.ASLEEP:
+    if state is ASLEEP:
         return held(model, replica, _level(model, replica, level))
     return 0, 0
 
@@ -67,7 +70,7 @@ def _level(model: ModelView, replica: ReplicaView, asked: int | None) -> int:
     engine's own counts as 1."""
     if asked is not None:
         return asked
-    if replica.state is State.ASLEEP or replica.level is not None:
+    if replica.state is ASLEEP or replica.level is not None:
         return 1 if replica.level is None else replica.level
     return sleep_level(model.spec, replica.sleep_levels) if replica.sleep_levels else 1
 

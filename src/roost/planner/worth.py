@@ -4,13 +4,13 @@
 is lacking. Equal to `lru` while nothing has been learned. Pure; called by `victims`, `relieve`, `idle` and `ahead`.
 """
 
-from roost.core.forecast import ReturnCosts
-from roost.core.lifecycle import State
+from roost.core.forecast import Forecast, ReturnCosts
+from roost.core.lifecycle import ASLEEP, COLD, State
 from roost.core.reason import Worth
 from roost.core.spec import ModelSpec
 from roost.core.view import ModelView, ReplicaView
 from roost.planner.draft import Draft
-from roost.planner.room import Amounts
+from roost.planner.weights import Amounts
 
 _BACK_GUESS_S = {State.ASLEEP: 2.0, State.COLD: 30.0}
 """Where no model's return from that rung was ever measured."""
@@ -18,14 +18,6 @@ _DOWN_GUESS_S = 1.0
 _AGE_MIN_S = 10.0
 _BLIND = 0.5
 """A model of which nothing is known comes again within as long as it has been idle in half of all cases."""
-
-
-def counts_costs(draft: Draft) -> bool:
-    """Whoever is cheapest to do without yields first; else the least recently used. Costs need that something has been
-    learned that tells one model from another."""
-    if draft.policy.spec.eviction != "cost":
-        return False
-    return any(model.forecast is not None or model.return_s is not None for model in draft.view.models)
 
 
 def density(
@@ -42,14 +34,14 @@ def lacking_cost(draft: Draft, model: ModelView, replica: ReplicaView, after: St
     """Seconds that requests would likely wait per second that it is gone, those included that come while it returns.
     For one that sleeps and would be stopped only what the deeper rung adds counts."""
     extra_s = extra_back_s(draft, model, replica, after)
-    if model.forecast is None:
+    forecast = draft.forecast(model)
+    if forecast is None:
         return extra_s * _BLIND / max(_AGE_MIN_S, idle_s(draft, replica))
-    return return_cost(model, extra_s)
+    return return_cost(forecast, extra_s)
 
 
-def return_cost(model: ModelView, returning_s: float) -> float:
+def return_cost(forecast: Forecast | None, returning_s: float) -> float:
     """The same for a model whose return takes so long; 0 where nothing is known of its requests."""
-    forecast = model.forecast
     if forecast is None:
         return 0.0
     return forecast.hazard_per_s * returning_s * (1.0 + 0.5 * forecast.then_per_s * returning_s)
@@ -57,11 +49,11 @@ def return_cost(model: ModelView, returning_s: float) -> float:
 
 def extra_back_s(draft: Draft, model: ModelView, replica: ReplicaView, after: State) -> float:
     """Seconds its return would take from there, less what it would take from where it is now."""
-    level = _level(model.spec, replica.sleep_levels) if after is State.ASLEEP else None
+    level = _level(model.spec, replica.sleep_levels) if after is ASLEEP else None
     whole = back_s(draft, model, after, level)
-    if replica.state is not State.ASLEEP:
+    if replica.state is not ASLEEP:
         return whole
-    return max(0.0, whole - back_s(draft, model, State.ASLEEP, replica.level))
+    return max(0.0, whole - back_s(draft, model, ASLEEP, replica.level))
 
 
 def back_s(draft: Draft, model: ModelView, rest: State, level: int | None = None) -> float:
@@ -71,10 +63,10 @@ def back_s(draft: Draft, model: ModelView, rest: State, level: int | None = None
     if own is not None:
         return own
     if (rest, level) not in draft.typical_s:
-        known = [found for m in draft.view.models if (found := _of_rung(m.return_s, rest, level)) is not None]
+        known = [found for m in draft.models if (found := _of_rung(m.return_s, rest, level)) is not None]
         draft.typical_s[rest, level] = sum(known) / len(known) if known else _BACK_GUESS_S[rest]
     typical = draft.typical_s[rest, level]
-    load_s = None if model.return_s is None or rest is State.COLD else model.return_s.load_s
+    load_s = None if model.return_s is None or rest is COLD else model.return_s.load_s
     return typical if load_s is None else min(typical, load_s / 2)
 
 
@@ -82,9 +74,7 @@ def down_s(draft: Draft) -> float:
     """How long a model takes to go down, as measured over all; else a guess."""
     key = State.STOPPING, None
     if key not in draft.typical_s:
-        known = [
-            m.return_s.down_s for m in draft.view.models if m.return_s is not None and m.return_s.down_s is not None
-        ]
+        known = [m.return_s.down_s for m in draft.models if m.return_s is not None and m.return_s.down_s is not None]
         draft.typical_s[key] = sum(known) / len(known) if known else _DOWN_GUESS_S
     return draft.typical_s[key]
 
@@ -92,8 +82,8 @@ def down_s(draft: Draft) -> float:
 def worth(draft: Draft, model: ModelView, replica: ReplicaView, after: State) -> Worth | None:
     """The numbers behind the choice, for its reason; None where `lru` chose, or where the model's past says nothing,
     which amounts to the same."""
-    forecast = model.forecast
-    if draft.policy.spec.eviction != "cost" or forecast is None or forecast.samples < 1.0:
+    forecast = draft.forecast(model) if draft.policy.spec.eviction == "cost" else None
+    if forecast is None or forecast.samples < 1.0:
         return None
     return Worth(next_s=forecast.next_s, back_s=extra_back_s(draft, model, replica, after))
 
@@ -111,6 +101,6 @@ def _level(spec: ModelSpec, levels: tuple[int, ...]) -> int | None:
 def _of_rung(costs: ReturnCosts | None, rest: State, level: int | None) -> float | None:
     if costs is None:
         return None
-    if rest is not State.ASLEEP:
+    if rest is not ASLEEP:
         return costs.load_s
     return costs.level2_s if level == 2 else costs.level1_s

@@ -423,7 +423,7 @@ def test_a_mistake_in_a_round_is_logged_and_tried_again(
                 raise ZeroDivisionError("oops")
             return real(*args)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(module, "plan", broken)
+        monkeypatch.setattr(module, "Planner", lambda: broken)
         async with Bench(RoostSpec(models=fleet("a"))) as bench:
             client = bench.ask("a")
             await client.settled.wait()

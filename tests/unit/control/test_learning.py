@@ -13,7 +13,7 @@ from roost.core.reason import Ahead
 from roost.core.request import Route
 from roost.core.server_spec import KeySpec
 from roost.core.spec import RoostSpec
-from roost.core.view import Goal, ModelView
+from roost.core.view import ModelView
 from tests.support.fleet import Bench, Times, fleet, pause
 from tests.support.virtual import run
 
@@ -73,23 +73,23 @@ def test_requests_are_heard_where_they_are_traffic_and_may_wake() -> None:
 
 
 @pytest.mark.parametrize(
-    ("policy", "awake", "cold"),
+    ("policy", "foreseen"),
     [
-        (PolicySpec(), True, False),
-        (PolicySpec(eviction="lru"), False, False),
-        (PolicySpec(eviction="lru", idle="break-even"), True, False),
-        (PolicySpec(wake_ahead=True), True, True),
-        (PolicySpec(eviction="lru", idle="histogram"), True, True),
+        (PolicySpec(), True),
+        (PolicySpec(eviction="lru"), False),
+        (PolicySpec(eviction="lru", idle="break-even"), True),
+        (PolicySpec(wake_ahead=True), True),
+        (PolicySpec(eviction="lru", idle="histogram"), True),
     ],
 )
-def test_forecasts_are_made_where_a_choice_depends_on_them(policy: PolicySpec, awake: bool, cold: bool) -> None:
+def test_forecasts_are_made_where_a_choice_depends_on_them(policy: PolicySpec, foreseen: bool) -> None:
     async def main() -> None:
         async with Bench(RoostSpec(models=fleet("a"), policy=policy)) as bench:
             await bench.ask("a").settled.wait()
-            assert (seen(bench, "a").forecast is not None) is awake
-            await bench.control.order("a", Goal.STOPPED, by="test", wait_s=5.0)
-            assert bench.states()["a"] == "cold"
-            assert (seen(bench, "a").forecast is not None) is cold
+            outlooks = bench.control.view().outlooks
+            assert (outlooks is not None) is foreseen
+            assert outlooks is None or outlooks.of("a") is not None
+            assert outlooks is None or outlooks.of("b") is None
 
     run(main())
 

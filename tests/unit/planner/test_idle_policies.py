@@ -95,6 +95,13 @@ def test_nothing_is_gained_by_going_down_for_less_than_the_way_back() -> None:
     assert made.next_check_at == NOW + 15.0
 
 
+def test_however_short_the_way_back_gaps_are_asked_again_every_five_seconds_at_most() -> None:
+    busy = saying(awake("a", 5.0, back_s=0.5, spec=FIVE_MINUTES, in_flight=1), 0.0)
+    replica = replace(busy.replicas[0], idle_since=None)
+    made = planned(replace(busy, replicas=(replica,)), policy=HISTOGRAM)
+    assert made.next_check_at == NOW + 5.0
+
+
 def test_a_pinned_model_and_one_that_is_waited_for_stay() -> None:
     pinned = replace(saying(awake("a", 25.0, spec=FIVE_MINUTES), 0.0), pinned=True)
     assert planned(pinned, policy=HISTOGRAM).actions == ()

@@ -186,11 +186,12 @@ def test_the_learner_hears_everything_and_the_planner_sees_what_it_says() -> Non
         ("down", "b", 2.0),
         ("level1", "a", 3.0),
     ]
-    a, b = seen[-1].models
-    assert a.forecast is not None
-    assert b.forecast is not None
-    assert (a.forecast.hazard_per_s, b.forecast.hazard_per_s) == (0.5, 0.25)
-    assert a.return_s == ReturnCosts(load_s=7.0)
+    outlooks = seen[-1].outlooks
+    assert outlooks is not None
+    a, b = outlooks.of("a"), outlooks.of("b")
+    assert a is not None and b is not None
+    assert (a.hazard_per_s, b.hazard_per_s) == (0.5, 0.25)
+    assert seen[-1].models[0].return_s == ReturnCosts(load_s=7.0)
 
 
 def test_views_of_what_did_not_change_are_the_same_objects() -> None:

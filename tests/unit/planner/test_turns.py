@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from roost.core.lifecycle import State
+from roost.core.memory_spec import MemorySpec
 from roost.core.plan import Drain, Plan, Sleep, Stop, Turn, Wake
 from roost.core.policy_spec import PolicySpec, Priority
 from roost.core.reason import Evict
@@ -45,6 +46,16 @@ def test_a_turn_runs_from_ready_or_from_the_others_wait_while_there_is_work(
     assert made.turns == {"b/0": Turn(for_model="a", ends_at=ends_at)}
     assert made.next_check_at == ends_at
     assert f"its turn ends in {ends_at - 1000:.0f}" in made.blocked["a"].sentence
+
+
+def test_nobody_is_held_to_a_turn_where_the_room_comes_free_anyway() -> None:
+    working = model("b", READY, in_flight=2, became_ready_at=985.0)
+    made = planned(
+        model("a", waiting_since=990.0), working, model("c", State.STOPPING), memory=MemorySpec(max_resident=2)
+    )
+    assert made.actions == () and made.turns == {}
+    assert made.next_check_at is None
+    assert made.blocked["a"].sentence == 'Model "a" waits until "c" made room.'
 
 
 def test_turns_of_no_length_end_at_once() -> None:

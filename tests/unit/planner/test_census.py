@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from roost.core.forecast import Forecast
 from roost.core.lifecycle import State
@@ -11,9 +12,10 @@ from roost.core.memory_spec import MatrixSpec, MemorySpec
 from roost.core.policy_spec import PolicySpec
 from roost.core.spec import ModelSpec
 from roost.core.view import FleetView, Goal, ModelView, Policy, ReplicaView, Wish
-from roost.planner import plan as door
-from roost.planner.plan import plan
-from roost.planner.stirring import stirring
+from roost.planner import census
+from roost.planner.census import Census
+from roost.planner.plan import Planner, plan
+from roost.planner.room import budgets
 from tests.property.test_planner_views import QUICK, views
 
 SPEC = ModelSpec(command="engine")
@@ -24,7 +26,8 @@ COLD = ModelView(
 
 def seen(model: ModelView, policy: PolicySpec | None = None, **view: object) -> bool:
     fleet = FleetView(now=9.0, models=(model, replace(COLD, name="z")), **view)  # type: ignore[arg-type]
-    return model in stirring(fleet, Policy(spec=policy or PolicySpec())).models
+    looked_at = Census().look(fleet, Policy(spec=policy or PolicySpec()), budgets(fleet))
+    return model in [one.model for one in looked_at]
 
 
 def test_a_cold_model_is_passed_over() -> None:
@@ -63,6 +66,18 @@ def test_orders_under_way_forecasts_and_matrices_count() -> None:
 def test_the_plan_is_the_same_without_those_that_rest(given_view: tuple[FleetView, Policy]) -> None:
     view, policy = given_view
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(door, "stirring", lambda view, policy: view)
+        patch.setattr(Census, "look", lambda self, view, *_: [census._entry(one, view.pending) for one in view.models])
         whole = plan(view, policy)
     assert plan(view, policy) == whole
+
+
+@QUICK
+@given(st.lists(views(), min_size=2, max_size=4))
+def test_what_is_remembered_changes_no_plan(rounds: list[tuple[FleetView, Policy]]) -> None:
+    """Views of other fleets, and those that have most models in common with the one before."""
+    planner, (before, _) = Planner(), rounds[0]
+    for view, policy in rounds:
+        shared = replace(view, models=(*before.models[:1], *view.models[1:]))
+        for one in (view, replace(view, pending={}), shared, before):
+            assert planner(one, policy) == plan(one, policy)
+        before = view

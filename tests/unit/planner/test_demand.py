@@ -6,7 +6,7 @@ import pytest
 
 from roost.planner.companions import Companions
 from roost.planner.demand import Demand
-from roost.planner.gaps import BINS, Gaps, chance, median_s
+from roost.planner.gaps import BINS, Gaps, chance
 from roost.planner.season import Season
 
 NOBODY = Gaps()
@@ -65,18 +65,12 @@ def test_weights_stay_finite_over_years() -> None:
     assert max(own.counts) < float("inf")
 
 
-def test_half_of_the_requests_come_within_the_median() -> None:
-    assert median_s(0.5, 60.0) == pytest.approx(60.0)
-    assert median_s(0.75, 60.0) == pytest.approx(30.0)
-    assert median_s(0.0, 60.0) == pytest.approx(60 * 86400.0)
-
-
 def test_a_model_in_steady_use_is_wanted_at_its_pace() -> None:
     demand = Demand()
     last = every(demand, "a", 20.0, 100)
     forecast = demand.forecast("a", last + 15.0)
     assert forecast is not None
-    assert forecast.hazard_per_s == pytest.approx(1 / 15.0, rel=0.1)  # surely within as long again as it has been idle
+    assert 1 / 15.0 < forecast.hazard_per_s < 1 / 5.0  # oftener than usual: it is due within 5 s
     assert forecast.soon > 0.9
     assert forecast.next_s is not None and forecast.next_s < 15.0
 

@@ -435,7 +435,7 @@ def test_a_budget_that_is_exceeded_is_relieved_or_noted(given_view: tuple[FleetV
     made, limits = plan(view, policy), budgets(view)
     room = Room(view, limits, Census().look(view, policy, limits))
     known, goals = by_id(view), {action.replica: action for action in made.actions}
-    soon = dict.fromkeys(room.budget, 0)
+    soon = dict(room.soon)  # what has been given back and is not yet seen free
     for model, replica in room.holders:
         after = destination(replica, goals.get(replica.id), view.pending.get(replica.id))
         if after is not None:

@@ -2,8 +2,8 @@
 are far colder. And what goes down so that whoever comes next finds room at once.
 
 All three weigh seconds of likely waiting against one another, with a margin, for a forecast errs. Only while nobody
-waits for room and a start is to spare; one model a round. A model that came up in vain stays down for half as long as
-it had been unused by then, so attempts come ever more rarely; a sign, such as a hint, has no such rest. Pure;
+waits for room and a start is to spare; one model a round. A model that its idle clock sent down stays down for as long
+as it had been unused by then, so vain attempts come ever more rarely; a sign, such as a hint, has no such rest. Pure;
 called by `plan` after everything that somebody waits
 for, with `policy.wake_ahead`; only the first with `idle: histogram` alone.
 """
@@ -23,7 +23,7 @@ from roost.planner.idle import SURE_SAMPLES
 from roost.planner.placement import Place, fitting, roomiest
 from roost.planner.victims import Victim, cheapest, fewest, freed, options, send_down
 from roost.planner.weights import Amounts
-from roost.planner.worth import back_s, density, down_s, idle_s, lacking_cost, return_cost, worth
+from roost.planner.worth import back_s, down_s, idle_s, lacking_cost, return_cost, worth
 from roost.planner.yielding import busy, can_yield
 
 LIKELY = 0.5
@@ -33,12 +33,11 @@ SURE = 0.7
 MARGIN = 4.0
 """Where others would need its memory, doing without it must cost so many times what its coming costs them: forecasts
 err, and two moves cost more than one."""
-MARGIN_ROOM = 1.2
+MARGIN_ROOM = 1.1
 """To keep room: what others save must be so many times what doing without those costs that go for it."""
 COLD_S = 10.0
 """Nobody who was used this lately goes for a model that nobody waits for."""
 _REST_MIN_S = 10.0
-_REST_PART = 0.5
 _LOOK_S = 15.0
 """How often to look while some model is down that could come up ahead."""
 _RIVALS_MAX = 64
@@ -62,6 +61,16 @@ class _Resting:
         return self.place.need
 
 
+@dataclass(frozen=True, slots=True)
+class _Idle:
+    """One that could go down, how it would go first, and what doing without it would cost."""
+
+    model: ModelView
+    replica: ReplicaView
+    after: State
+    lost: float
+
+
 def ahead(draft: Draft) -> None:
     """Order the likeliest one up, or begin to make room for it, or for whoever is next."""
     spec = draft.policy.spec
@@ -73,10 +82,11 @@ def ahead(draft: Draft) -> None:
     if not resting:
         return
     draft.at(draft.now + _LOOK_S)
-    if draft.starts <= max(0, spec.max_starts - 2) and _bring_one_up(draft, resting):
+    idle = _idle(draft)
+    if draft.starts <= max(0, spec.max_starts - 2) and _bring_one_up(draft, resting, idle):
         return
     if spec.wake_ahead:
-        _keep_room(draft, resting)
+        _keep_room(draft, resting, idle)
 
 
 def _resting(draft: Draft) -> list[_Resting]:
@@ -108,20 +118,29 @@ def _at_rest(draft: Draft, model: ModelView) -> ReplicaView | None:
     return min(usable, key=lambda r: r.state is not State.ASLEEP, default=None)
 
 
-def _bring_one_up(draft: Draft, resting: list[_Resting]) -> bool:
+def _idle(draft: Draft) -> list[_Idle]:
+    found = []
+    for model, replica in draft.room.holders:
+        if _is_idle(draft, model, replica):
+            after = State.ASLEEP if replica.sleep_levels else State.COLD
+            found.append(_Idle(model, replica, after, lacking_cost(draft, model, replica, after)))
+    return found
+
+
+def _bring_one_up(draft: Draft, resting: list[_Resting], idle: list[_Idle]) -> bool:
     """True if one comes up, or its room is on its way."""
     likely = [(_cost(draft, one), one) for one in resting if _is_likely(draft, one)]
     for cost, one in sorted(likely, key=lambda pair: pair[0], reverse=True):
         if not may_come(draft, one.model, one.replica):
             continue
         if draft.room.fits(one.need):
-            if _is_worth_the_room(draft, one, cost, resting):
+            if _is_worth_the_room(draft, one, cost, (resting, idle)):
                 _bring_up(draft, one)
                 return True
         elif draft.policy.spec.wake_ahead:
             if not draft.room.lack(one.need, draft.room.soon):
                 return True
-            if _make_room(draft, one, cost):
+            if _make_room(draft, one, cost, idle):
                 return True
     return False
 
@@ -130,11 +149,10 @@ def _is_likely(draft: Draft, one: _Resting) -> bool:
     forecast, replica = one.forecast, one.replica
     if forecast.soon < LIKELY or (forecast.samples < SURE_SAMPLES and not forecast.sign):
         return False
-    if forecast.sign:
-        return True
     down_for_s = draft.now - replica.since
-    unused_s = idle_s(draft, replica) - down_for_s
-    return down_for_s >= max(_REST_MIN_S, _REST_PART * unused_s)
+    unused_s, clock_s = idle_s(draft, replica) - down_for_s, one.model.spec.sleep_after
+    by_clock = clock_s is not None and unused_s >= clock_s
+    return bool(forecast.sign) or down_for_s >= (unused_s if by_clock else _REST_MIN_S)
 
 
 def _may_displace(forecast: Forecast) -> bool:
@@ -147,18 +165,23 @@ def _cost(draft: Draft, one: _Resting) -> float:
     return return_cost(one.forecast, back_s(draft, one.model, one.replica.state, one.replica.level))
 
 
-def _is_worth_the_room(draft: Draft, one: _Resting, cost: float, resting: list[_Resting]) -> bool:
+def _is_worth_the_room(draft: Draft, one: _Resting, cost: float, others: tuple[list[_Resting], list[_Idle]]) -> bool:
     """Free memory is free only while nobody else at rest would need it. Else whoever is next sends someone away for
     it, and waits for that."""
+    resting, idle = others
     room, taken = draft.room, {key: -amount for key, amount in one.need.items()}
     kept_out = [other for other in resting if other is not one and room.lack(other.need, taken)]
     if not kept_out:
         return True
     waits = down_s(draft) * sum(other.forecast.hazard_per_s for other in kept_out if not room.lack(other.need, {}))
-    idle = [(m, r, State.ASLEEP if r.sleep_levels else State.COLD) for m, r in room.holders if _is_idle(draft, m, r)]
-    need = {key: amount for key, amount in one.need.items() if amount > 0}
-    prices = [density(draft, m, r, after, (room.frees(m, r, after), need)) for m, r, after in idle]
+    prices = [other.lost / part for other in idle if (part := _part(draft, other, one.need))]
     return _may_displace(one.forecast) and cost > MARGIN * (waits + min(prices, default=0.0))
+
+
+def _part(draft: Draft, one: _Idle, need: Amounts) -> float:
+    """How much of what is needed its going gives, each key for itself."""
+    frees = draft.room.frees(one.model, one.replica, one.after)
+    return sum(max(0, frees.get(key, 0)) / amount for key, amount in need.items() if amount > 0)
 
 
 def _bring_up(draft: Draft, one: _Resting) -> None:
@@ -174,16 +197,16 @@ def _bring_up(draft: Draft, one: _Resting) -> None:
     draft.start(one.model, action, one.need)
 
 
-def _make_room(draft: Draft, one: _Resting, cost: float) -> bool:
+def _make_room(draft: Draft, one: _Resting, cost: float, idle: list[_Idle]) -> bool:
     """True if those who are far colder go for it."""
     forecast, room = one.forecast, draft.room
-    if not _may_displace(forecast):
+    found = [(other.model, other.replica) for other in idle if idle_s(draft, other.replica) >= COLD_S]
+    if not _may_displace(forecast) or _least(idle) * MARGIN > cost:
         return False
 
     def lacking(some: Mapping[str, Victim]) -> Amounts:
         return room.lack(one.need, freed(room.soon, some.values()))
 
-    found = [pair for pair in room.holders if _is_idle(draft, *pair) and idle_s(draft, pair[1]) >= COLD_S]
     short = lacking({})
     chosen = fewest(cheapest(draft, options(draft, found, short), short), lacking, draft)
     lost = sum(lacking_cost(draft, v.model, v.replica, v.after) for v in chosen.values())
@@ -201,18 +224,25 @@ def _make_room(draft: Draft, one: _Resting, cost: float) -> bool:
     return True
 
 
-def _keep_room(draft: Draft, resting: list[_Resting]) -> None:
+def _least(idle: list[_Idle]) -> float:
+    return min((one.lost for one in idle), default=float("inf"))
+
+
+def _keep_room(draft: Draft, resting: list[_Resting], idle: list[_Idle]) -> None:
     """Take down the coldest where others, who would then find room at once, save more by that."""
     room = draft.room
     roomless = [one for one in resting if room.lack(one.need, room.soon)]
+    wanted = sum(one.forecast.hazard_per_s for one in roomless)
+    if not any(wanted * down_s(draft, one.model) > MARGIN_ROOM * one.lost for one in idle):
+        return
     short: dict[str, int] = {}
     for one in roomless:
         for key, amount in room.lack(one.need, room.soon).items():
             short[key] = max(short.get(key, 0), amount)
-    found = [pair for pair in room.holders if _is_idle(draft, *pair)] if roomless else []
+    found = [(one.model, one.replica) for one in idle]
     best: tuple[float, list[Victim], list[_Resting]] = (0.0, [], [])
     going: dict[str, Victim] = {}
-    lost = 0.0
+    lost = saved_s = 0.0
     for victim in cheapest(draft, options(draft, found, short), short):
         if len(going) == _STEPS_MAX or victim.replica.id in going:
             break
@@ -220,7 +250,8 @@ def _keep_room(draft: Draft, resting: list[_Resting]) -> None:
         lost += lacking_cost(draft, victim.model, victim.replica, victim.after)
         then = freed(room.soon, going.values())
         helped = [one for one in roomless if not room.lack(one.need, then)]
-        gain = down_s(draft) * sum(one.forecast.hazard_per_s for one in helped) - MARGIN_ROOM * lost
+        saved_s = max(saved_s, down_s(draft, victim.model))
+        gain = saved_s * sum(one.forecast.hazard_per_s for one in helped) - MARGIN_ROOM * lost
         if gain > best[0]:
             best = gain, list(going.values()), helped
     for victim in best[1]:

@@ -70,8 +70,10 @@ def back_s(draft: Draft, model: ModelView, rest: State, level: int | None = None
     return typical if load_s is None else min(typical, load_s / 2)
 
 
-def down_s(draft: Draft) -> float:
-    """How long a model takes to go down, as measured over all; else a guess."""
+def down_s(draft: Draft, model: ModelView | None = None) -> float:
+    """How long the model takes to go down, as measured, else as models take over all; else a guess."""
+    if model is not None and model.return_s is not None and model.return_s.down_s is not None:
+        return model.return_s.down_s
     key = State.STOPPING, None
     if key not in draft.typical_s:
         known = [m.return_s.down_s for m in draft.models if m.return_s is not None and m.return_s.down_s is not None]

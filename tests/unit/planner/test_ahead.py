@@ -69,8 +69,9 @@ def test_histogram_wakes_ahead_into_free_memory_only() -> None:
     "view",
     [
         resting("a", soon=0.4),
-        resting("a", since=NOW - 10.0),  # it has just gone down
-        resting("a", since=NOW - 100.0, last_used_at=NOW - 400.0),  # it went down unused for 300 s, 100 s ago
+        resting("a", since=NOW - 5.0),  # it has just gone down
+        # Its clock sent it down after 300 s without use, 100 s ago.
+        resting("a", since=NOW - 100.0, last_used_at=NOW - 400.0, spec=sized(1, sleep_after=300.0)),
         replace(resting("a"), forecast=Forecast(hazard_per_s=0.1, samples=1.0, soon=0.9)),
         replace(resting("a"), forecast=None),
         resting("a", spec=sized(1, wake_on_request=False)),
@@ -78,6 +79,19 @@ def test_histogram_wakes_ahead_into_free_memory_only() -> None:
 )
 def test_what_does_not_come_up(view: ModelView) -> None:
     assert planned(view, policy=FORESIGHT).actions == ()
+
+
+def test_what_its_clock_sent_down_comes_up_after_as_long_a_rest_and_what_was_evicted_soon() -> None:
+    spec = sized(1, sleep_after=300.0)
+    rested = resting("a", since=NOW - 301.0, last_used_at=NOW - 601.0, spec=spec)
+    evicted = resting("a", since=NOW - 11.0, last_used_at=NOW - 200.0, spec=spec)
+    assert kinds(planned(rested, policy=FORESIGHT)) == kinds(planned(evicted, policy=FORESIGHT)) == [(Wake, "a")]
+
+
+def test_a_hint_needs_no_rest() -> None:
+    assert kinds(planned(resting("a", since=NOW - 1.0, sign="a client said it is next"), policy=FORESIGHT)) == [
+        (Wake, "a")
+    ]
 
 
 def test_one_a_round_and_a_start_is_left_for_requests() -> None:
@@ -136,7 +150,7 @@ def test_room_is_kept_for_whoever_is_next() -> None:
     assert isinstance(reason, KeepsRoom) and isinstance(made.actions[0], Drain)
     assert made.actions[0].goal is Goal.ASLEEP
     assert str(reason).startswith("keeps room for 'a' or 1 other, should they be next: idle 100 s, likely wanted again")
-    dear = planned(*models, awake("c", hazard=0.012, spec=sized(30)), memory=GPU, policy=FORESIGHT)
+    dear = planned(*models, awake("c", hazard=0.013, spec=sized(30)), memory=GPU, policy=FORESIGHT)
     assert dear.actions == ()
 
 

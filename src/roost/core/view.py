@@ -56,6 +56,9 @@ class DeviceView:
     budget: int
     """Bytes that roost's replicas may hold together: the reserve, what is held back for its owner and what others use
     are taken off already."""
+    whole: int | None = None
+    """Bytes of it when nothing is held back and no others use the device; None: as much as `budget`, `held_back` and
+    `others` come to."""
     others: int = 0
     """Bytes that processes which are none of roost's use; for the sentences."""
     held_back: int = 0

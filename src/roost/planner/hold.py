@@ -95,7 +95,7 @@ def _takers(draft: Draft, key: str) -> Iterator[str]:
         yield f"the budget of {key} is {format_size(room.budget[key])} {window}, {window.window.ends(draft.now)}"
     if facts is not None and facts.held_back:
         yield f"of {key} {held_for_owner(facts.held_back, _for(draft, facts.held_until))}"
-    if facts is not None and facts.others:
+    if facts is not None and facts.others and (facts.whole is None or facts.whole > facts.budget + facts.held_back):
         yield f"{format_size(facts.others)} of {key} are used by others"
 
 

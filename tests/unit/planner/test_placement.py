@@ -222,6 +222,20 @@ def test_what_others_use_may_come_free() -> None:
     assert seen_as(PAIR, used, models=(wanted(sized(41)),)).blocked["a"].final
 
 
+def test_what_is_larger_than_the_written_budget_never_fits_however_much_others_use() -> None:
+    used = DeviceView(name="gpu0", budget=20 * GIB, whole=40 * GIB, others=60 * GIB)
+    blocked = seen_as(PAIR, used, models=(wanted(sized(50)),)).blocked["a"]
+    assert (blocked.code, blocked.final) == ("never_fits", True)
+    assert seen_as(PAIR, used, models=(wanted(sized(30)),)).blocked["a"].code == "held_back"
+
+
+def test_others_who_leave_roost_its_part_are_not_blamed() -> None:
+    beside = DeviceView(name="gpu0", budget=10 * GIB, whole=40 * GIB, others=20 * GIB, held_back=30 * GIB)
+    sentence = seen_as(PAIR, beside, models=(wanted(sized(20)),)).blocked["a"].sentence
+    assert "held for its owner" in sentence
+    assert "others" not in sentence
+
+
 def test_models_drain_off_a_device_that_is_held_and_the_reason_says_so() -> None:
     made = seen_as(PAIR, held(8200.0), models=(on("b", 20, "gpu0"),))
     (drain,) = made.actions

@@ -88,7 +88,7 @@ def _resting(draft: Draft) -> list[_Resting]:
 
 
 def _place(draft: Draft, model: ModelView, replica: ReplicaView) -> Place:
-    return fitting(draft.room, model, replica) or roomiest(draft.room, model, replica)
+    return fitting(draft.room, model, replica) or roomiest(draft.room, model, replica, draft.room.soon)
 
 
 def _at_rest(draft: Draft, model: ModelView) -> ReplicaView | None:

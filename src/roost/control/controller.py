@@ -267,7 +267,7 @@ class Controller:
         self.gate.note_plan(made, now)
         for model, blocked in made.blocked.items():
             if blocked.final:
-                self.gate.refuse_all(model, refusal_for(blocked))
+                self.gate.refuse_all(model, refusal_for(blocked, now))
         if made.denied or made.settled:
             self._wishes.deny(made.denied)
             self._wishes.settle(made.settled)

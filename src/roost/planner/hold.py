@@ -84,7 +84,11 @@ def _taken(
     said = listed(part for key in short for part in _takers(draft, key))
     sentence = f'Model "{model.name}" needs {format_size(each)}, but {said}.'
     return Blocked(
-        model=model.name, sentence=sentence, code=HELD_BACK, retry_after_s=until - draft.now if known else None
+        model=model.name,
+        sentence=sentence,
+        code=HELD_BACK,
+        not_before=until if known else None,
+        indefinite=not known,
     )
 
 

@@ -21,8 +21,9 @@ from roost.planner.guests import is_guest, lacks_base, waits_for_base
 from roost.planner.lower import goes_down, stuck
 from roost.planner.placement import Place, fitting, least_missed
 from roost.planner.scheduled import call_of
-from roost.planner.turns import room_s, standing
+from roost.planner.turns import standing
 from roost.planner.victims import Newcomer, hopeless, make_room
+from roost.planner.waits import with_wait
 
 _UNDER_WAY = frozenset({State.READY, State.STARTING, State.WAKING})
 _MOVING = frozenset({State.STARTING, State.WAKING, State.SUSPENDING, State.STOPPING})
@@ -196,7 +197,7 @@ def _hindrance(draft: Draft, want: Want, replica: ReplicaView) -> Blocked | None
         return Blocked(model=name, sentence=replica.absent, final=True, code="model_not_found")
     if not replica.owned:
         sentence = f'Model "{name}" waits until {spec.url or "its engine"} answers; roost does not start it.'
-        return Blocked(model=name, sentence=sentence)
+        return Blocked(model=name, sentence=sentence, indefinite=True)
     if _first_try_of_order(want, replica):
         return None
     if _is_due(draft, replica):
@@ -211,7 +212,13 @@ def _hindrance(draft: Draft, want: Want, replica: ReplicaView) -> Blocked | None
         return Blocked(model=name, sentence=f"{failed}. {again}", final=True, code="model_failed")
     draft.at(replica.retry_at)
     wait = "" if replica.retry_at is None else f" in {format_duration(replica.retry_at - draft.now)}"
-    return Blocked(model=name, sentence=f"{failed}. The next try is{wait or ' soon'}.")
+    return Blocked(
+        model=name,
+        sentence=f"{failed}. The next try is{wait or ' soon'}.",
+        room_s=None if fitting(draft.room, want.model, replica) is None else 0.0,
+        not_before=replica.retry_at,
+        indefinite=replica.retry_at is None,
+    )
 
 
 def _is_due(draft: Draft, replica: ReplicaView) -> bool:
@@ -230,8 +237,7 @@ def _start(draft: Draft, want: Want, replica: ReplicaView) -> None:
     verdict = judge(draft, model, replica)
     place = fitting(room, model, replica)
     if place is None or not verdict.clear:
-        blocked = _make_room(draft, Newcomer(model, replica, want.since, verdict), place)
-        _tell(draft, want, replace(blocked, room_s=room_s(draft, model)))
+        _tell(draft, want, _make_room(draft, Newcomer(model, replica, want.since, verdict), place))
     elif draft.may_start(replica):
         draft.start(model, _order_up(replica, want, place), place.need)
     else:
@@ -255,9 +261,8 @@ def _make_room(draft: Draft, newcomer: Newcomer, place: Place | None) -> Blocked
     possible = hopeless(draft, newcomer)
     if isinstance(possible, Blocked):
         return possible
-    if place is not None:
-        return make_room(draft, replace(possible, need=place.need))
-    return make_room(draft, least_missed(draft, possible))
+    placed = least_missed(draft, possible) if place is None else replace(possible, need=place.need)
+    return with_wait(draft, placed, make_room(draft, placed))
 
 
 def _order_up(replica: ReplicaView, want: Want, place: Place) -> Load | Wake:

@@ -103,29 +103,3 @@ def turn_left(draft: Draft, replica: ReplicaView, newcomer: ModelView) -> str:
     if turn.ends_at is None:
         return "requests of a higher class wait for it"
     return f"its turn ends in {format_duration(turn.ends_at - draft.now)}"
-
-
-def room_s(draft: Draft, newcomer: ModelView) -> float | None:
-    """How long others are likely to need until they have made room, the nearest of them; None: not known. How long a
-    sleep or stop takes is left out."""
-    found: list[float | None] = []
-    for other, replica in draft.room.holders:
-        if other is newcomer:
-            continue
-        turn = draft.turns.get(replica.id)
-        if draft.destination(replica) is not None:
-            found.append(other.hold_s if replica.in_flight else 0.0)
-        elif turn is not None and turn.for_model == newcomer.name:
-            found.append(_rest_of_turn(draft, other, replica, turn))
-    known = [seconds for seconds in found if seconds is not None]
-    return min(known) if len(known) == len(found) and known else None if found else 0.0
-
-
-def _rest_of_turn(draft: Draft, holder: ModelView, replica: ReplicaView, turn: Turn) -> float | None:
-    """To its end or, where that comes first, until it has done what it has now."""
-    hold_s = holder.hold_s
-    if hold_s is None:
-        return None
-    requests = replica.in_flight + holder.waiting + holder.onlookers
-    work_s = hold_s * math.ceil(requests / (holder.spec.concurrency or max(1, requests)))
-    return work_s if turn.ends_at is None else min(work_s, turn.ends_at - draft.now + hold_s)

@@ -204,12 +204,12 @@ def held(until: float | None) -> DeviceView:
 def test_who_needs_what_its_owner_holds_is_told_until_when() -> None:
     made = seen_as(PAIR, held(8200.0), models=(wanted(sized(20)),))
     blocked = made.blocked["a"]
-    assert (blocked.final, blocked.retry_after_s, made.next_check_at) == (False, 7200.0, 8200.0)
+    assert (blocked.final, blocked.not_before, made.next_check_at) == (False, 8200.0, 8200.0)
     assert blocked.sentence == (
         'Model "a" needs 20.0 GiB, but of gpu0 30.0 GiB are held for its owner for 2h 00m more.'
     )
     blocked = seen_as(PAIR, held(None), models=(wanted(sized(20)),)).blocked["a"]
-    assert (blocked.final, blocked.retry_after_s) == (False, None)
+    assert (blocked.final, blocked.not_before, blocked.indefinite) == (False, None, True)
     assert "until roost release" in blocked.sentence
     assert devices(seen_as(PAIR, held(None), models=(wanted(sized(10)),))) == ("gpu0",)
 

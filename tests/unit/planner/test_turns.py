@@ -10,7 +10,7 @@ from roost.core.policy_spec import PolicySpec, Priority
 from roost.core.reason import Evict
 from roost.core.spec import ModelSpec, QueueSpec, TimeoutsSpec
 from roost.core.view import Goal
-from tests.unit.planner.test_plan import GPU, ONE, QUIET, kinds, model, planned, sized
+from tests.unit.planner.test_plan import GPU, ONE, kinds, model, planned, sized
 
 READY, ASLEEP, COLD, DRAINING = State.READY, State.ASLEEP, State.COLD, State.DRAINING
 HIGH, NORMAL, LOW = Priority.HIGH, Priority.NORMAL, Priority.LOW
@@ -141,19 +141,3 @@ def test_a_cut_of_one_that_is_to_stop_is_a_forced_stop() -> None:
     policy = PolicySpec(on_drain_deadline="cut")
     made = planned(model("a", waiting_since=890.0), drains, memory=ONE, policy=policy)
     assert made.actions == (Stop(replica="b/0", reason=Evict(for_model="a", idle_s=0.0), forced=True),)
-
-
-@pytest.mark.parametrize(
-    ("seen", "room_s"),
-    [
-        ({"state": DRAINING, "in_flight": 2, "drain_goal": Goal.ASLEEP, "hold_s": 8.0}, 8.0),
-        ({"state": DRAINING, "in_flight": 2, "drain_goal": Goal.ASLEEP}, None),
-        ({"state": State.SUSPENDING}, 0.0),
-        ({"state": READY, "in_flight": 2, "hold_s": 8.0, "became_ready_at": 980.0}, 8.0),
-        ({"state": READY, "in_flight": 2, "hold_s": 300.0, "became_ready_at": 980.0}, 300.0),
-        ({"state": READY, "in_flight": 2, "became_ready_at": 980.0}, None),
-    ],
-)
-def test_how_long_others_need_to_make_room(seen: dict[str, Any], room_s: float | None) -> None:
-    made = planned(model("a", waiting_since=990.0), model("b", seen.pop("state"), spec=QUIET, **seen), memory=ONE)
-    assert made.blocked["a"].room_s == room_s

@@ -21,6 +21,7 @@ from roost.control.gate import Gate
 from roost.control.lane import Entry
 from roost.control.learning import Learning
 from roost.control.observe import Sources, observe
+from roost.control.schedule import Timetable
 from roost.control.wishes import Wishes
 from roost.core.ids import replica_id
 from roost.core.lifecycle import State
@@ -97,6 +98,7 @@ def fleet(asked: argparse.Namespace) -> Fleet:
         wishes=wishes,
         executor=Executor(owners),
         learning=learning,
+        timetable=Timetable(spec.memory, spec.policy.schedules),
     )
     awake = [name for name, state in states.items() if state is State.READY]
     return Fleet(sources, Policy(spec=spec.policy), awake, [n for n, s in states.items() if s is State.COLD])

@@ -49,6 +49,7 @@ class Still:
         self.revive = self.drain_idle = False
         self.sleep_levels, self.no_sleep = (1, 2), ""
         self.devices, self.lingering, self.footprint, self.absent = spec.devices, 0, None, ""
+        self.unlisted = False
         self.address = Address("127.0.0.1", 9)
 
     def subscribe(self, hear: object) -> None:

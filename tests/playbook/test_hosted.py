@@ -279,6 +279,26 @@ def test_an_unknown_name_says_so_and_is_tried_again_later(tmp_path: Path) -> Non
     play(tmp_path, Router({}), story)
 
 
+def test_what_its_server_will_most_likely_refuse_is_known_from_the_list(tmp_path: Path) -> None:
+    async def story(stage: Stage) -> None:
+        told = []
+        for names, up in ((), True), (("a",), True), (("b",), True), ((), False):
+            stage.router.statuses, stage.router.up = {name: {"value": "unloaded"} for name in names}, up
+            await stage.server.look()
+            told.append(stage.replica.unlisted)
+        assert told == [True, False, True, False]
+
+    play(tmp_path, Router({}), story)
+
+
+def test_a_list_of_what_is_loaded_says_nothing_of_what_could_be(tmp_path: Path) -> None:
+    async def story(stage: Stage) -> None:
+        assert stage.server.listing is not None
+        assert not stage.replica.unlisted
+
+    play(tmp_path, Router({}), story, preset=Preset.VLLM_LORA)
+
+
 def test_a_fixed_server_is_only_looked_at(tmp_path: Path) -> None:
     async def story(stage: Stage) -> None:
         assert not stage.replica.owned

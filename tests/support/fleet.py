@@ -61,6 +61,7 @@ class FakeOwner:
         self.last_load_at: float | None = None
         self.manual_wake_at: float | None = None
         self.absent = ""
+        self.unlisted = False
         self.revive = False
         self.devices: tuple[str, ...] = ()
         self.drain_goal: Goal | None = None

@@ -105,6 +105,9 @@ class ReplicaView:
     last_error: str = ""
     absent: str = ""
     """Why the server that it lives in has it not, and cannot load it; a sentence, or empty."""
+    unlisted: bool = False
+    """The server that it lives in lists what it can load, and not this one: a load will most likely be refused, so it
+    is tried without room, and counts for nothing before it is listed."""
     revive: bool = False
     """It was stopped to be started afresh at once, whether or not anybody waits (a step's `on_failure: restart`)."""
     footprint: Footprint | None = None

@@ -64,6 +64,8 @@ class HostedServer:
         self.trouble = f"{self} has not been asked yet."
         self.refuses = False
         """Nobody listens there, so nothing is loaded there."""
+        self._known: frozenset[str] = frozenset()
+        """The keys of all names in the listing, however they are spelled there."""
         self._begun = 0
         """Looks so far, with the one under way."""
         self._looking = asyncio.Lock()
@@ -110,6 +112,12 @@ class HostedServer:
     def offers(self) -> tuple[str, ...]:
         """The names that it lists, as it spells them; empty while it does not answer."""
         return () if self.listing is None else self.listing.names
+
+    def would_refuse(self, name: str) -> bool:
+        """Most likely: it lists what it can load, and not this one."""
+        if self.listing is None or self.listing.partial or self.way is None or not self.way.can_load:
+            return False
+        return self.key(name) not in self._known
 
     def key(self, name: str) -> str:
         """The same for all spellings of a model's name there."""
@@ -209,6 +217,7 @@ class HostedServer:
     def _note(self, listing: Listing | None) -> None:
         was = self.listing is not None
         self.listing = listing
+        self._known = frozenset() if listing is None else self._keys(listing)
         if listing is not None:
             if not was:
                 log.info("host %s answers: %d loaded of %d listed", self.name, len(listing.loaded), len(listing.names))
@@ -218,6 +227,10 @@ class HostedServer:
             log.warning("%s", self.trouble)
         if self.spec.preset is Preset.AUTO and not loads_itself(self.spec):
             self.found = None  # what comes up there may be another kind of server
+
+    def _keys(self, listing: Listing) -> frozenset[str]:
+        spellings = (*listing.names, *(other for others in listing.aliases.values() for other in others))
+        return listing.loaded | listing.busy | listing.failed | {self.key(name) for name in spellings}
 
     # calls
 

@@ -127,7 +127,7 @@ def _easiest(draft: Draft, model: ModelView) -> ReplicaView | None:
 
 
 def _order(draft: Draft, model: ModelView, replica: ReplicaView) -> tuple[bool, tuple[bool, int, float], int]:
-    return lacks_base(draft, replica), _effort(replica), _crowd(draft, model, replica)
+    return lacks_base(draft, replica) or replica.unlisted, _effort(replica), _crowd(draft, model, replica)
 
 
 def _crowd(draft: Draft, model: ModelView, replica: ReplicaView) -> int:
@@ -164,7 +164,7 @@ def _is_enough(want: Want) -> bool:
 
 def _follow(draft: Draft, want: Want, replica: ReplicaView) -> bool:
     """True if the replica comes up, or will as soon as fewer engines are starting."""
-    if lacks_base(draft, replica):
+    if lacks_base(draft, replica) or replica.unlisted:
         return False
     match replica.state:
         case State.ASLEEP:

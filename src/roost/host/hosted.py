@@ -40,6 +40,11 @@ ASK_S = 10.0
 """For the answer of a load call that is expected to be a refusal."""
 REFUSALS = frozenset({400, 404, 410, 422})
 """Answers to a load call that say: not this name."""
+SAID_MAX = 8
+"""Sentences on what is wrong with a server, until it answers again."""
+_MEANWHILE = (
+    f"roost looks again every {POLL_S:g} s; until then requests for its models wait, each up to its queue.max_wait."
+)
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 1.0
 """Between two looks for a model that is on its way: tiny ones take 20 ms, big ones minutes."""
 
@@ -64,6 +69,8 @@ class HostedServer:
         self.trouble = f"{self} has not been asked yet."
         self.refuses = False
         """Nobody listens there, so nothing is loaded there."""
+        self._said: set[str] = set()
+        """What was wrong since it last answered, each said once."""
         self._known: frozenset[str] = frozenset()
         """The keys of all names in the listing, however they are spelled there."""
         self._begun = 0
@@ -202,17 +209,21 @@ class HostedServer:
             raise StepError(f"GET {path} answered {len(body)} bytes that are no JSON") from None
 
     async def _recognise(self) -> None:
-        """Ask what kind of server it is. Raises StepError where it does not answer, or like nothing known."""
-        answers: dict[str, tuple[int, object] | None] = {}
-        for path in QUESTIONS:
-            step = Step(method="GET", path=path, timeout_s=LOOK_S)
-            answers[path] = await self.caller.ask(step)
-            if answers[path] is None:
-                await self.caller.call(step)  # says why
+        """Ask what kind of server it is. Raises StepError where it is like nothing known, or does not answer one of the
+        questions: what is left of the answers would look like another kind."""
+        answers: dict[str, tuple[int, object] | None] = {path: await self._answer(path) for path in QUESTIONS}
         self.found = recognise(answers)
         if self.found is None:
             raise StepError(f"none of the presets fits it ({said(answers)}); write `preset` of hosts.{self.name}")
         log.info("host %s: preset %s, for %s", self.name, self.found.way.preset, self.found.why)
+
+    async def _answer(self, path: str) -> tuple[int, object]:
+        """Status and decoded JSON, or None for what is none. Raises StepError."""
+        status, body = await self.caller.call(Step(method="GET", path=path, timeout_s=LOOK_S))
+        try:
+            return status, json.loads(body)
+        except ValueError:
+            return status, None
 
     def _note(self, listing: Listing | None) -> None:
         was = self.listing is not None
@@ -222,9 +233,11 @@ class HostedServer:
             if not was:
                 log.info("host %s answers: %d loaded of %d listed", self.name, len(listing.loaded), len(listing.names))
             self.trouble = ""
+            self._said.clear()
             return
-        if was:
-            log.warning("%s", self.trouble)
+        if self.trouble not in self._said and len(self._said) < SAID_MAX:
+            self._said.add(self.trouble)
+            log.warning("%s %s", self.trouble, _MEANWHILE)
         if self.spec.preset is Preset.AUTO and not loads_itself(self.spec):
             self.found = None  # what comes up there may be another kind of server
 

@@ -210,14 +210,16 @@ def _hindrance(draft: Draft, want: Want, replica: ReplicaView) -> Blocked | None
         itself = "" if later is None else f"A request in {format_duration(later - draft.now)} tries it again, or now: "
         again = f"{itself or 'Once the cause is gone: '}roost load {name}"
         return Blocked(model=name, sentence=f"{failed}. {again}", final=True, code="model_failed")
+    if replica.retry_at is None:
+        return Blocked(
+            model=name, sentence=f'Model "{name}" waits for its server. {replica.last_error}', indefinite=True
+        )
     draft.at(replica.retry_at)
-    wait = "" if replica.retry_at is None else f" in {format_duration(replica.retry_at - draft.now)}"
     return Blocked(
         model=name,
-        sentence=f"{failed}. The next try is{wait or ' soon'}.",
+        sentence=f"{failed}. The next try is in {format_duration(replica.retry_at - draft.now)}.",
         room_s=None if fitting(draft.room, want.model, replica) is None else 0.0,
         not_before=replica.retry_at,
-        indefinite=replica.retry_at is None,
     )
 
 

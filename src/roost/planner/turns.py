@@ -15,7 +15,10 @@ from roost.core.policy_spec import Priority
 from roost.core.units import format_duration
 from roost.core.view import ModelView, ReplicaView
 from roost.planner.draft import Draft
+from roost.planner.worth import down_s, known_back_s
 
+_SWAP_MARGIN = 1.25
+"""Swaps do not always take the same time."""
 _RANKS = {priority: rank for rank, priority in enumerate(Priority)}
 
 
@@ -72,9 +75,19 @@ def _ends_at(draft: Draft, holder: ModelView, replica: ReplicaView, newcomer: Mo
         return -math.inf
     if (waits and rank < comes) or _awaits_adapter(draft, replica):
         return math.inf
-    # A newcomer that waits no longer than a turn would else be refused each time.
-    turn = min(draft.policy.spec.turn, newcomer.spec.queue.max_wait / 2)
+    turn = min(draft.policy.spec.turn, _patience_s(draft, holder, newcomer))
     return max(since, replica.became_ready_at or since) + turn
+
+
+def _patience_s(draft: Draft, holder: ModelView, newcomer: ModelView) -> float:
+    """So long its requests can wait for the end of a turn and still be served: else one that waits no longer than a
+    turn and a swap would be refused each time. What a swap takes counts as it was measured, with a margin; where that
+    is not known, or more than they wait at all, half of their wait is left for it."""
+    longest_s, back_s = newcomer.spec.queue.max_wait, known_back_s(newcomer)
+    if back_s is None:
+        return longest_s / 2
+    spare_s = longest_s - _SWAP_MARGIN * (back_s + down_s(draft) + (holder.hold_s or 0.0))
+    return spare_s if spare_s > 0 else longest_s / 2
 
 
 def _awaits_adapter(draft: Draft, replica: ReplicaView) -> bool:

@@ -49,6 +49,7 @@ class Still:
         self.revive = self.drain_idle = False
         self.sleep_levels, self.no_sleep = (1, 2), ""
         self.devices, self.lingering, self.footprint, self.absent = spec.devices, 0, None, ""
+        self.unlisted = False
         self.address = Address("127.0.0.1", 9)
 
     def subscribe(self, hear: object) -> None:
@@ -98,7 +99,7 @@ def fleet(asked: argparse.Namespace) -> Fleet:
         wishes=wishes,
         executor=Executor(owners),
         learning=learning,
-        timetable=Timetable(spec.memory),
+        timetable=Timetable(spec.memory, spec.policy.schedules),
     )
     awake = [name for name, state in states.items() if state is State.READY]
     return Fleet(sources, Policy(spec=spec.policy), awake, [n for n, s in states.items() if s is State.COLD])

@@ -133,7 +133,9 @@ def models(paths: tuple[Path, ...], seed: int, days: float, half: int | None) ->
             arrivals.append(Arrival(at_s, index, luck.lognormvariate(*SERVICE_S)))
     arrivals.sort()
     sizes = [spec.footprint or 0 for spec in specs.values()]
-    return Models(RoostSpec(models=specs), tuple(mechanics), tuple(arrivals), until_s, _wanted(sizes, arrivals, until_s))
+    return Models(
+        RoostSpec(models=specs), tuple(mechanics), tuple(arrivals), until_s, _wanted(sizes, arrivals, until_s)
+    )
 
 
 def _wanted(sizes: Sequence[int], arrivals: Sequence[Arrival], until_s: float) -> float:

@@ -168,6 +168,24 @@ async def test_a_name_that_the_server_refuses_to_load_is_404(tmp_path: Path) -> 
 
 
 @live
+async def test_a_name_that_its_server_does_not_list_costs_nobody_his_place(tmp_path: Path) -> None:
+    config = CONFIG.replace("models:\n", "models:\n  zeta: {{inside: box, restart: {{backoff: 10ms}}}}\n")
+    named = [word for name in NAMES for word in ("--served-model-name", name)]
+    async with (
+        sim_engine("--kind", "llamacpp-router", "--no-autoload", *named) as sim,
+        running_roost(config.format(url=sim.url, resident=1, preset="auto"), tmp_path) as roost,
+    ):
+        assert (await roost.chat("alpha")).status_code == 200
+        for _ in range(2):
+            answer = await roost.chat("zeta")
+            assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
+        assert await loaded(sim) == {"alpha"}
+        assert roost.state("alpha") is State.READY
+        (alpha,) = (replica for replica in roost.app.replicas if replica.model == "alpha")
+        assert State.DRAINING not in [change.after for change in alpha.history]
+
+
+@live
 async def test_a_load_that_fails_is_tried_again(tmp_path: Path) -> None:
     async with (
         listening(FakeOllama(broken="alpha:latest")) as fake,

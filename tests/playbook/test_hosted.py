@@ -223,6 +223,51 @@ def test_a_server_that_is_down_uses_up_no_try(tmp_path: Path) -> None:
     play(tmp_path, Router(), story)
 
 
+def test_what_is_wrong_is_said_once_with_what_comes_next(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def story(stage: Stage) -> None:
+        await asyncio.sleep(5)
+        stage.router.up = True
+        await asyncio.sleep(2)
+        stage.router.up = False
+        await asyncio.sleep(5)
+
+    play(tmp_path, Router(up=False), story)
+    said = [record.getMessage() for record in caplog.records if "does not answer" in record.getMessage()]
+    assert len(said) == 2
+    assert said[0].endswith("until then requests for its models wait, each up to its queue.max_wait.")
+
+
+def test_a_server_that_leaves_one_question_open_is_not_taken_for_another_kind() -> None:
+    """It hung while it was asked, and went on in the middle."""
+    open_s = [20.0]
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/props" and open_s:
+            await asyncio.sleep(open_s.pop())
+            raise httpx.ReadTimeout("")
+        if request.url.path == "/props":
+            return httpx.Response(200, json={"role": "router"})
+        if request.url.path == "/v1/models":
+            return httpx.Response(200, json={"data": [{"id": "a", "status": {"value": "unloaded"}}]})
+        return httpx.Response(404)
+
+    async def reach() -> Reach:
+        return Reach.ACCEPTS
+
+    async def main() -> None:
+        server = HostedServer("box", HostSpec(url="http://box:9"), httpx.MockTransport(answer))
+        server.caller.reach = reach  # type: ignore[method-assign]
+        assert await server.look() is None
+        listing = await server.look()
+        assert listing is not None
+        assert not listing.loaded
+        assert server.way is not None
+        assert server.way.preset is Preset.LLAMA_SERVER
+        await server.close()
+
+    virtual.run(main())
+
+
 def test_a_server_that_dies_takes_its_models_with_it_and_comes_back_with_them(tmp_path: Path) -> None:
     async def story(stage: Stage) -> None:
         stage.router.up = False
@@ -277,6 +322,26 @@ def test_an_unknown_name_says_so_and_is_tried_again_later(tmp_path: Path) -> Non
         assert stage.replica.absent == ""
 
     play(tmp_path, Router({}), story)
+
+
+def test_what_its_server_will_most_likely_refuse_is_known_from_the_list(tmp_path: Path) -> None:
+    async def story(stage: Stage) -> None:
+        told = []
+        for names, up in ((), True), (("a",), True), (("b",), True), ((), False):
+            stage.router.statuses, stage.router.up = {name: {"value": "unloaded"} for name in names}, up
+            await stage.server.look()
+            told.append(stage.replica.unlisted)
+        assert told == [True, False, True, False]
+
+    play(tmp_path, Router({}), story)
+
+
+def test_a_list_of_what_is_loaded_says_nothing_of_what_could_be(tmp_path: Path) -> None:
+    async def story(stage: Stage) -> None:
+        assert stage.server.listing is not None
+        assert not stage.replica.unlisted
+
+    play(tmp_path, Router({}), story, preset=Preset.VLLM_LORA)
 
 
 def test_a_fixed_server_is_only_looked_at(tmp_path: Path) -> None:

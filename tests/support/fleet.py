@@ -61,6 +61,7 @@ class FakeOwner:
         self.last_load_at: float | None = None
         self.manual_wake_at: float | None = None
         self.absent = ""
+        self.unlisted = False
         self.revive = False
         self.devices: tuple[str, ...] = ()
         self.drain_goal: Goal | None = None
@@ -345,13 +346,14 @@ class Bench:
         key: KeySpec | None = None,
         patience_s: float | None = None,
         stream: bool = False,
+        has_fallback: bool = False,
     ) -> Client:
         """One request now; it is answered in its time. `patience_s`: its client's own deadline."""
         route = self.control.gate.resolve(model)
         assert route is not None
         now = clock.now()
         request = Request(id=f"r{len(self.clients)}", received_at=now, method=method, key=key, route=route)
-        request.stream = stream
+        request.stream, request.has_fallback = stream, has_fallback
         request.deadline_at = None if patience_s is None else now + patience_s
         may_wake = request.may_wake and route.spec.wake_on_request
         client = Client(len(self.clients), model, hold_s, now, request.counts, may_wake)

@@ -111,7 +111,7 @@ _QUEUE = object_(
     expected={
         "type": ["object", "null"],
         "description": "Of the last one that waits, in seconds: queue_s, room_s, rise_s and wait_s, their sum; null "
-        "where nothing has been learned.",
+        "where it is not known.",
     },
 )
 _MODEL = object_(

@@ -58,13 +58,18 @@ def device_view(name: str, memory: MemorySpec, seen: Seen | None, hold: Hold | N
     really left for it is less."""
     written = memory.host if name == HOST else memory.devices.get(name)
     left = None if seen is None else seen.size - seen.others
-    bounds = [bound for bound in (written, left) if bound is not None]
     reserve = memory.host_reserve if name == HOST else memory.reserve
-    room = max(0, min(bounds, default=0) - reserve)
+
+    def within(physical: int | None) -> int:
+        bounds = [bound for bound in (written, physical) if bound is not None]
+        return max(0, min(bounds, default=0) - reserve)
+
+    room = within(left)
     held = 0 if hold is None else room if hold.amount is None else min(hold.amount, room)
     return DeviceView(
         name=name,
         budget=room - held,
+        whole=within(None if seen is None else seen.size),
         others=0 if seen is None else seen.others,
         held_back=held,
         held_until=None if hold is None else hold.until,

@@ -265,12 +265,12 @@ class Controller:
             self._publish(made)
         self._tell_notes(made)
         self.last_plan = made
-        self._patience.hear(made, now)
+        self._patience.hear(made)
         self._executor.perform(made.actions, now)
         self.gate.note_plan(made, now)
         for model, blocked in made.blocked.items():
             if blocked.final:
-                self.gate.refuse_all(model, refusal_for(blocked))
+                self.gate.refuse_all(model, refusal_for(blocked, now))
         if made.denied or made.settled:
             self._wishes.deny(made.denied)
             self._wishes.settle(made.settled)

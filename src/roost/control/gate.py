@@ -344,12 +344,15 @@ class Gate:
         """The refusal of one that would wait past its deadline. Its model is brought up all the same: the client is
         told to come back when it is there."""
         lane, left = entry.lane, entry.deadline_at - now
-        if lane.blocked is not None and comes_back_too_late(lane.blocked, left):
-            return refusal_for(lane.blocked)
+        blocked = lane.blocked
+        if blocked is not None and comes_back_too_late(blocked, left, now):
+            return refusal_for(blocked, now)
+        if blocked is not None and blocked.indefinite and entry.request.has_fallback:
+            return refusal_for(blocked, now)  # another model answers
         if not in_vain(prospect, left):
             return None
         refusal = would_wait_too_long(lane.name, prospect, left, by_client=entry.by_client)
-        if entry.may_wake and prospect.rise_s:
+        if entry.may_wake and prospect.rise_s != 0.0:
             lane.recall(now, now + (refusal.retry_after_s or 0.0))
             self._nudge()
         return refusal

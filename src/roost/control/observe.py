@@ -36,6 +36,7 @@ _SAME = (
     "footprint",
     "lingering",
     "absent",
+    "unlisted",
     "drain_goal",
     "drain_idle",
 )

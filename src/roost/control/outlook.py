@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from roost import clock
 from roost.core.lifecycle import State
+from roost.core.plan import Blocked
 from roost.core.request import Outlook
 from roost.core.units import format_duration
 from roost.planner.admission import Prospect, queue_s
@@ -48,11 +49,14 @@ def prospect(entry: "Entry", ahead: int, now: float) -> Prospect:
     """Of a request with `ahead` others before it."""
     lane = entry.lane
     ready = sum(seat.state is State.READY for seat in lane.seats)
+    rise_s = 0.0 if ready else _rise_s(lane, now)
     return Prospect(
         queue_s=queue_s(ahead, lane.spec.concurrency, ready, lane.hold_s),
-        room_s=0.0 if ready else _room_s(lane),
-        rise_s=0.0 if ready else _rise_s(lane, now),
+        room_s=0.0 if ready else _room_s(lane, now),
+        rise_s=rise_s,
         service_s=lane.hold_s if entry.by_client and not entry.request.stream else 0.0,
+        certain_s=0.0 if ready else _certain_room_s(lane, now) + _known_rise_s(lane, now),
+        is_retry=not ready and all(seat.state is State.BACKOFF for seat in lane.seats),
         is_waking=not ready and lane.rise() is State.WAKING,
     )
 
@@ -75,11 +79,45 @@ def _own_rise_s(lane: "Lane", now: float) -> float | None:
     return max(0.0, last - under_way)
 
 
-def _room_s(lane: "Lane") -> float | None:
-    """What the last plan said of others that must make room first."""
-    if lane.blocked is None or any(seat.state in _RISING for seat in lane.seats):
+def _known_rise_s(lane: "Lane", now: float) -> float:
+    """As much of the way up as something has been learned of."""
+    own = _own_rise_s(lane, now) or 0.0
+    if lane.host is None or any(seat.state is State.READY for seat in lane.host.seats):
+        return own
+    return own + _known_rise_s(lane.host, now)
+
+
+def _room_s(lane: "Lane", now: float) -> float | None:
+    """What the last plan said of others that must make room first, or of what else is in the way."""
+    if any(seat.state in _RISING for seat in lane.seats):
         return 0.0
-    return lane.blocked.room_s
+    blocked = lane.blocked
+    if blocked is None:
+        return _own_drain_s(lane)
+    least = _still_s(blocked, now)
+    if blocked.room_s is None:
+        return least or None
+    return max(blocked.room_s, least)
+
+
+def _own_drain_s(lane: "Lane") -> float | None:
+    """It is on its way down, and comes up again once the requests that still run in it are answered."""
+    states = {seat.state for seat in lane.seats if seat.in_flight or seat.state is not State.DRAINING}
+    return lane.hold_s if states == {State.DRAINING} else 0.0
+
+
+def _certain_room_s(lane: "Lane", now: float) -> float:
+    """As much of it as is no guess."""
+    blocked = lane.blocked
+    if blocked is None or any(seat.state in _RISING for seat in lane.seats):
+        return 0.0
+    learned = 0.0 if blocked.room_is_guess else blocked.room_s or 0.0
+    return max(learned, _still_s(blocked, now))
+
+
+def _still_s(blocked: Blocked, now: float) -> float:
+    """How long it certainly cannot come up."""
+    return 0.0 if blocked.not_before is None else max(0.0, blocked.not_before - now)
 
 
 def _way(lane: "Lane", states: set[State]) -> str:

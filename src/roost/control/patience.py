@@ -29,11 +29,11 @@ class Patience:
             del self._waiting[in_vain]
         return done.result() if done.done() else None
 
-    def hear(self, made: Plan, now: float) -> None:
+    def hear(self, made: Plan) -> None:
         """Send those away whose model's memory comes back after they have gone, or nobody knows when."""
         for in_vain, (model, until) in self._waiting.items():
             blocked = made.blocked.get(model)
             if blocked is None or blocked.code != HELD_BACK or in_vain.done():
                 continue
-            if blocked.retry_after_s is None or now + blocked.retry_after_s > until:
+            if blocked.not_before is None or blocked.not_before > until:
                 in_vain.set_result(None)

@@ -60,6 +60,8 @@ class Owner(Protocol):
     last_error: str
     absent: str
     """Why the server that it lives in has it not, and cannot load it; empty else."""
+    unlisted: bool
+    """It is not up, and the server that it lives in lists what it can load, and not this one."""
     became_ready_at: float | None
     last_sleep_at: float | None
     last_load_at: float | None

@@ -17,7 +17,7 @@ def removed(model: str) -> Refusal:
     return Refusal(status=404, code="model_removed", message=message, fault=Fault.GATEWAY)
 
 
-def refusal_for(blocked: Blocked) -> Refusal:
+def refusal_for(blocked: Blocked, now: float) -> Refusal:
     """The answer to those who wait for what cannot come."""
     absent = blocked.code == "model_not_found"
     return Refusal(
@@ -25,7 +25,7 @@ def refusal_for(blocked: Blocked) -> Refusal:
         code=blocked.code,
         message=blocked.sentence,
         fault=Fault.CLIENT if absent else Fault.ENGINE if blocked.code == "model_failed" else Fault.GATEWAY,
-        retry_after_s=None if blocked.retry_after_s is None else bounded_retry(blocked.retry_after_s),
+        retry_after_s=None if blocked.not_before is None else bounded_retry(blocked.not_before - now),
     )
 
 
@@ -33,9 +33,9 @@ def too_late(entry: Entry, now: float) -> Refusal:
     """The answer to one whose time is over."""
     lane = entry.lane
     why = lane.blocked.sentence if lane.blocked is not None else _plight(lane)
-    expected = prospect(entry, max(0, lane.depth - 1), now).total_s
-    known = 0.0 if lane.blocked is None else lane.blocked.retry_after_s or 0.0
-    retry = bounded_retry(max(known, lane.expected_wait_s if expected is None else expected))
+    expected = prospect(entry, max(0, lane.depth - 1), now)
+    guess = lane.expected_wait_s if expected.total_s is None else 0.0
+    retry = bounded_retry(max(expected.known_s, guess))
     return Refusal(
         status=503,
         code="waited_too_long",

@@ -73,10 +73,15 @@ class Blocked:
     model: str
     sentence: str
     final: bool = False
-    retry_after_s: float | None = None
     code: str = "model_unavailable"
-    room_s: float | None = 0.0
-    """How long others are likely to need until they have made room for it; None: nothing has been learned of them."""
+    room_s: float | None = None
+    """How long others are likely to need until they have made room for it; None: not known."""
+    room_is_guess: bool = False
+    """It is told, but nothing has been learned on which somebody could be refused."""
+    not_before: float | None = None
+    """Before this moment it certainly cannot come up; None: nobody knows of one."""
+    indefinite: bool = False
+    """It waits for what only others can change, and nobody knows when."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

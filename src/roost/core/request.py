@@ -159,6 +159,8 @@ class Request:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     retried: bool = False
+    has_fallback: bool = False
+    """Another model may answer in place of the one that was asked for."""
     fallback_for: str = ""
     """The model that was asked for, where another one answers in its place."""
 

@@ -56,6 +56,9 @@ class DeviceView:
     budget: int
     """Bytes that roost's replicas may hold together: the reserve, what is held back for its owner and what others use
     are taken off already."""
+    whole: int | None = None
+    """Bytes of it when nothing is held back and no others use the device; None: as much as `budget`, `held_back` and
+    `others` come to."""
     others: int = 0
     """Bytes that processes which are none of roost's use; for the sentences."""
     held_back: int = 0
@@ -102,6 +105,9 @@ class ReplicaView:
     last_error: str = ""
     absent: str = ""
     """Why the server that it lives in has it not, and cannot load it; a sentence, or empty."""
+    unlisted: bool = False
+    """The server that it lives in lists what it can load, and not this one: a load will most likely be refused, so it
+    is tried without room, and counts for nothing before it is listed."""
     revive: bool = False
     """It was stopped to be started afresh at once, whether or not anybody waits (a step's `on_failure: restart`)."""
     footprint: Footprint | None = None

@@ -64,6 +64,10 @@ class BaseServer(HostedServer):
         """Its engine takes calls."""
         return self.base.state in _SERVES
 
+    def would_refuse(self, name: str) -> bool:
+        """It lists only what is loaded."""
+        return False
+
     async def start(self) -> None:
         """Look on; a second time changes nothing."""
         if not self._started:

@@ -40,6 +40,11 @@ ASK_S = 10.0
 """For the answer of a load call that is expected to be a refusal."""
 REFUSALS = frozenset({400, 404, 410, 422})
 """Answers to a load call that say: not this name."""
+SAID_MAX = 8
+"""Sentences on what is wrong with a server, until it answers again."""
+_MEANWHILE = (
+    f"roost looks again every {POLL_S:g} s; until then requests for its models wait, each up to its queue.max_wait."
+)
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 1.0
 """Between two looks for a model that is on its way: tiny ones take 20 ms, big ones minutes."""
 
@@ -64,6 +69,10 @@ class HostedServer:
         self.trouble = f"{self} has not been asked yet."
         self.refuses = False
         """Nobody listens there, so nothing is loaded there."""
+        self._said: set[str] = set()
+        """What was wrong since it last answered, each said once."""
+        self._known: frozenset[str] = frozenset()
+        """The keys of all names in the listing, however they are spelled there."""
         self._begun = 0
         """Looks so far, with the one under way."""
         self._looking = asyncio.Lock()
@@ -110,6 +119,12 @@ class HostedServer:
     def offers(self) -> tuple[str, ...]:
         """The names that it lists, as it spells them; empty while it does not answer."""
         return () if self.listing is None else self.listing.names
+
+    def would_refuse(self, name: str) -> bool:
+        """Most likely: it lists what it can load, and not this one."""
+        if self.listing is None or self.listing.partial or self.way is None or not self.way.can_load:
+            return False
+        return self.key(name) not in self._known
 
     def key(self, name: str) -> str:
         """The same for all spellings of a model's name there."""
@@ -194,30 +209,41 @@ class HostedServer:
             raise StepError(f"GET {path} answered {len(body)} bytes that are no JSON") from None
 
     async def _recognise(self) -> None:
-        """Ask what kind of server it is. Raises StepError where it does not answer, or like nothing known."""
-        answers: dict[str, tuple[int, object] | None] = {}
-        for path in QUESTIONS:
-            step = Step(method="GET", path=path, timeout_s=LOOK_S)
-            answers[path] = await self.caller.ask(step)
-            if answers[path] is None:
-                await self.caller.call(step)  # says why
+        """Ask what kind of server it is. Raises StepError where it is like nothing known, or does not answer one of the
+        questions: what is left of the answers would look like another kind."""
+        answers: dict[str, tuple[int, object] | None] = {path: await self._answer(path) for path in QUESTIONS}
         self.found = recognise(answers)
         if self.found is None:
             raise StepError(f"none of the presets fits it ({said(answers)}); write `preset` of hosts.{self.name}")
         log.info("host %s: preset %s, for %s", self.name, self.found.way.preset, self.found.why)
 
+    async def _answer(self, path: str) -> tuple[int, object]:
+        """Status and decoded JSON, or None for what is none. Raises StepError."""
+        status, body = await self.caller.call(Step(method="GET", path=path, timeout_s=LOOK_S))
+        try:
+            return status, json.loads(body)
+        except ValueError:
+            return status, None
+
     def _note(self, listing: Listing | None) -> None:
         was = self.listing is not None
         self.listing = listing
+        self._known = frozenset() if listing is None else self._keys(listing)
         if listing is not None:
             if not was:
                 log.info("host %s answers: %d loaded of %d listed", self.name, len(listing.loaded), len(listing.names))
             self.trouble = ""
+            self._said.clear()
             return
-        if was:
-            log.warning("%s", self.trouble)
+        if self.trouble not in self._said and len(self._said) < SAID_MAX:
+            self._said.add(self.trouble)
+            log.warning("%s %s", self.trouble, _MEANWHILE)
         if self.spec.preset is Preset.AUTO and not loads_itself(self.spec):
             self.found = None  # what comes up there may be another kind of server
+
+    def _keys(self, listing: Listing) -> frozenset[str]:
+        spellings = (*listing.names, *(other for others in listing.aliases.values() for other in others))
+        return listing.loaded | listing.busy | listing.failed | {self.key(name) for name in spellings}
 
     # calls
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 UNSEEN_S = 5.0
 """How long a model may be neither loaded nor on its way after its load call went well."""
 _UP = frozenset({State.READY, State.DRAINING})
+_NOT_YET = frozenset({State.COLD, State.BACKOFF, State.FAILED, State.STARTING, State.STOPPING})
 _NO_SUCH = 404
 
 
@@ -56,6 +57,7 @@ def _base_left(replica: "Replica", server: HostedServer) -> None:
 def follow(replica: "Replica", server: HostedServer) -> None:
     """After each look at the server. A replica that is being worked on follows its work instead."""
     listing = server.listing
+    replica.unlisted = replica.state in _NOT_YET and server.would_refuse(replica.served_name)
     if listing is None:
         _follow_silence(replica, server)
         return

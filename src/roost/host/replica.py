@@ -81,6 +81,8 @@ class Replica:
         """Which process of this machine listened there when it was put to sleep; None where that cannot be seen."""
         self.absent = ""
         """Why the server that it lives in has it not, and cannot load it; empty else."""
+        self.unlisted = False
+        """It is not up, and the server that it lives in lists what it can load, and not this one."""
         self.awaits_server = False
         """In BACKOFF: only until that server answers."""
         self.context_length: int | None = None

@@ -137,6 +137,10 @@ class Prospect:
     """The load or wake."""
     service_s: float | None = 0.0
     """Its own answer, where the deadline is for the whole of it."""
+    certain_s: float = 0.0
+    """What of room and rise has been learned, or cannot be shorter: no guess is in it."""
+    is_retry: bool = False
+    """What is in the way is that it failed and is not tried again before a certain moment."""
     is_waking: bool = False
     """The way up is a wake."""
 
@@ -152,6 +156,11 @@ class Prospect:
         """Until it is answered; None where a part is not known."""
         wait = self.wait_s
         return None if wait is None or self.service_s is None else wait + self.service_s
+
+    @property
+    def known_s(self) -> float:
+        """Until it is answered, by what is known alone: unless all is, it takes longer."""
+        return sum(part or 0.0 for part in (self.queue_s, self.room_s, self.rise_s, self.service_s))
 
     @property
     def parts(self) -> dict[str, float | None]:
@@ -170,24 +179,24 @@ def queue_s(ahead: int, concurrency: int | None, ready: int, hold_s: float | Non
 
 
 def in_vain(prospect: Prospect, left_s: float) -> bool:
-    """Whether the request would wait past its deadline, by a margin, and by nothing that is guessed. Its own answer
-    counts for half the time at most: that others took longer says too little of this one."""
-    if prospect.wait_s is None or prospect.service_s is None:
-        return False
-    return prospect.wait_s + min(prospect.service_s, left_s / 2) > left_s * IN_VAIN_BY
+    """Whether the request would wait past its deadline, by a margin, and by nothing that is guessed: a part that is not
+    known counts for nothing. Its own answer counts for half the time at most: that others took longer says too little
+    of this one."""
+    known_s = (prospect.queue_s or 0.0) + prospect.certain_s
+    return known_s + min(prospect.service_s or 0.0, left_s / 2) > left_s * IN_VAIN_BY
 
 
-def comes_back_too_late(blocked: Blocked, left_s: float) -> bool:
+def comes_back_too_late(blocked: Blocked, left_s: float, now: float) -> bool:
     """What its owner or a schedule has of the memory comes back after the deadline: that is known, not predicted."""
-    return blocked.code == HELD_BACK and (blocked.retry_after_s or 0.0) > left_s * IN_VAIN_BY
+    return blocked.code == HELD_BACK and (blocked.not_before or now) - now > left_s * IN_VAIN_BY
 
 
 def would_wait_too_long(model: str, prospect: Prospect, left_s: float, *, by_client: bool) -> Refusal:
     """503 at once, in place of the same after a wait."""
-    total = prospect.total_s or 0.0
+    total, least = prospect.known_s, "at least " if prospect.total_s is None else ""
     named = {
         "others before it": prospect.queue_s,
-        "making room": prospect.room_s,
+        "its next try" if prospect.is_retry else "making room": prospect.room_s,
         "the wake" if prospect.is_waking else "the load": prospect.rise_s,
         "the answer": prospect.service_s,
     }
@@ -195,8 +204,8 @@ def would_wait_too_long(model: str, prospect: Prospect, left_s: float, *, by_cli
     setting = "the client's own deadline" if by_client else "queue.max_wait"
     retry = bounded_retry(total)
     message = (
-        f'Model "{model}" is expected to need {format_duration(total)} for this request ({parts}), and it may take '
-        f"{format_duration(left_s)} ({setting}). Try again in {retry:.0f} s."
+        f'Model "{model}" is expected to need {least}{format_duration(total)} for this request ({parts}), and it may '
+        f"take {format_duration(left_s)} ({setting}). Try again in {retry:.0f} s."
     )
     return Refusal(status=503, code=TOO_LONG, message=message, fault=Fault.GATEWAY, retry_after_s=retry)
 

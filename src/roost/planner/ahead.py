@@ -102,7 +102,7 @@ def _resting(draft: Draft) -> list[_Resting]:
 
 
 def _place(draft: Draft, model: ModelView, replica: ReplicaView) -> Place:
-    return fitting(draft.room, model, replica) or roomiest(draft.room, model, replica)
+    return fitting(draft.room, model, replica) or roomiest(draft.room, model, replica, draft.room.soon)
 
 
 def _at_rest(draft: Draft, model: ModelView) -> ReplicaView | None:
@@ -112,7 +112,7 @@ def _at_rest(draft: Draft, model: ModelView) -> ReplicaView | None:
     for replica in model.replicas:
         if replica.state not in (State.ASLEEP, State.COLD) or not draft.free(replica):
             return None
-        if lacks_base(draft, replica):
+        if lacks_base(draft, replica) or replica.unlisted:
             return None
     usable = [r for r in model.replicas if r.state is State.ASLEEP or r.owned]
     return min(usable, key=lambda r: r.state is not State.ASLEEP, default=None)

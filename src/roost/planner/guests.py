@@ -15,6 +15,8 @@ from roost.core.view import FleetView, ModelView, ReplicaView
 from roost.planner.draft import Draft
 
 _RANKS = {priority: rank for rank, priority in enumerate(Priority)}
+_COMING = frozenset({State.STARTING, State.WAKING, State.ASLEEP, State.COLD})
+"""Nothing is known to be in the base's way: how long it takes to come up is told for itself."""
 _HOW = {
     State.STARTING: "is being loaded",
     State.WAKING: "is waking up",
@@ -100,5 +102,7 @@ def waits_for_base(draft: Draft, model: ModelView, replica: ReplicaView) -> Bloc
         return replace(cause, model=model.name, sentence=sentence)
     how = _HOW.get(engine.state, f"is {engine.state}")
     return Blocked(
-        model=model.name, sentence=f'Model "{model.name}" waits for "{base.name}", which holds it and {how}.'
+        model=model.name,
+        sentence=f'Model "{model.name}" waits for "{base.name}", which holds it and {how}.',
+        room_s=0.0 if engine.state in _COMING else None,
     )

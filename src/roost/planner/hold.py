@@ -84,7 +84,11 @@ def _taken(
     said = listed(part for key in short for part in _takers(draft, key))
     sentence = f'Model "{model.name}" needs {format_size(each)}, but {said}.'
     return Blocked(
-        model=model.name, sentence=sentence, code=HELD_BACK, retry_after_s=until - draft.now if known else None
+        model=model.name,
+        sentence=sentence,
+        code=HELD_BACK,
+        not_before=until if known else None,
+        indefinite=not known,
     )
 
 
@@ -95,7 +99,7 @@ def _takers(draft: Draft, key: str) -> Iterator[str]:
         yield f"the budget of {key} is {format_size(room.budget[key])} {window}, {window.window.ends(draft.now)}"
     if facts is not None and facts.held_back:
         yield f"of {key} {held_for_owner(facts.held_back, _for(draft, facts.held_until))}"
-    if facts is not None and facts.others:
+    if facts is not None and facts.others and (facts.whole is None or facts.whole > facts.budget + facts.held_back):
         yield f"{format_size(facts.others)} of {key} are used by others"
 
 

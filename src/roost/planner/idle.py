@@ -7,6 +7,8 @@ requests are with it. Never with `policy.auto_sleep: false`, for a pinned model,
 operator has given an order for; an engine that runs elsewhere never goes past sleep. Pure; called by `plan`.
 """
 
+from collections.abc import Mapping, Sequence
+
 from roost.core.forecast import Forecast
 from roost.core.lifecycle import State
 from roost.core.plan import Drain, Stop
@@ -15,6 +17,8 @@ from roost.core.spec import ModelSpec
 from roost.core.view import Goal, ModelView, ReplicaView
 from roost.planner.draft import Draft
 from roost.planner.placement import fitting, roomiest
+from roost.planner.weights import Amounts
+from roost.planner.victims import Victim, fewest, freed, send_down
 from roost.planner.worth import extra_back_s, lacking_cost
 
 SURE_SAMPLES = 4.0
@@ -121,27 +125,42 @@ def _by_histogram(draft: Draft, model: ModelView, replica: ReplicaView) -> None:
 
 
 def _break_even(draft: Draft) -> None:
-    """For each model that is down and would find no room: one by one those who have been idle for as long as their
-    return takes, the cheapest to do without first, until it would find room."""
-    spent = sorted(_spent(draft), key=lambda one: one[0])
+    """For each model that is down and would find no room: those who have been idle for as long as their return takes,
+    the cheapest to do without first, as few as will do. Nobody where all of them together would not: then nothing is
+    gained by their going."""
+    spent = _spent(draft)
     if not spent:
         return
-    for other, need in _roomless(draft):
-        for _, model, replica, after in spent:
-            short = draft.room.lack(need, draft.room.soon)
-            frees = draft.room.frees(model, replica, after)
-            if not draft.free(replica) or not any(frees.get(key, 0) > 0 for key in short):
-                continue
-            idle_s = draft.now - (replica.idle_since or draft.now)
-            back_s = extra_back_s(draft, model, replica, after)
-            goal = Goal.ASLEEP if after is State.ASLEEP else Goal.STOPPED
-            reason = BreakEven(idle_s=idle_s, back_s=back_s, for_model=other.name)
-            draft.room.expect(frees)
-            draft.do(Drain(replica=replica.id, goal=goal, reason=reason))
+    at_most = freed(draft.room.soon, spent)
+    for model, replica in _roomless(draft):
+        widest = roomiest(draft.room, model, replica, at_most).need
+        if draft.room.lack(widest, at_most):
+            continue
+        nearest = roomiest(draft.room, model, replica, draft.room.soon).need
+        chosen = _as_few(draft, spent, nearest)
+        if chosen is None:
+            chosen = _as_few(draft, spent, widest)
+        for victim in chosen or ():
+            idle_s = draft.now - (victim.replica.idle_since or draft.now)
+            back_s = extra_back_s(draft, victim.model, victim.replica, victim.after)
+            send_down(draft, victim, BreakEven(idle_s=idle_s, back_s=back_s, for_model=model.name))
+        if chosen:
+            spent = [victim for victim in spent if draft.free(victim.replica)]
 
 
-def _spent(draft: Draft) -> list[tuple[float, ModelView, ReplicaView, State]]:
-    """Who has been idle for as long as its return takes, with what doing without it costs."""
+def _as_few(draft: Draft, spent: Sequence[Victim], need: Amounts) -> list[Victim] | None:
+    """Those of them that are enough for it; None if all of them are not."""
+    room = draft.room
+
+    def lacking(some: Mapping[str, Victim]) -> Amounts:
+        return room.lack(need, freed(room.soon, some.values()))
+
+    chosen = fewest(iter(spent), lacking, draft)
+    return None if lacking(chosen) else list(chosen.values())
+
+
+def _spent(draft: Draft) -> list[Victim]:
+    """Who has been idle for as long as its return takes, the cheapest to do without first."""
     found = []
     for model, replica in draft.room.holders:
         if replica.idle_since is None or not _may_descend(model) or not draft.free(replica):
@@ -152,22 +171,20 @@ def _spent(draft: Draft) -> list[tuple[float, ModelView, ReplicaView, State]]:
         due = replica.idle_since + extra_back_s(draft, model, replica, after)
         due = max(_not_again(model.spec, replica, due) or due, draft.stays_until(replica))
         if due <= draft.now:
-            found.append((lacking_cost(draft, model, replica, after), model, replica, after))
+            frees = draft.room.frees(model, replica, after)
+            found.append(Victim(model=model, replica=replica, after=after, frees=frees))
         draft.at(due)
-    return found
+    return sorted(found, key=lambda victim: lacking_cost(draft, victim.model, victim.replica, victim.after))
 
 
-def _roomless(draft: Draft) -> list[tuple[ModelView, dict[str, int]]]:
+def _roomless(draft: Draft) -> list[tuple[ModelView, ReplicaView]]:
     """Models that were used before, are down, and would find no room now even with what is coming free."""
     found = []
     for model in draft.models:
         down = [r for r in model.replicas if r.state in (State.COLD, State.ASLEEP) and r.last_used_at is not None]
-        if down and len(down) == len(model.replicas) and draft.free(down[0]):
-            if fitting(draft.room, model, down[0]) is not None:
-                continue
-            need = dict(roomiest(draft.room, model, down[0]).need)
-            if draft.room.lack(need, draft.room.soon):
-                found.append((model, need))
+        at_rest = down and len(down) == len(model.replicas) and draft.free(down[0])
+        if at_rest and fitting(draft.room, model, down[0]) is None:
+            found.append((model, down[0]))
     return found
 
 

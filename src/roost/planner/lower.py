@@ -12,11 +12,13 @@ from roost.core.spec import EngineKind
 from roost.core.units import counted, format_duration
 from roost.core.view import Goal, ModelView, ReplicaView, Wish
 from roost.planner.draft import Draft
+from roost.planner.room import rising
 from roost.planner.rungs import Rung, clear_bed, no_bed, rest
 from roost.planner.scheduled import is_missed
 from roost.planner.weights import sleep_level
 
 _NOTHING_RUNS = frozenset({State.COLD, State.BACKOFF, State.FAILED})
+_UNDER_WAY = frozenset({State.READY, State.STARTING, State.WAKING})
 _NOT_AWAKE = _NOTHING_RUNS | {State.STUCK}
 
 
@@ -97,7 +99,7 @@ def _take_back(draft: Draft, model: ModelView, replica: ReplicaView) -> Reason |
     broken = isinstance(cause, Evict) and cause.last_resort == "pin" and "pin" in draft.policy.spec.last_resort
     if model.pinned and not broken:
         return Ordered(goal=Goal.READY, by="pin")
-    if isinstance(cause, Evict) and not _room_is_wanted(draft, model):
+    if isinstance(cause, Evict) and not _room_is_wanted(draft, model, replica, cause):
         return Spared(for_model=cause.for_model)
     if isinstance(cause, OverBudget) and not _is_over(draft, model, replica):
         return Spared()
@@ -108,11 +110,37 @@ def _take_back(draft: Draft, model: ModelView, replica: ReplicaView) -> Reason |
     return Wanted(waiting=model.waiting) if model.waiting else None
 
 
-def _room_is_wanted(draft: Draft, model: ModelView) -> bool:
-    """Whether anybody could still need what a drain of this model frees. Whoever it was begun for may have left; but
-    while others wait, an order stands or a schedule calls, it goes on, for they may count on it."""
-    others = (one for one in draft.models if one.name != model.name and one.host != model.name)
-    return any(other.waiting > 0 or other.wish is not None or is_missed(other) for other in others)
+def _room_is_wanted(draft: Draft, model: ModelView, replica: ReplicaView, cause: Evict) -> bool:
+    """Whether anybody could still need what the drain frees. Whoever it was begun for may have left, or have found
+    room elsewhere; but while others are to come up into what it frees it goes on, for they may count on it. Groups and
+    matrix are not asked again: then anybody who is to come up counts."""
+    after = State.ASLEEP if replica.drain_goal is Goal.ASLEEP else State.COLD
+    freed = {key for key, amount in draft.room.frees(model, replica, after).items() if amount > 0}
+    for other in draft.models:
+        own = other.name == model.name or other.host == model.name
+        to_come = [one for one in other.replicas if one.stranded] if own else _to_come(draft, other)
+        if any(cause.rule or not freed.isdisjoint(_could_use(draft, other, one)) for one in to_come):
+            return True
+    return False
+
+
+def _to_come(draft: Draft, model: ModelView) -> list[ReplicaView]:
+    """The replicas of which one is to come up and may need room for it; none where one is up or on its way already, but
+    for those that requests are stranded with."""
+    stranded = [replica for replica in model.replicas if replica.stranded]
+    wished = model.wish is not None and model.wish.goal in (Goal.READY, Goal.RESTARTED)
+    if not (model.waiting or wished or is_missed(model)):
+        return stranded
+    pending = draft.view.pending
+    under_way = any(rising(replica, pending.get(replica.id)) in _UNDER_WAY for replica in model.replicas)
+    return stranded if under_way else list(model.replicas)
+
+
+def _could_use(draft: Draft, model: ModelView, replica: ReplicaView) -> set[str]:
+    """The devices and places of which it may take something."""
+    room = draft.room
+    devices = room.choice(model, replica).allowed
+    return {key for key, amount in room.need(model, replica, devices).items() if amount > 0}
 
 
 def _is_over(draft: Draft, model: ModelView, replica: ReplicaView) -> bool:

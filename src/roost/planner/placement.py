@@ -60,12 +60,12 @@ def fitting(room: Room, model: ModelView, replica: ReplicaView) -> Place | None:
     return _place(room, model, replica, choice, tuple(fits[: choice.count]))
 
 
-def roomiest(room: Room, model: ModelView, replica: ReplicaView) -> Place:
-    """Where least lacks, by what is free and what comes free anyway; there may be too little."""
+def roomiest(room: Room, model: ModelView, replica: ReplicaView, freed: Amounts) -> Place:
+    """Where least lacks, by what is free and what `freed` adds; there may be too little."""
     choice = room.choice(model, replica)
     if choice.fixed or len(choice.allowed) < choice.count:
         return _place(room, model, replica, choice, choice.allowed)
-    by_room = sorted(choice.allowed, key=lambda device: -(room.free(device) + room.soon[device]))
+    by_room = sorted(choice.allowed, key=lambda device: -(room.free(device) + freed.get(device, 0)))
     return _place(room, model, replica, choice, tuple(by_room[: choice.count]))
 
 

@@ -131,7 +131,7 @@ class _Play:
     def _held_back(self, part: Part) -> bool:
         """Whether the model's memory is known to come back too late for one who comes now."""
         blocked = self.blocked.get(part.name)
-        return blocked is not None and comes_back_too_late(blocked, part.spec.queue.max_wait)
+        return blocked is not None and comes_back_too_late(blocked, part.spec.queue.max_wait, self.now)
 
     def _grant(self, actor: Actor, service_s: float) -> None:
         actor.in_flight += 1

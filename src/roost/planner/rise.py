@@ -21,8 +21,9 @@ from roost.planner.guests import is_guest, lacks_base, waits_for_base
 from roost.planner.lower import goes_down, stuck
 from roost.planner.placement import Place, fitting, least_missed
 from roost.planner.scheduled import call_of
-from roost.planner.turns import room_s, standing
+from roost.planner.turns import standing
 from roost.planner.victims import hopeless, make_room
+from roost.planner.waits import with_wait
 from roost.planner.yielding import Newcomer
 
 _UNDER_WAY = frozenset({State.READY, State.STARTING, State.WAKING})
@@ -127,7 +128,7 @@ def _easiest(draft: Draft, model: ModelView) -> ReplicaView | None:
 
 
 def _order(draft: Draft, model: ModelView, replica: ReplicaView) -> tuple[bool, tuple[bool, int, float], int]:
-    return lacks_base(draft, replica), _effort(replica), _crowd(draft, model, replica)
+    return lacks_base(draft, replica) or replica.unlisted, _effort(replica), _crowd(draft, model, replica)
 
 
 def _crowd(draft: Draft, model: ModelView, replica: ReplicaView) -> int:
@@ -164,7 +165,7 @@ def _is_enough(want: Want) -> bool:
 
 def _follow(draft: Draft, want: Want, replica: ReplicaView) -> bool:
     """True if the replica comes up, or will as soon as fewer engines are starting."""
-    if lacks_base(draft, replica):
+    if lacks_base(draft, replica) or replica.unlisted:
         return False
     match replica.state:
         case State.ASLEEP:
@@ -197,7 +198,7 @@ def _hindrance(draft: Draft, want: Want, replica: ReplicaView) -> Blocked | None
         return Blocked(model=name, sentence=replica.absent, final=True, code="model_not_found")
     if not replica.owned:
         sentence = f'Model "{name}" waits until {spec.url or "its engine"} answers; roost does not start it.'
-        return Blocked(model=name, sentence=sentence)
+        return Blocked(model=name, sentence=sentence, indefinite=True)
     if _first_try_of_order(want, replica):
         return None
     if _is_due(draft, replica):
@@ -210,9 +211,17 @@ def _hindrance(draft: Draft, want: Want, replica: ReplicaView) -> Blocked | None
         itself = "" if later is None else f"A request in {format_duration(later - draft.now)} tries it again, or now: "
         again = f"{itself or 'Once the cause is gone: '}roost load {name}"
         return Blocked(model=name, sentence=f"{failed}. {again}", final=True, code="model_failed")
+    if replica.retry_at is None:
+        return Blocked(
+            model=name, sentence=f'Model "{name}" waits for its server. {replica.last_error}', indefinite=True
+        )
     draft.at(replica.retry_at)
-    wait = "" if replica.retry_at is None else f" in {format_duration(replica.retry_at - draft.now)}"
-    return Blocked(model=name, sentence=f"{failed}. The next try is{wait or ' soon'}.")
+    return Blocked(
+        model=name,
+        sentence=f"{failed}. The next try is in {format_duration(replica.retry_at - draft.now)}.",
+        room_s=None if fitting(draft.room, want.model, replica) is None else 0.0,
+        not_before=replica.retry_at,
+    )
 
 
 def _is_due(draft: Draft, replica: ReplicaView) -> bool:
@@ -231,8 +240,7 @@ def _start(draft: Draft, want: Want, replica: ReplicaView) -> None:
     verdict = judge(draft, model, replica)
     place = fitting(room, model, replica)
     if place is None or not verdict.clear:
-        blocked = _make_room(draft, Newcomer(model, replica, want.since, verdict), place)
-        _tell(draft, want, blocked)
+        _tell(draft, want, _make_room(draft, Newcomer(model, replica, want.since, verdict), place))
     elif draft.may_start(replica):
         draft.start(model, _order_up(replica, want, place), place.need)
     else:
@@ -255,10 +263,9 @@ def _make_room(draft: Draft, newcomer: Newcomer, place: Place | None) -> Blocked
     """Where it fits only groups or matrix are against it; else where it costs least."""
     possible = hopeless(draft, newcomer)
     if isinstance(possible, Blocked):
-        return replace(possible, room_s=room_s(draft, newcomer.model))
-    if place is not None:
-        return make_room(draft, replace(possible, need=place.need))
-    return make_room(draft, least_missed(draft, possible))
+        return possible
+    placed = least_missed(draft, possible) if place is None else replace(possible, need=place.need)
+    return with_wait(draft, placed, make_room(draft, placed))
 
 
 def _order_up(replica: ReplicaView, want: Want, place: Place) -> Load | Wake:

@@ -270,8 +270,10 @@ class Room:
         """The budget without what is held back for its owner, what others use, and what a schedule takes: these may
         end."""
         facts = self.facts.get(key)
-        now = self.budget[key] if facts is None else facts.budget + facts.held_back + facts.others
-        return now + self.taken_by_schedule(key)
+        if facts is None:
+            return self.budget[key] + self.taken_by_schedule(key)
+        whole = facts.budget + facts.held_back + facts.others if facts.whole is None else facts.whole
+        return whole + self.taken_by_schedule(key)
 
     def taken_by_schedule(self, key: str) -> int:
         """Bytes that a device's budget is smaller by than at other hours; `UNBOUNDED` where it has none of its own."""

@@ -15,7 +15,10 @@ from roost.core.policy_spec import Priority
 from roost.core.units import format_duration
 from roost.core.view import ModelView, ReplicaView
 from roost.planner.draft import Draft
+from roost.planner.worth import down_s, known_back_s
 
+_SWAP_MARGIN = 1.25
+"""Swaps do not always take the same time."""
 _RANKS = {priority: rank for rank, priority in enumerate(Priority)}
 
 
@@ -72,9 +75,19 @@ def _ends_at(draft: Draft, holder: ModelView, replica: ReplicaView, newcomer: Mo
         return -math.inf
     if (waits and rank < comes) or _awaits_adapter(draft, replica):
         return math.inf
-    # A newcomer that waits no longer than a turn would else be refused each time.
-    turn = min(draft.policy.spec.turn, newcomer.spec.queue.max_wait / 2)
+    turn = min(draft.policy.spec.turn, _patience_s(draft, holder, newcomer))
     return max(since, replica.became_ready_at or since) + turn
+
+
+def _patience_s(draft: Draft, holder: ModelView, newcomer: ModelView) -> float:
+    """So long its requests can wait for the end of a turn and still be served: else one that waits no longer than a
+    turn and a swap would be refused each time. What a swap takes counts as it was measured, with a margin; where that
+    is not known, or more than they wait at all, half of their wait is left for it."""
+    longest_s, back_s = newcomer.spec.queue.max_wait, known_back_s(newcomer)
+    if back_s is None:
+        return longest_s / 2
+    spare_s = longest_s - _SWAP_MARGIN * (back_s + down_s(draft) + (holder.hold_s or 0.0))
+    return spare_s if spare_s > 0 else longest_s / 2
 
 
 def _awaits_adapter(draft: Draft, replica: ReplicaView) -> bool:
@@ -103,30 +116,3 @@ def turn_left(draft: Draft, replica: ReplicaView, newcomer: ModelView) -> str:
     if turn.ends_at is None:
         return "requests of a higher class wait for it"
     return f"its turn ends in {format_duration(turn.ends_at - draft.now)}"
-
-
-def room_s(draft: Draft, newcomer: ModelView) -> float | None:
-    """How long others are likely to need until they have made room, the nearest of them; None: not known. How long a
-    sleep or stop takes is left out."""
-    found: list[float | None] = []
-    turns = [pair for pair in draft.room.holders if pair[1].id in draft.turns] if draft.turns else []
-    for other, replica in {pair[1].id: pair for pair in [*draft.falling_or_ordered(), *turns]}.values():
-        if other is newcomer:
-            continue
-        turn = draft.turns.get(replica.id)
-        if draft.destination(replica) is not None:
-            found.append(other.hold_s if replica.in_flight else 0.0)
-        elif turn is not None and turn.for_model == newcomer.name:
-            found.append(_rest_of_turn(draft, other, replica, turn))
-    known = [seconds for seconds in found if seconds is not None]
-    return min(known) if len(known) == len(found) and known else None if found else 0.0
-
-
-def _rest_of_turn(draft: Draft, holder: ModelView, replica: ReplicaView, turn: Turn) -> float | None:
-    """To its end or, where that comes first, until it has done what it has now."""
-    hold_s = holder.hold_s
-    if hold_s is None:
-        return None
-    requests = replica.in_flight + holder.waiting + holder.onlookers
-    work_s = hold_s * math.ceil(requests / (holder.spec.concurrency or max(1, requests)))
-    return work_s if turn.ends_at is None else min(work_s, turn.ends_at - draft.now + hold_s)

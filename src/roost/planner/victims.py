@@ -18,7 +18,7 @@ from roost.planner.draft import Draft
 from roost.planner.hold import held_fast, kept_apart, listed, never, waits_for_company, waits_for_others
 from roost.planner.room import is_places
 from roost.planner.rungs import Rung, last_used, rest
-from roost.planner.turns import is_only_called, room_s
+from roost.planner.turns import is_only_called
 from roost.planner.weights import Amounts
 from roost.planner.worth import density, lacking_cost, worth
 from roost.planner.yielding import Newcomer, busy, candidates
@@ -71,7 +71,7 @@ def _keep(draft: Draft, newcomer: Newcomer, forced: list[Victim] | None, chosen:
     sentence = _sentence(draft, newcomer, forced, chosen)
     draft.room.promise(newcomer.need)
     draft.company.promise(model.name, newcomer.verdict)
-    return Blocked(model=model.name, sentence=sentence, room_s=room_s(draft, model))
+    return Blocked(model=model.name, sentence=sentence)
 
 
 def hopeless(draft: Draft, newcomer: Newcomer) -> Blocked | Newcomer:

@@ -26,7 +26,9 @@ def takes_place(replica: ReplicaView, state: State) -> bool:
 
 def keeps_memory(replica: ReplicaView, state: State) -> bool:
     """Whether its whole awake footprint counts in that state: also where somebody merely paused it (level 0), which
-    gives nothing back."""
+    gives nothing back. What its server will most likely refuse to load takes nothing of it."""
+    if replica.unlisted:
+        return False
     return state in RESIDENT or (state is ASLEEP and replica.state is ASLEEP and replica.level == 0)
 
 

@@ -70,6 +70,14 @@ def back_s(draft: Draft, model: ModelView, rest: State, level: int | None = None
     return typical if load_s is None else min(typical, load_s / 2)
 
 
+def known_back_s(model: ModelView) -> float | None:
+    """The same from where its nearest replica rests, as measured; None: not known."""
+    asleep = next((replica for replica in model.replicas if replica.state is State.ASLEEP), None)
+    if asleep is not None:
+        return _of_rung(model.return_s, State.ASLEEP, asleep.level)
+    return _of_rung(model.return_s, State.COLD, None)
+
+
 def down_s(draft: Draft, model: ModelView | None = None) -> float:
     """How long the model takes to go down, as measured, else as models take over all; else a guess."""
     if model is not None and model.return_s is not None and model.return_s.down_s is not None:

@@ -72,6 +72,7 @@ def fitted(x: "Exchange", route: Route, kind: str) -> Route | None:
         return None
     if route.spec.fallback:
         x.original = Original(route, kind, x.body, x.target, x.request.deadline_at, list(route.spec.fallback))
+        x.request.has_fallback = True
     fit_to_engine(x, route, kind)
     return route
 

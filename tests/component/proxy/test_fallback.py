@@ -63,6 +63,7 @@ async def test_the_first_that_can_answers_and_the_answer_says_so() -> None:
             assert json.loads(told["body"]) == {"model": "c", "x": 1, "top_k": 1}
             request = await running.watcher.until_settled()
             assert (request.outcome, request.fallback_for) == (Outcome.OK, "a")
+            assert request.has_fallback
             assert request.route is not None
             assert request.route.name == "c"
             assert " c " in line(request)

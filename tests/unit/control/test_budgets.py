@@ -37,13 +37,16 @@ def seen(others_gib: int, size_gib: int = 80) -> Seen:
 def test_budget_is_what_is_written_and_really_left(memory: MemorySpec, here: Seen | None, budget: int) -> None:
     view = device_view("gpu0", memory, here, None)
     assert (view.budget, view.others) == (budget * GIB, 0 if here is None else here.others)
+    assert view.whole == (78 if memory is FOUND else 58) * GIB  # also where others leave less of it for now
 
 
 @pytest.mark.parametrize(("amount", "held"), [(None, 58), (20, 20), (500, 58)])
 def test_what_is_held_for_its_owner_is_taken_off(amount: int | None, held: int) -> None:
     hold = Hold(device="gpu0", since=0, amount=None if amount is None else amount * GIB, until=99.0)
     view = device_view("gpu0", WRITTEN, seen(0), hold)
-    assert view == DeviceView(name="gpu0", budget=(58 - held) * GIB, held_back=held * GIB, held_until=99.0)
+    assert view == DeviceView(
+        name="gpu0", budget=(58 - held) * GIB, whole=58 * GIB, held_back=held * GIB, held_until=99.0
+    )
 
 
 def test_the_host_has_a_budget_and_a_reserve_of_its_own() -> None:

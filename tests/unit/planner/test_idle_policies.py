@@ -65,6 +65,30 @@ def test_break_even_takes_no_more_than_is_needed() -> None:
     assert kinds(planned(*models, memory=GPU, policy=BREAK_EVEN)) == [(Drain, "b")]
 
 
+def test_break_even_lets_nobody_go_in_vain() -> None:
+    """Both of them together would not make the room."""
+    other = model("c", COLD, spec=sized(35), last_used_at=500.0)
+    pinned = replace(awake("p", 25.0, spec=sized(10)), pinned=True)
+    spent = awake("a", 25.0, spec=sized(10)), awake("b", 90.0, spec=sized(10))
+    assert planned(*spent, pinned, other, memory=GPU, policy=BREAK_EVEN).actions == ()
+    assert len(planned(*spent, other, memory=GPU, policy=BREAK_EVEN).actions) == 2
+
+
+def test_break_even_lets_one_go_for_two_whom_that_helps() -> None:
+    others = [model(name, COLD, spec=sized(20), last_used_at=500.0) for name in "cd"]
+    spent = awake("a", 25.0, spec=sized(20)), awake("b", 90.0, spec=sized(20))
+    assert kinds(planned(*spent, *others, memory=GPU, policy=BREAK_EVEN)) == [(Drain, "b")]
+
+
+def test_break_even_takes_the_device_where_they_make_the_room() -> None:
+    """On gpu0 less is lacking, and nobody there may go."""
+    stays = replace(awake("p", 25.0, spec=sized(20), devices=("gpu0",)), pinned=True)
+    spent = awake("a", 25.0, spec=sized(30), devices=("gpu1",))
+    other = model("b", COLD, spec=sized(30), last_used_at=500.0)
+    memory = MemorySpec(devices=dict.fromkeys(("gpu0", "gpu1"), 40 * GIB))
+    assert kinds(planned(stays, spent, other, memory=memory, policy=BREAK_EVEN)) == [(Drain, "a")]
+
+
 def test_histogram_lets_down_what_is_unlikely_to_be_wanted_soon() -> None:
     made = planned(saying(awake("a", 25.0, spec=FIVE_MINUTES), 0.04), policy=HISTOGRAM)
     reason = Unlikely(idle_s=25.0, soon=0.04, soon_s=400.0)

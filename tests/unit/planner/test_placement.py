@@ -204,12 +204,12 @@ def held(until: float | None) -> DeviceView:
 def test_who_needs_what_its_owner_holds_is_told_until_when() -> None:
     made = seen_as(PAIR, held(8200.0), models=(wanted(sized(20)),))
     blocked = made.blocked["a"]
-    assert (blocked.final, blocked.retry_after_s, made.next_check_at) == (False, 7200.0, 8200.0)
+    assert (blocked.final, blocked.not_before, made.next_check_at) == (False, 8200.0, 8200.0)
     assert blocked.sentence == (
         'Model "a" needs 20.0 GiB, but of gpu0 30.0 GiB are held for its owner for 2h 00m more.'
     )
     blocked = seen_as(PAIR, held(None), models=(wanted(sized(20)),)).blocked["a"]
-    assert (blocked.final, blocked.retry_after_s) == (False, None)
+    assert (blocked.final, blocked.not_before, blocked.indefinite) == (False, None, True)
     assert "until roost release" in blocked.sentence
     assert devices(seen_as(PAIR, held(None), models=(wanted(sized(10)),))) == ("gpu0",)
 
@@ -220,6 +220,20 @@ def test_what_others_use_may_come_free() -> None:
     assert not blocked.final
     assert blocked.sentence == 'Model "a" needs 20.0 GiB, but 30.0 GiB of gpu0 are used by others.'
     assert seen_as(PAIR, used, models=(wanted(sized(41)),)).blocked["a"].final
+
+
+def test_what_is_larger_than_the_written_budget_never_fits_however_much_others_use() -> None:
+    used = DeviceView(name="gpu0", budget=20 * GIB, whole=40 * GIB, others=60 * GIB)
+    blocked = seen_as(PAIR, used, models=(wanted(sized(50)),)).blocked["a"]
+    assert (blocked.code, blocked.final) == ("never_fits", True)
+    assert seen_as(PAIR, used, models=(wanted(sized(30)),)).blocked["a"].code == "held_back"
+
+
+def test_others_who_leave_roost_its_part_are_not_blamed() -> None:
+    beside = DeviceView(name="gpu0", budget=10 * GIB, whole=40 * GIB, others=20 * GIB, held_back=30 * GIB)
+    sentence = seen_as(PAIR, beside, models=(wanted(sized(20)),)).blocked["a"].sentence
+    assert "held for its owner" in sentence
+    assert "others" not in sentence
 
 
 def test_models_drain_off_a_device_that_is_held_and_the_reason_says_so() -> None:

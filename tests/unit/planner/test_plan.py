@@ -114,7 +114,7 @@ def test_failed_refuses_with_the_last_error(retry_at: float | None) -> None:
         model("a", State.FAILED, waiting_since=990.0, retry_at=retry_at, failures=5, last_error="no weights")
     )
     blocked = made.blocked["a"]
-    assert (blocked.final, blocked.code, blocked.retry_after_s) == (True, "model_failed", None)
+    assert (blocked.final, blocked.code, blocked.not_before) == (True, "model_failed", None)
     assert "no weights" in blocked.sentence
     assert "roost load a" in blocked.sentence
 

@@ -12,7 +12,7 @@ from roost.core.policy_spec import PolicySpec
 from roost.core.reason import Evict, Idle, Ordered, Preload, Spared
 from roost.core.spec import ModelSpec
 from roost.core.view import Goal, ModelView, ReplicaView, Wish
-from tests.unit.planner.test_plan import GPU, QUIET, kinds, planned, sized
+from tests.unit.planner.test_plan import GIB, GPU, QUIET, kinds, planned, sized
 from tests.unit.planner.test_plan import model as single
 
 READY, ASLEEP, COLD, BACKOFF = State.READY, State.ASLEEP, State.COLD, State.BACKOFF
@@ -258,6 +258,41 @@ def test_it_goes_on_while_anybody_may_count_on_its_room(other: str) -> None:
     memory = MemorySpec(max_resident=1)
     assert planned(drains, single(other, waiting_since=990.0), memory=memory).actions == ()
     assert planned(drains, single(other, wish=wish()), memory=memory).actions == ()
+
+
+def evicted(*, name: str = "a", **facts: Any) -> ModelView:
+    """It has begun to make room on gpu0."""
+    reason = Evict(for_model="b", idle_s=3.0)
+    return single(name, State.DRAINING, drain_goal=Goal.ASLEEP, drain_reason=reason, **{"in_flight": 1, **facts})
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        single("b", State.STARTING, spec=sized(20), waiting_since=990.0, devices=("gpu1",)),
+        single("b", State.WAKING, spec=sized(20), waiting_since=990.0, devices=("gpu1",)),
+        single("b", COLD, spec=sized(20, devices=("gpu1",)), waiting_since=990.0),
+        single("b", READY, spec=sized(20), wish=wish(Goal.ASLEEP), devices=("gpu1",), in_flight=1),
+    ],
+    ids=["starts elsewhere", "wakes elsewhere", "may not come here", "is to go down"],
+)
+def test_nobody_counts_on_room_that_he_will_not_use(other: ModelView) -> None:
+    memory = MemorySpec(devices=dict.fromkeys(("gpu0", "gpu1"), 30 * GIB))
+    made = planned(evicted(spec=sized(20), devices=("gpu0",)), other, memory=memory)
+    assert Undrain(replica="a/0", reason=Spared(for_model="b")) in made.actions
+
+
+def test_whoever_may_come_there_counts_on_it() -> None:
+    memory = MemorySpec(devices=dict.fromkeys(("gpu0", "gpu1"), 30 * GIB))
+    drains = evicted(spec=sized(20), devices=("gpu0",))
+    fills = single("c", READY, spec=sized(20), devices=("gpu1",), pinned=True)
+    assert planned(drains, fills, single("b", spec=sized(20), waiting_since=990.0), memory=memory).actions == ()
+
+
+def test_requests_that_are_stranded_count_on_it() -> None:
+    memory = MemorySpec(max_resident=1)
+    stranded = single("b", ASLEEP, in_flight=2, stranded=2, since=997.0)
+    assert planned(evicted(), stranded, memory=memory).actions == ()
 
 
 def test_sizes_of_replicas_add_up() -> None:

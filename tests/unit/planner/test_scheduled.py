@@ -165,7 +165,7 @@ def test_a_request_that_fits_at_other_hours_only_waits_and_is_told_until_when() 
     made = narrowed(24, model("a", spec=sized(40), waiting_since=990.0))
     assert made.actions == ()
     told = made.blocked["a"]
-    assert (told.final, told.code, told.retry_after_s) == (False, "held_back", 3600.0)
+    assert (told.final, told.code, told.not_before) == (False, "held_back", OPEN.until)
     assert told.sentence == (
         'Model "a" needs 40.0 GiB, but the budget of gpu0 is 24.0 GiB by the schedule "fri 08:00-18:00" (UTC), '
         "for 60m 00s more."
@@ -182,19 +182,19 @@ def test_one_that_never_fits_is_refused_all_the_same() -> None:
 
 def test_of_a_device_without_a_budget_of_its_own_it_comes_back_whole() -> None:
     made = narrowed(24, model("a", spec=sized(40), waiting_since=990.0), usual=None)
-    assert not made.blocked["a"].final and made.blocked["a"].retry_after_s == 3600.0
+    assert not made.blocked["a"].final and made.blocked["a"].not_before == OPEN.until
 
 
 def test_a_hold_and_a_window_both_have_to_end() -> None:
     held = DeviceView(name="gpu0", budget=14 * GIB, held_back=10 * GIB, held_until=9000.0)
     waits = model("a", spec=sized(75), waiting_since=990.0)
     both = narrowed(24, waits, devices=(held,))
-    assert both.blocked["a"].retry_after_s == 8000.0
+    assert both.blocked["a"].not_before == 9000.0
     assert "by the schedule" in both.blocked["a"].sentence and "held for its owner" in both.blocked["a"].sentence
     least = narrowed(24, model("a", spec=sized(60), waiting_since=990.0), devices=(held,))
-    assert least.blocked["a"].retry_after_s == 3600.0
+    assert least.blocked["a"].not_before == OPEN.until
     forever = narrowed(24, waits, devices=(replace(held, held_until=None),))
-    assert forever.blocked["a"].retry_after_s is None
+    assert forever.blocked["a"].not_before is None
 
 
 def test_a_device_given_back_whole_leaves_nothing_below_zero() -> None:

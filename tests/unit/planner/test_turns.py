@@ -1,9 +1,11 @@
 """Whose turn it is, and when it ends. `now` is 1000, a turn 30 s."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from roost.core.forecast import ReturnCosts
 from roost.core.lifecycle import State
 from roost.core.memory_spec import MemorySpec
 from roost.core.plan import Drain, Plan, Sleep, Stop, Turn, Wake
@@ -11,7 +13,7 @@ from roost.core.policy_spec import PolicySpec, Priority
 from roost.core.reason import Evict
 from roost.core.spec import ModelSpec, QueueSpec, TimeoutsSpec
 from roost.core.view import Goal
-from tests.unit.planner.test_plan import GPU, ONE, QUIET, kinds, model, planned, sized
+from tests.unit.planner.test_plan import GPU, ONE, kinds, model, planned, sized
 
 READY, ASLEEP, COLD, DRAINING = State.READY, State.ASLEEP, State.COLD, State.DRAINING
 HIGH, NORMAL, LOW = Priority.HIGH, Priority.NORMAL, Priority.LOW
@@ -72,6 +74,26 @@ def test_a_newcomer_that_waits_no_longer_than_a_turn_gets_half_of_its_wait() -> 
     impatient = ModelSpec(command="engine", queue=QueueSpec(max_wait=20.0))
     made = contended({"waiting_since": 995.0, "spec": impatient}, {"in_flight": 1, "became_ready_at": 900.0})
     assert made.turns["b/0"].ends_at == 1005.0
+
+
+@pytest.mark.parametrize(
+    ("max_wait", "costs", "state", "hold_s", "ends_at"),
+    [
+        (40.0, ReturnCosts(load_s=20.0), COLD, None, 995.0 + 40.0 - 1.25 * (20.0 + 1.0)),
+        (40.0, ReturnCosts(load_s=20.0, down_s=2.0), COLD, 4.0, 995.0 + 40.0 - 1.25 * (20.0 + 2.0 + 4.0)),
+        (40.0, ReturnCosts(load_s=20.0, level1_s=3.0), ASLEEP, None, 995.0 + 30.0),
+        (40.0, ReturnCosts(level1_s=3.0), COLD, None, 995.0 + 20.0),
+        (40.0, ReturnCosts(load_s=90.0), COLD, None, 995.0 + 20.0),
+        (600.0, ReturnCosts(load_s=90.0), COLD, None, 995.0 + 30.0),
+    ],
+)
+def test_a_turn_leaves_a_newcomer_the_time_that_its_return_is_known_to_take(
+    max_wait: float, costs: ReturnCosts, state: State, hold_s: float | None, ends_at: float
+) -> None:
+    spec = ModelSpec(command="engine", queue=QueueSpec(max_wait=max_wait))
+    comes = replace(model("a", state, waiting_since=995.0, spec=spec, level=1), return_s=costs)
+    holder = model("b", READY, in_flight=1, became_ready_at=900.0, hold_s=hold_s)
+    assert planned(comes, holder, memory=ONE).turns["b/0"].ends_at == pytest.approx(ends_at)
 
 
 @pytest.mark.parametrize(
@@ -152,19 +174,3 @@ def test_a_cut_of_one_that_is_to_stop_is_a_forced_stop() -> None:
     policy = PolicySpec(on_drain_deadline="cut")
     made = planned(model("a", waiting_since=890.0), drains, memory=ONE, policy=policy)
     assert made.actions == (Stop(replica="b/0", reason=Evict(for_model="a", idle_s=0.0), forced=True),)
-
-
-@pytest.mark.parametrize(
-    ("seen", "room_s"),
-    [
-        ({"state": DRAINING, "in_flight": 2, "drain_goal": Goal.ASLEEP, "hold_s": 8.0}, 8.0),
-        ({"state": DRAINING, "in_flight": 2, "drain_goal": Goal.ASLEEP}, None),
-        ({"state": State.SUSPENDING}, 0.0),
-        ({"state": READY, "in_flight": 2, "hold_s": 8.0, "became_ready_at": 980.0}, 8.0),
-        ({"state": READY, "in_flight": 2, "hold_s": 300.0, "became_ready_at": 980.0}, 300.0),
-        ({"state": READY, "in_flight": 2, "became_ready_at": 980.0}, None),
-    ],
-)
-def test_how_long_others_need_to_make_room(seen: dict[str, Any], room_s: float | None) -> None:
-    made = planned(model("a", waiting_since=990.0), model("b", seen.pop("state"), spec=QUIET, **seen), memory=ONE)
-    assert made.blocked["a"].room_s == room_s

@@ -88,6 +88,10 @@ class Learning:
             self._tell_hour(now)
         return self.demand.forecast(model, now), costs
 
+    def forget_replica(self, replica: str) -> None:
+        """It exists no more; what is known of its model stays."""
+        self._levels.pop(replica, None)
+
     def forget(self, model: str) -> None:
         """It exists no more."""
         self.demand.forget(model)

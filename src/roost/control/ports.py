@@ -61,6 +61,9 @@ class Owner(Protocol):
     absent: str
     """Why the server that it lives in has it not, and cannot load it; empty else."""
     became_ready_at: float | None
+    """None unless it is ready, or drains."""
+    last_ready_at: float | None
+    """The same of its last time, kept while it sleeps; None once nothing of it runs."""
     last_sleep_at: float | None
     last_load_at: float | None
     manual_wake_at: float | None

@@ -47,8 +47,8 @@ _SEAT = attrgetter("in_flight", "counting", "passing", "last_granted", "last_don
 
 _Facts = tuple[tuple[Any, ...], tuple[Any, ...], float | None, bool, Reason | None, int | None]
 """Everything that a replica's view is built of, but for whether it can sleep: what `_OWN` and `_SEAT` say; when it was
-last woken by hand (READY and ASLEEP only); whether it may be revived; why it drains (DRAINING only); at which level it sleeps, or
-will."""
+last woken by hand (READY and ASLEEP only); whether it may be revived; why it drains (DRAINING only); at which level it
+sleeps, or will."""
 
 
 @dataclass(slots=True)

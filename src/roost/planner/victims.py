@@ -17,10 +17,10 @@ from roost.core.view import Goal, ModelView, ReplicaView
 from roost.planner.beside import judge
 from roost.planner.company import Verdict
 from roost.planner.draft import Draft
-from roost.planner.hold import held_fast, kept_apart, listed, never, waits_for_company, waits_for_others
+from roost.planner.hold import held_fast, kept_apart, listed, never, served_before, waits_for_company, waits_for_others
 from roost.planner.room import Amounts, is_places
 from roost.planner.rungs import Rung, last_used, rest
-from roost.planner.turns import has_its_turn, is_only_called
+from roost.planner.turns import has_its_turn, is_only_called, standing
 from roost.planner.worth import counts_costs, density, lacking_cost, worth
 
 PATIENCE_S = 10.0
@@ -73,8 +73,7 @@ def make_room(draft: Draft, newcomer: Newcomer) -> Blocked:
     for victim in _at_once(draft, newcomer, found, forced or []) or chosen or ():
         _evict(draft, newcomer, victim)
     blocked = Blocked(model=model.name, sentence=_sentence(draft, newcomer, forced, chosen))
-    draft.room.promise(newcomer.need)
-    draft.company.promise(model.name, newcomer.verdict)
+    draft.promise(model, standing(draft, model).rank, newcomer.need, newcomer.verdict)
     return blocked
 
 
@@ -116,7 +115,8 @@ def _sentence(draft: Draft, newcomer: Newcomer, forced: list[Victim] | None, cho
     if not newcomer.verdict.clear:
         return waits_for_company(draft, model, newcomer.verdict)
     names = listed(f'"{other.name}"' for other in draft.falling() if other.name != model.name)
-    return f'Model "{model.name}" waits until {names or "an older request"} made room.'
+    before = f"{served_before(draft, model) or 'older requests'} are answered"
+    return f'Model "{model.name}" waits until {f"{names} made room" if names else before}.'
 
 
 def _at_once(

@@ -72,8 +72,10 @@ class Worth:
     """How long its return takes."""
 
     def __str__(self) -> str:
-        back = f"back in {format_duration(self.back_s)}"
-        return back if self.next_s is None else f"likely wanted again in {format_duration(self.next_s)}, {back}"
+        wanted = "not known when it is wanted again"
+        if self.next_s is not None:
+            wanted = f"likely wanted again in {format_duration(self.next_s)}"
+        return f"{wanted}, back in {format_duration(self.back_s)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +93,10 @@ class Evict:
     """What groups or matrix say against both being awake; empty where only room is lacking."""
     worth: Worth | None = None
     """Why it and no other; None: it was the least recently used."""
+    turn: str = ""
+    """How its turn has ended for that model; empty where it had nothing to do while that one waited."""
+    waited_s: float = 0.0
+    """How long that one's first request has waited, where a turn ended for it."""
     last_resort: str = ""
     """What is broken for it, as the newcomer could else not be served at all: `pin` or `residency`."""
     rung: str = ""
@@ -104,6 +110,9 @@ class Evict:
             return f"makes way for {self.for_model!r}: {self.rule}; last used {format_duration(self.idle_s)} ago"
         need = f"{format_size(self.need_bytes)} for" if self.need_bytes else "a place for"
         bound = f"; {self.setting} {self.max_resident}" if self.max_resident is not None else ""
+        if self.turn:
+            waited = f"whose first request has waited {format_duration(self.waited_s)}"
+            return f"makes {need} {self.for_model!r}, {waited}: {self.turn}{bound}"
         if self.worth is not None:
             return f"makes {need} {self.for_model!r}: idle {format_duration(self.idle_s)}, {self.worth}{bound}"
         return f"makes {need} {self.for_model!r}, least recently used ({format_duration(self.idle_s)} ago){bound}"

@@ -32,8 +32,8 @@ class Draft:
         self.notes: list[str] = []
         self.turns: dict[str, Turn] = {}
         self.awaited: dict[str, int] = {}
-        """Those for whom room is kept that cannot start yet, and the ranks of their classes, in the order of their turns:
-        whoever comes after them waits for them, too."""
+        """Those for whom room is kept that cannot start yet, and the ranks of their classes, in the order of their
+        turns: whoever comes after them waits for them, too."""
         self.due: float | None = None
         self.typical_s: dict[tuple[State, int | None], float] = {}
         """How long models take to come back from a rung, where one's own time is not known; filled by `worth`."""

@@ -20,7 +20,7 @@ from roost.planner.draft import Draft
 from roost.planner.hold import held_fast, kept_apart, listed, never, served_before, waits_for_company, waits_for_others
 from roost.planner.room import Amounts, is_places
 from roost.planner.rungs import Rung, last_used, rest
-from roost.planner.turns import has_its_turn, is_only_called, standing
+from roost.planner.turns import ended, has_its_turn, is_only_called, standing
 from roost.planner.worth import counts_costs, density, lacking_cost, worth
 
 PATIENCE_S = 10.0
@@ -358,6 +358,8 @@ def _evict(draft: Draft, newcomer: Newcomer, victim: Victim) -> None:
         max_resident=next((room.budget[key] for key in short if is_places(key)), None),
         rule=newcomer.verdict.victims.get(victim.model.name, ""),
         worth=worth(draft, victim.model, victim.replica, victim.after),
+        turn=ended(draft, victim.model, victim.replica, newcomer.model, newcomer.since),
+        waited_s=draft.now - (newcomer.model.oldest_wait_at or draft.now),
         last_resort=_broken(draft, newcomer, victim),
         rung=victim.why,
     )

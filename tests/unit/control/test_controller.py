@@ -124,7 +124,8 @@ def test_the_least_recently_used_yields_and_says_for_whom(caplog: pytest.LogCapt
 
     with caplog.at_level(logging.INFO, "roost"):
         run(main())
-    expected = "sleep b/0 level 1: makes a place for 'a', least recently used (6m 52s ago); max_resident 1"
+    why = "idle 6m 52s, not known when it is wanted again, back in 2.0 s; max_resident 1"
+    expected = f"sleep b/0 level 1: makes a place for 'a': {why}"
     assert expected in caplog.messages
 
 

@@ -8,7 +8,7 @@ import pytest
 from roost import clock
 from roost.core.lifecycle import Fact
 from roost.core.memory_spec import MemorySpec
-from roost.core.plan import Stop
+from roost.core.plan import Drain, Stop
 from roost.core.policy_spec import PolicySpec, Priority
 from roost.core.server_spec import KeySpec
 from roost.core.spec import ModelSpec, QueueSpec, RoostSpec, TimeoutsSpec
@@ -336,3 +336,48 @@ def test_a_model_of_a_lower_class_is_told_whose_room_is_kept_before_its_own() ->
             return low.refusal.message
 
     assert 'requests of a higher class for "b"' in run(main())
+
+
+def drain_reasons(bench: Bench, name: str) -> list[str]:
+    return [str(order.reason) for order in bench.owners[name].orders if isinstance(order, Drain)]
+
+
+def test_whose_turn_has_ended_is_said_to_go_for_that() -> None:
+    async def main() -> None:
+        async with Bench(one_place("a", "b")) as bench:
+            await bench.ask("a").settled.wait()
+            bench.ask("b")
+            await keep_busy(bench, "a", 40.0)
+            (reason,) = drain_reasons(bench, "a")
+            assert reason.startswith("makes a place for 'b', whose first request has waited 30")
+            assert "its turn is over (policy.turn 30 s) with 2 requests running and 0 waiting" in reason
+            assert "idle" not in reason
+
+    run(main())
+
+
+def test_one_that_has_nothing_more_to_do_is_said_to_have_ended_its_turn() -> None:
+    async def main() -> None:
+        async with Bench(one_place("a", "b")) as bench:
+            bench.ask("a", 10.0)
+            await pause(7.0)
+            bench.ask("b")
+            await pause(20.0)
+            (reason,) = drain_reasons(bench, "a")
+            assert "whose first request has waited 8" in reason
+            assert "its turn is over, as it has nothing more to do" in reason
+
+    run(main())
+
+
+def test_a_higher_class_is_said_to_end_a_turn() -> None:
+    async def main() -> None:
+        async with Bench(one_place("a", "b")) as bench:
+            bench.ask("a", 20.0)
+            await pause(7.0)
+            bench.ask("b", key=HIGH)
+            await settle()
+            (reason,) = drain_reasons(bench, "a")
+            assert "requests of a higher class wait for that, which ends its turn with 1 request running" in reason
+
+    run(main())

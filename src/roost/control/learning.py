@@ -84,9 +84,13 @@ class Learning:
         chooses = policy.eviction == "cost" or policy.idle == "break-even"
         if not foresees and not (chooses and any(replica.state not in _NOTHING_RUNS for replica in replicas)):
             return None, costs
+        return self.known(model, now)
+
+    def known(self, model: str, now: float) -> tuple[Forecast | None, ReturnCosts | None]:
+        """The same whether or not a choice depends on it."""
         if now >= self._hour_ends_at:
             self._tell_hour(now)
-        return self.demand.forecast(model, now), costs
+        return self.demand.forecast(model, now), self.demand.costs(model)
 
     def forget_replica(self, replica: str) -> None:
         """It exists no more; what is known of its model stays."""

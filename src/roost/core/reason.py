@@ -154,7 +154,7 @@ class OverBudget:
             what = (
                 f"{format_size(self.held)} held on {self.device}, its budget is {format_size(self.budget)}{self.window}"
             )
-            what += f": {held_for_owner(self.held_back, self.held_for_s)}" if self.held_back else ""
+            what += f": {_went_back(self.held_back, self.held_for_s)}" if self.held_back else ""
         elif self.server:
             what = f"{self.held} loaded in {self.server}, its max_resident is {self.budget}"
         else:
@@ -357,6 +357,12 @@ def held_for_owner(amount: int, for_s: float | None) -> str:
     """`20.0 GiB are held for its owner for 1h 30m more`."""
     until = "until roost release" if for_s is None else f"for {format_duration(max(0.0, for_s))} more"
     return f"{format_size(amount)} are held for its owner {until}"
+
+
+def _went_back(amount: int, for_s: float | None) -> str:
+    """In the past tense: a reason is read for as long as its model stays down."""
+    until = "until roost release" if for_s is None else f"for {format_duration(max(0.0, for_s))}"
+    return f"{format_size(amount)} went back to its owner {until}"
 
 
 def _because(rung: str) -> str:

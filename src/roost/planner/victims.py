@@ -350,6 +350,7 @@ def _concerned(
 def _evict(draft: Draft, newcomer: Newcomer, victim: Victim) -> None:
     room, need = draft.room, newcomer.need
     short = room.lack(need, {})
+    turn = ended(draft, victim.model, victim.replica, newcomer.model, newcomer.since)
     reason = Evict(
         for_model=newcomer.model.name,
         idle_s=max(0.0, draft.now - victim.last_used),
@@ -358,8 +359,8 @@ def _evict(draft: Draft, newcomer: Newcomer, victim: Victim) -> None:
         max_resident=next((room.budget[key] for key in short if is_places(key)), None),
         rule=newcomer.verdict.victims.get(victim.model.name, ""),
         worth=worth(draft, victim.model, victim.replica, victim.after),
-        turn=ended(draft, victim.model, victim.replica, newcomer.model, newcomer.since),
-        waited_s=draft.now - (newcomer.model.oldest_wait_at or draft.now),
+        turn=turn,
+        waited_s=draft.now - (newcomer.model.oldest_wait_at or draft.now) if turn else 0.0,
         last_resort=_broken(draft, newcomer, victim),
         rung=victim.why,
     )

@@ -147,5 +147,5 @@ def test_what_its_moves_take_and_how_soon_it_is_wanted() -> None:
     lines = drawn(model_view({**MODEL, **learned}), 120)
     assert "takes (as measured): load 31 s, wake from level 1 1.5 s, way down 0.4 s" in lines
     assert "likely wanted in 4m 00s, 62% within 10m 20s (by 12 gaps between its requests)" in lines
-    nothing = {"returns": None, "forecast": None, "sequences": []}
+    nothing: dict[str, Any] = {"returns": None, "forecast": None, "sequences": []}
     assert not [line for line in drawn(model_view({**MODEL, **nothing}), 120) if "takes" in line or "wanted" in line]

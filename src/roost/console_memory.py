@@ -12,7 +12,7 @@ from roost.control.holds import Hold
 from roost.core.footprint import HOST, Held
 from roost.core.lifecycle import RESIDENT, State
 from roost.core.memory_spec import MemorySpec
-from roost.core.plan import HELD_BACK
+from roost.core.reason import WENT_BACK
 from roost.core.view import DeviceView, FleetView
 from roost.host.account import Account
 from roost.host.footprints import Rung
@@ -43,7 +43,8 @@ class MemoryFacts:
 
     def reason(self, replica: Replica) -> str | None:
         """Why it is as it is; that it made way for an owner is no longer so once nothing is held for one."""
-        over = replica.reason_kind == HELD_BACK and not self._board.holds.current(clock.now())
+        held = replica.reason_kind == "over_budget" and WENT_BACK in replica.reason
+        over = held and not self._board.holds.current(clock.now())
         return f"{replica.reason}; nothing is held for an owner any more" if over else replica.reason or None
 
     def budgets(self) -> list[dict[str, Any]]:

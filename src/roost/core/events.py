@@ -15,8 +15,8 @@ class Changed:
     """A replica moved from `before` to `after` because of `event`.
 
     `reason` is the sentence of the order behind it (or what was seen), `reason_kind` its kind (`idle`, `evict`,
-    `over_budget`, `held_back`, `outslept`, `break_even`, `unlikely`, `colder`, `keeps_room`, `ahead`, `demand`,
-    `stranded`, `operator`, `preload`, `wanted`, `spared`, `revived`, `stalled`, `fact`).
+    `over_budget`, `outslept`, `break_even`, `unlikely`, `colder`, `keeps_room`, `ahead`, `demand`, `stranded`,
+    `operator`, `preload`, `wanted`, `spared`, `revived`, `stalled`, `fact`).
     `took_s` is how long the transition lasted, on the change that ends one (STARTING, WAKING, SUSPENDING, STOPPING,
     DRAINING -> anything); else None.
     """

@@ -9,6 +9,9 @@ from typing import Literal
 from roost.core.units import counted, format_duration, format_size
 from roost.core.view import Goal
 
+WENT_BACK = "went back to its owner"
+"""What the sentence of an `OverBudget` that is due to a hold has in it, for those who only have the sentence."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
@@ -362,7 +365,7 @@ def held_for_owner(amount: int, for_s: float | None) -> str:
 def _went_back(amount: int, for_s: float | None) -> str:
     """In the past tense: a reason is read for as long as its model stays down."""
     until = "until roost release" if for_s is None else f"for {format_duration(max(0.0, for_s))}"
-    return f"{format_size(amount)} went back to its owner {until}"
+    return f"{format_size(amount)} {WENT_BACK} {until}"
 
 
 def _because(rung: str) -> str:

@@ -9,7 +9,6 @@ called by `plan` once all wants are looked at, so that what makes way for them c
 from collections.abc import Mapping
 
 from roost.core.footprint import HOST
-from roost.core.plan import HELD_BACK
 from roost.core.reason import OverBudget, held_for_owner
 from roost.core.units import format_size
 from roost.core.view import ModelView, ReplicaView
@@ -60,7 +59,6 @@ def _reason(draft: Draft, victim: Victim, over: Amounts) -> OverBudget:
         device="" if is_places(key) else key,
         server=server_of(key) if is_places(key) else "",
         held_back=0 if facts is None else facts.held_back,
-        kind=HELD_BACK if facts is not None and facts.held_back else "over_budget",
         held_for_s=None if until is None else until - draft.now,
         window=_window(draft, key),
         rung=victim.why,

@@ -12,14 +12,14 @@ from typing import Any
 from roost import __version__, clock
 from roost.accesslog import Watch, summary
 from roost.admin.events import Hub
-from roost.console_facts import change_fact, plan_facts, sequence_fact, step_fact
-from roost.console_memory import MemoryFacts
+from roost.console_facts import change_fact, learned_facts, plan_facts, sequence_fact, step_fact
+from roost.console_memory import MemoryFacts, resident_facts
 from roost.console_queue import wait_facts, waiting_facts
 from roost.console_schedules import schedule_facts
 from roost.console_traffic import TrafficFacts, most_useful
 from roost.control.controller import Controller
 from roost.control.health import avoided
-from roost.core.lifecycle import RESIDENT, State
+from roost.core.lifecycle import State
 from roost.core.server_spec import ServerSpec
 from roost.core.spec import RoostSpec, further_names
 from roost.core.view import Goal
@@ -110,9 +110,12 @@ class Console:
 
     def _memory_facts(self) -> dict[str, Any]:
         memory = self._parts.controller.standing().memory
-        resident = sum(replica.state in RESIDENT for replica in self._parts.replicas)
-        facts = {"max_resident": memory.max_resident, "resident": resident, "devices": dict(memory.devices)}
-        return facts | {"budgets": self._parts.memory.budgets()}
+        return {
+            "max_resident": memory.max_resident,
+            **resident_facts(self._parts.controller.view()),
+            "devices": dict(memory.devices),
+            "budgets": self._parts.memory.budgets(),
+        }
 
     def health(self) -> tuple[bool, list[str]]:
         reasons = [
@@ -178,7 +181,7 @@ class Console:
                 *(notice.text for replica in replicas for notice in replica.notices),
                 *(f"{one.sentence}." for seat in seats if (one := avoided(seat, now)) is not None),
             ],
-            "reason": main.reason or None,
+            "reason": self._parts.memory.reason(main),
             "blocked": blocked.sentence if blocked is not None else None,
             "listed": not (spec.unlisted or controller.is_leaving(name)),
             "leaving": controller.is_leaving(name),
@@ -191,6 +194,7 @@ class Console:
             "memory_bytes": self._memory_of(main, now),
             "device_bytes": _device_bytes(main),
             **self._parts.memory.of(main),
+            **learned_facts(*controller.learning.known(name, now)),
             "canary": main.canary.said or None,
             "totals": totals_facts(self._parts.keeping.usage(name)),
             "requests_per_s": round(self._parts.recorder.model(name).traffic.rates(now, RATE_WINDOW_S).requests, 3),
@@ -213,6 +217,10 @@ class Console:
             "level": replica.level,
             "answers": replica.state in ANSWERS and replica.lost_since is None,
             "in_flight": seat.own_in_flight,
+            "since_s": round(now - replica.since, 3),
+            "reason": self._parts.memory.reason(replica),
+            "last_error": replica.last_error or None,
+            "devices": list(replica.devices),
             "failures": seat.failures,
             "avoided_s": None if ailing is None else round(ailing.for_s, 3),
             "pid": replica.keeper.pid,

@@ -5,6 +5,7 @@ from typing import Any
 
 from roost import clock
 from roost.core.events import Changed, Performed
+from roost.core.forecast import Forecast, ReturnCosts
 from roost.core.plan import Action, Plan
 from roost.core.step import StepRecord
 
@@ -77,3 +78,22 @@ def plan_facts(plan: Plan, now: float) -> dict[str, Any]:
         "notes": list(plan.notes),
         "next_check_in_s": None if due is None else round(max(0.0, due - now), 3),
     }
+
+
+def learned_facts(forecast: Forecast | None, costs: ReturnCosts | None) -> dict[str, Any]:
+    """What its past says of a model, part of its facts: how long it takes to come back, and how soon it is wanted."""
+    told = None
+    if forecast is not None:
+        told = {
+            "next_s": None if forecast.next_s is None else round(forecast.next_s, 1),
+            "gaps": round(forecast.samples, 1),
+            "chance": round(forecast.soon, 3),
+            "within_s": round(forecast.soon_s, 1),
+            "sign": forecast.sign or None,
+        }
+    returns = None if costs is None else {name: _rounded(took_s) for name, took_s in asdict(costs).items()}
+    return {"forecast": told, "returns": returns}
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)

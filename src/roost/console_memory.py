@@ -11,13 +11,15 @@ from roost.control.budgets import Board
 from roost.control.holds import Hold
 from roost.control.schedule import Standing
 from roost.core.footprint import HOST, Held
-from roost.core.lifecycle import State
+from roost.core.lifecycle import RESIDENT, State
 from roost.core.memory_spec import MemorySpec
+from roost.core.reason import WENT_BACK
 from roost.core.units import format_size
-from roost.core.view import DeviceView
+from roost.core.view import DeviceView, FleetView
 from roost.host.account import Account
 from roost.host.footprints import Rung
 from roost.host.replica import Replica
+from roost.planner.weights import takes_place
 
 _NOTHING_RUNS = frozenset({State.COLD, State.BACKOFF, State.FAILED})
 
@@ -40,6 +42,12 @@ class MemoryFacts:
             "lingering_bytes": replica.lingering,
             "footprint": self._account.footprints.facts(replica),
         }
+
+    def reason(self, replica: Replica) -> str | None:
+        """Why it is as it is; that it made way for an owner is no longer so once nothing is held for one."""
+        held = replica.reason_kind == "over_budget" and WENT_BACK in replica.reason
+        over = held and not self._board.holds.current(clock.now())
+        return f"{replica.reason}; nothing is held for an owner any more" if over else replica.reason or None
 
     def budgets(self) -> list[dict[str, Any]]:
         seen, names = self._account.watch.seen(), self._board.names(self._memory())
@@ -116,6 +124,14 @@ class MemoryFacts:
             return None
         message = f"{device} is roost's again." if changed else f"{device} was not held."
         return {"success": True, "changed": changed, "message": message, "hold": None}
+
+
+def resident_facts(view: FleetView) -> dict[str, int]:
+    """How many are awake, as `max_resident` counts them, and how many serve from elsewhere and take no place."""
+    replicas = [replica for model in view.models for replica in model.replicas]
+    resident = sum(takes_place(replica, replica.state) for replica in replicas)
+    others = [r for r in replicas if not r.base and r.state in RESIDENT and not takes_place(r, r.state)]
+    return {"resident": resident, "elsewhere": len(others)}
 
 
 def _held(replica: Replica) -> Held | None:

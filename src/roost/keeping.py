@@ -124,8 +124,9 @@ class Keeping:
 
     def _used(self) -> dict[str, Usage]:
         """Models that had a request since they were last written down."""
-        found = {}
-        for name, counts in self._recorder.models.items():
+        found, models = {}, self._recorder.models
+        self._seen_at = {name: at for name, at in self._seen_at.items() if name in models}
+        for name, counts in models.items():
             ended_at = counts.traffic.last_request_at
             if name and ended_at is not None and self._seen_at.get(name) != ended_at:
                 self._seen_at[name] = ended_at

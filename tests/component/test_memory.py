@@ -148,3 +148,33 @@ async def test_without_budgets_nothing_is_looked_at_and_nothing_can_be_held(tmp_
         answer = await roost.client.post("/api/v1/holds", json={"device": "gpu0"})
         assert answer.status_code == 404
         assert "memory.discover: true" in answer.json()["error"]["message"]
+
+
+@live
+async def test_one_that_made_way_for_an_owner_says_when_that_is_over(tmp_path: Path) -> None:
+    config = MODELS.replace("{engine", "{can_sleep: false, engine")
+    async with running_roost(config, tmp_path, read_devices=Machine().read) as roost:
+        await roost.chat("a")
+        await until_measured(roost.app)
+        await look(roost.app)
+        await roost.client.post("/api/v1/holds", json={"device": "gpu0"})
+        await roost.until("a", State.COLD)
+        held = str((await model(roost.client))["reason"])
+        assert "went back to its owner" in held and "any more" not in held
+        await roost.client.delete("/api/v1/holds/gpu0")
+        assert str((await model(roost.client))["reason"]) == f"{held}; nothing is held for an owner any more"
+
+
+@live
+async def test_an_engine_elsewhere_that_cannot_sleep_is_none_of_those_that_are_bounded(tmp_path: Path) -> None:
+    far, near = tmp_path / "far", tmp_path / "near"
+    far.mkdir()
+    near.mkdir()
+    async with running_roost("models: {a: {engine: simulated, preload: true}}", far) as there:
+        await there.until("a", State.READY)
+        url = there.url.removeprefix("http://")
+        text = f'memory: {{max_resident: 1}}\nmodels: {{far: {{url: "http://{url}", can_sleep: false}}}}'
+        async with running_roost(text, near) as roost:
+            await roost.until("far", State.READY)
+            memory = (await roost.client.get("/api/v1/status")).json()["memory"]
+            assert (memory["resident"], memory["elsewhere"], memory["max_resident"]) == (0, 1, 1)

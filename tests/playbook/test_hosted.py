@@ -169,6 +169,16 @@ def test_unloaded_by_others_while_it_drains_ends_the_drain(tmp_path: Path) -> No
     ]
 
 
+def test_a_replica_that_is_let_go_hears_of_no_further_look(tmp_path: Path) -> None:
+    async def story(stage: Stage) -> None:
+        await stage.replica.close(leave=True)
+        stage.router.statuses["a"] = {"value": "loaded"}
+        await stage.server.look()
+
+    stage = play(tmp_path, Router(), story)
+    assert stage.script == []
+
+
 def test_a_load_that_the_list_calls_failed_backs_off(tmp_path: Path) -> None:
     async def story(stage: Stage) -> None:
         stage.load()

@@ -23,6 +23,7 @@ from roost.core.spec import ModelSpec, RoostSpec, servings
 from roost.core.view import Goal, Policy
 from roost.tasks import spawn
 
+_NOTHING_RUNS = frozenset({State.COLD, State.BACKOFF, State.FAILED})
 _CUTS = frozenset({State.SUSPENDING, State.STOPPING, State.BACKOFF, State.COLD})
 
 
@@ -56,7 +57,7 @@ class FakeOwner:
         self.last_error = ""
         self.revive = False
         self.became_ready_at: float | None = None
-        self.recalled_at: float | None = None
+        self.last_ready_at: float | None = None
         self.last_sleep_at: float | None = None
         self.last_load_at: float | None = None
         self.manual_wake_at: float | None = None
@@ -95,7 +96,7 @@ class FakeOwner:
         return busy or (self.state is State.STOPPING and not self._from_sleep)
 
     def recall_ready(self, since: float) -> None:
-        self.recalled_at = since
+        self.became_ready_at = since if self.became_ready_at is None else min(since, self.became_ready_at)
 
     def suspect(self) -> None:
         self.suspected += 1
@@ -177,7 +178,6 @@ class FakeOwner:
 
     def _ready(self) -> None:
         self.failures, self.level, self.retry_at = 0, None, None
-        self.became_ready_at, self.recalled_at = self.recalled_at or clock.now(), None
         self._move(Fact.READY, "ready", "fact")
 
     def _stop_after_failure(self, why: str) -> None:
@@ -215,6 +215,12 @@ class FakeOwner:
         self.since = now
         if self.state is not State.DRAINING:
             self.drain_goal, self.drain_idle = None, False
+        if self.state is State.READY:
+            self.last_ready_at = self.became_ready_at = self.became_ready_at or now
+        elif self.state is not State.DRAINING:
+            self.became_ready_at = None
+        if self.state in _NOTHING_RUNS:
+            self.last_ready_at = None
         change = Changed(
             replica=self.id,
             model=self.model,

@@ -15,6 +15,7 @@ from roost.admin.schema_forms import (
     object_,
     ref,
 )
+from roost.admin.schemas_learned import FORECAST, RETURNS
 from roost.core.step import Operation
 
 _ERROR = object_(
@@ -32,6 +33,10 @@ _SERVING = object_(
     level=WHOLE_OR_NONE,
     answers=FLAG,
     in_flight=WHOLE,
+    since_s={"type": "number", "description": "How long it has been in this state."},
+    reason=TEXT_OR_NONE,
+    last_error=TEXT_OR_NONE,
+    devices={"type": "array", "items": TEXT, "description": "Where it runs or ran last, where that was chosen."},
     failures={"type": "integer", "description": "Requests that it failed since roost started."},
     avoided_s={
         "type": ["number", "null"],
@@ -158,6 +163,8 @@ _MODEL = object_(
         }
     )
     | {"description": "What it holds in each state: the larger of claimed and measured counts."},
+    forecast=FORECAST,
+    returns=RETURNS,
     endpoint={"type": "string", "description": "Base address of the replica that stands for it."},
     endpoints=list_of(_SERVING),
     totals=object_(

@@ -3,9 +3,9 @@ and `plan_cmd`.
 """
 
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Any
 
+from roost.cli.plain import moment
 from roost.core.units import format_size
 
 
@@ -13,7 +13,7 @@ def window_lines(schedules: dict[str, Any] | None) -> Iterator[str]:
     """`schedule mon-fri 08:00-18:00, open until Fri 18:00: pins chat; max_resident 1`, one for each that is open."""
     for one in (schedules or {}).get("open", ()):
         where = "" if one["timezone"] == "local" else f" ({one['timezone']})"
-        until = f"open until {_shown(one['until'])}" if one["until"] else "always open"
+        until = f"open until {moment(one['until'])}" if one["until"] else "always open"
         yield f"schedule {one['when']}{where}, {until}: {'; '.join(_sets(one)) or 'nothing'}"
 
 
@@ -26,8 +26,3 @@ def _sets(one: dict[str, Any]) -> Iterator[str]:
         yield f"max_resident {one['max_resident']}"
     for device, amount in one["devices"].items():
         yield f"{device} {format_size(amount)}"
-
-
-def _shown(moment: str) -> str:
-    """In the time zone of whoever reads it."""
-    return datetime.fromisoformat(moment).astimezone().strftime("%a %H:%M")

@@ -9,13 +9,21 @@ from rich.table import Table
 from rich.text import Text
 
 from roost.cli.plain import plain
-from roost.cli.render import HELP_PAGE, bare_table, outcome, remarks, total_line, why
+from roost.cli.render import total_line
+from roost.cli.render_fleet import bare_table, replicas
 from roost.cli.render_memory import footprint_lines
-from roost.core.units import format_size
+from roost.cli.render_why import HELP_PAGE, outcome, remarks, why
+from roost.core.units import counted, format_duration, format_size
 
 SHOWN = 6
 """Sequences: about a screen of steps."""
 _SETTLED = frozenset({"ready", "asleep", "failed", "stuck"})
+_MOVES = (
+    ("load_s", "load"),
+    ("level1_s", "wake from level 1"),
+    ("level2_s", "wake from level 2"),
+    ("down_s", "way down"),
+)
 _LOADED = ("its start was verified in", "its start could not be verified, after")
 """An engine's own loading is no sequence of steps: only what verifies it is."""
 
@@ -33,7 +41,9 @@ def model_view(model: dict[str, Any]) -> RenderableType:
         parts.append(plain(f"canary {canary}", "dim"))
     if served := total_line([model["totals"]] if model.get("totals") else []):
         parts.append(plain(served, "dim"))
-    parts += footprint_lines(model)
+    parts += [*footprint_lines(model), *learned_lines(model)]
+    if (several := replicas(model)) is not None:
+        parts.append(several)
     for sequence in shown:
         parts += [Text(""), _headline(sequence), _steps(sequence)]
         if sequence["error"] and sequence["operation"] != "load":
@@ -43,6 +53,21 @@ def model_view(model: dict[str, Any]) -> RenderableType:
     elif any(sequence["error"] for sequence in shown):
         parts.append(Text(f"\n{HELP_PAGE}", style="dim"))
     return Group(*parts)
+
+
+def learned_lines(model: dict[str, Any]) -> list[Text]:
+    """What its moves take by what has been measured, and how soon it is likely wanted."""
+    returns, forecast = model.get("returns") or {}, model.get("forecast")
+    took = [f"{what} {format_duration(returns[key])}" for key, what in _MOVES if returns.get(key) is not None]
+    said = [f"takes (as measured): {', '.join(took)}"] if took else []
+    if forecast is not None:
+        chance = f"{forecast['chance']:.0%} within {format_duration(forecast['within_s'])}"
+        gaps = f"{counted(round(forecast['gaps']), 'gap')} between its requests"
+        basis = f"by {gaps}" if forecast["gaps"] >= 1.0 else "by how models are used in general"
+        soon = f"likely wanted in {format_duration(forecast['next_s'])}, " if forecast["next_s"] is not None else ""
+        sign = f"; {forecast['sign']}" if forecast["sign"] else ""
+        said.append(f"{soon or 'wanted '}{chance} ({basis}{sign})")
+    return [plain(line, "dim") for line in said]
 
 
 def _without(reason: str, errors: list[str]) -> str:

@@ -112,6 +112,7 @@ class Controller:
     def add_replicas(self, name: str, owners: Sequence[Owner]) -> None:
         """Further replicas of a model that is there."""
         self._executor.add(owners)
+        self._owner |= {owner.id: owner for owner in owners}
         self._owners[name].extend(owners)
         self.gate.add_seats(name, owners)
         for owner in owners:
@@ -121,7 +122,7 @@ class Controller:
     def drop_replica(self, owner: Owner) -> None:
         """A replica of which nothing runs is gone; its model has others."""
         self._owners[owner.model].remove(owner)
-        self._executor.forget(owner.id)
+        self._forget_replica(owner)
         self.gate.drop_seat(owner.id)
         self.nudge()
 
@@ -147,12 +148,17 @@ class Controller:
         """After `retire` (or at once, where nobody knew it and nothing runs): nothing of it is known any more."""
         self._wishes.forget(name)
         for owner in self._owners.pop(name):
-            self._executor.forget(owner.id)
-            del self._owner[owner.id]
+            self._forget_replica(owner)
         self.learning.forget(name)
         self.gate.forget(name)
         self._leaving.pop(name, None)
         self.nudge()
+
+    def _forget_replica(self, owner: Owner) -> None:
+        for part in (self._executor, self.learning, self._wishes):
+            part.forget_replica(owner.id)
+        self._sources.seen.replicas.pop(owner.id, None)
+        del self._owner[owner.id]
 
     def nudge(self) -> None:
         """Look soon."""

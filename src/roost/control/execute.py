@@ -61,9 +61,9 @@ class Executor:
         """Further ones."""
         self._owners.update({owner.id: owner for owner in owners})
 
-    def forget(self, replica: str) -> None:
+    def forget_replica(self, replica: str) -> None:
         """It is gone."""
-        for known in (self._owners, self._pending, self._drains):
+        for known in (self._owners, self._pending, self._drains, self._levels):
             known.pop(replica, None)
 
     def perform(self, actions: Sequence[Action], now: float) -> None:

@@ -13,7 +13,7 @@ from roost.control.health import Health
 from roost.control.lane import Entry, Lane, Lease
 from roost.control.outlook import prospect
 from roost.control.ports import LeaseLike, Owner, Waiter
-from roost.control.refusing import refusal_for, removed, too_late
+from roost.control.refusing import refusal_for, removed, too_late, turned_away
 from roost.control.routes import Routes
 from roost.control.seat import Seat
 from roost.core.events import Changed
@@ -154,7 +154,7 @@ class Gate:
             return Lease(answer, request.counts, now)
         if answer is not ENQUEUE:
             assert isinstance(answer, Refusal)
-            return self._count(lane, answer)
+            return self._count(lane, turned_away(lane, request, answer))
         entry = Entry(lane, request, waiter, now)
         if entry.deadline_at <= now:
             return self._count(lane, too_late(entry, now))

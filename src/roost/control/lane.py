@@ -13,6 +13,7 @@ from roost.control.queue import Queue
 from roost.control.seat import Seat
 from roost.core.lifecycle import State
 from roost.core.plan import Blocked
+from roost.core.policy_spec import Priority
 from roost.core.request import Address, Outlook, Refusal, Request
 from roost.core.spec import ModelSpec
 from roost.logs import log
@@ -124,6 +125,7 @@ class Entry:
         "deadline_at",
         "lane",
         "may_wake",
+        "outranked_before",
         "priority",
         "queued_at",
         "request",
@@ -142,7 +144,9 @@ class Entry:
         key = request.key
         self.share = "" if key is None else key.name
         self.weight = 1.0 if key is None else key.weight
-        self.priority = lane.spec.priority if key is None or key.priority is None else key.priority
+        self.priority = priority_of(lane, request)
+        self.outranked_before = lane.queue.taken_above(self.priority)
+        """How many of higher classes had been served before it came."""
         limit, given = now + lane.spec.queue.max_wait, request.deadline_at
         self.by_client = given is not None and given < limit
         """Its deadline is the client's own."""
@@ -161,6 +165,12 @@ class Entry:
     def position(self) -> int | None:
         """1 for the next one; None if it no longer waits."""
         return self.lane.queue.place(self)
+
+
+def priority_of(lane: "Lane", request: Request) -> Priority:
+    """The request's class: of its key, else of its model."""
+    key = request.key
+    return lane.spec.priority if key is None or key.priority is None else key.priority
 
 
 class Lane:

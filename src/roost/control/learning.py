@@ -9,7 +9,7 @@ from typing import Any
 
 from roost import clock
 from roost.core.events import Changed
-from roost.core.forecast import Outlooks
+from roost.core.forecast import Forecast, Outlooks, ReturnCosts
 from roost.core.lifecycle import Fact, State
 from roost.core.policy_spec import PolicySpec
 from roost.planner.demand import Demand
@@ -78,6 +78,16 @@ class Learning:
         if now >= self._hour_ends_at:
             self._tell_hour(now)
         return Outlooks(lambda model: self.demand.forecast(model, now))
+
+    def known(self, model: str, now: float) -> tuple[Forecast | None, ReturnCosts | None]:
+        """What is known of it, whether or not a choice depends on it."""
+        if now >= self._hour_ends_at:
+            self._tell_hour(now)
+        return self.demand.forecast(model, now), self.demand.costs(model)
+
+    def forget_replica(self, replica: str) -> None:
+        """It exists no more; what is known of its model stays."""
+        self._levels.pop(replica, None)
 
     def forget(self, model: str) -> None:
         """It exists no more."""

@@ -42,14 +42,14 @@ _SAME = (
 )
 """What a replica's view takes from its owner as it is; plain attributes, cheap to read. A view is built of `_Facts`
 alone, and those are compared in each round: so it cannot be out of date."""
-_OWN = attrgetter(*_SAME, "devices", "stalled", "manual_wake_at")
+_OWN = attrgetter(*_SAME, "devices", "stalled", "manual_wake_at", "last_ready_at")
 _SEAT = attrgetter("in_flight", "counting", "passing", "last_granted", "last_done")
 
 
 _Facts = tuple[tuple[Any, ...], tuple[Any, ...], float | None, bool, Reason | None, int | None]
 """Everything that a replica's view is built of, but for whether it can sleep: what `_OWN` and `_SEAT` say; when it was
-last woken by hand (READY only); whether it may be revived; why it drains (DRAINING only); at which level it sleeps, or
-will."""
+last woken by hand (READY and ASLEEP only); whether it may be revived; why it drains (DRAINING only); at which level it
+sleeps, or will."""
 
 
 @dataclass(slots=True)
@@ -69,6 +69,7 @@ class Seen:
 
 
 _NOTHING_RUNS = frozenset({State.COLD, State.BACKOFF, State.FAILED})
+_STAYS = frozenset({State.READY, State.ASLEEP})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +176,7 @@ def scheduled(wishes: Wishes, standing: Standing, name: str) -> tuple[bool, Wind
 
 def _replica(sources: Sources, owner: Owner, wish: Wish | None) -> ReplicaView:
     state, name = owner.state, owner.id
-    woken_at = sources.wishes.woken_at(owner.model) if state is State.READY else None
+    woken_at = sources.wishes.woken_at(owner.model) if state in _STAYS else None
     drain_reason = sources.executor.drain_reason(owner) if state is State.DRAINING else None
     may_revive = owner.revive and sources.wishes.may_revive(name)
     seat = sources.gate.seat(name)
@@ -196,7 +197,7 @@ def _replica(sources: Sources, owner: Owner, wish: Wish | None) -> ReplicaView:
 def _built(owner: Owner, facts: _Facts, base: str) -> ReplicaView:
     own, seat, woken_at, may_revive, drain_reason, level = facts
     same: dict[str, Any] = dict(zip(_SAME, own, strict=False))
-    devices, stalled, manual_wake_at = own[len(_SAME) :]
+    devices, stalled, manual_wake_at, last_ready_at = own[len(_SAME) :]
     in_flight, counting, passing, granted, done = seat
     state, idle = same["state"], None
     if state is State.READY and not counting:
@@ -214,6 +215,7 @@ def _built(owner: Owner, facts: _Facts, base: str) -> ReplicaView:
         in_flight=in_flight,
         stranded=in_flight - passing if state is State.ASLEEP else 0,
         idle_since=idle,
+        came_up_at=_latest(last_ready_at, woken_at) if state in _STAYS else None,
         last_used_at=_latest(granted, done),
         revive=may_revive,
         drain_reason=Stalled(sentence=stalled) if stalled else drain_reason,

@@ -63,6 +63,9 @@ class Owner(Protocol):
     unlisted: bool
     """It is not up, and the server that it lives in lists what it can load, and not this one."""
     became_ready_at: float | None
+    """None unless it is ready, or drains."""
+    last_ready_at: float | None
+    """The same of its last time, kept while it sleeps; None once nothing of it runs."""
     last_sleep_at: float | None
     last_load_at: float | None
     manual_wake_at: float | None

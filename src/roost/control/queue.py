@@ -131,12 +131,13 @@ class _Class(Generic[I]):
 class Queue(Generic[I]):
     """One model's queue. `take` costs O(log keys), `add` and `drop` no more; an empty queue costs nothing."""
 
-    __slots__ = ("_classes", "_number", "_places", "_size")
+    __slots__ = ("_classes", "_number", "_places", "_size", "_taken")
 
     def __init__(self) -> None:
         self._classes: dict[Priority, _Class[I]] = {priority: _Class() for priority in CLASSES}
         self._size = 0
         self._number = 0
+        self._taken = dict.fromkeys(CLASSES, 0)
         self._places: dict[I, int] | None = None
         """Counted when somebody asks, and good until the queue changes."""
 
@@ -157,10 +158,11 @@ class Queue(Generic[I]):
 
     def take(self) -> I:
         """Out with the next one. IndexError if nobody waits."""
-        for each in self._classes.values():
+        for priority, each in self._classes.items():
             if each.arrivals:
                 self._size -= 1
                 self._places = None
+                self._taken[priority] += 1
                 return each.take()
         raise IndexError("nobody waits")
 
@@ -185,9 +187,15 @@ class Queue(Generic[I]):
 
     def ahead_of(self, item: I) -> int:
         """How many would be served before it, were it added now and nobody came after it."""
-        own = CLASSES.index(item.priority)
-        higher = sum(len(self._classes[priority].arrivals) for priority in CLASSES[:own])
-        return higher + self._classes[item.priority].ahead_of(item)
+        return self.waiting_above(item.priority) + self._classes[item.priority].ahead_of(item)
+
+    def waiting_above(self, priority: Priority) -> int:
+        """How many wait in higher classes."""
+        return sum(len(self._classes[higher].arrivals) for higher in CLASSES[: CLASSES.index(priority)])
+
+    def taken_above(self, priority: Priority) -> int:
+        """How many of higher classes have been taken out to be served so far."""
+        return sum(self._taken[higher] for higher in CLASSES[: CLASSES.index(priority)])
 
     def sizes(self) -> dict[Priority, int]:
         """How many wait in each class, also where nobody does."""

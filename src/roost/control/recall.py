@@ -24,25 +24,26 @@ class LastStates:
     def __init__(self, gate: Gate, names: Names) -> None:
         self._gate = gate
         self._names = names
-        self._remembered: Mapping[str, Any] = {}
+        self._remembered: dict[str, Any] = {}
+        """Of those who have not been seen since."""
         self._told: dict[str, tuple[Any, ...]] = {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        self._remembered = state
+        self._remembered = dict(state)
         self.state()
 
     def state(self) -> Mapping[str, Any]:
         """A replica that is seen for the first time is told of its last use before."""
-        changed = {}
+        changed, told_before, self._told = {}, self._told, {}
         for seat in _seats(self._gate, self._names):
             own = seat.owner.id
-            if own not in self._told:
-                _recall_use(seat, self._remembered.get(own))
+            if own not in told_before:
+                _recall_use(seat, self._remembered.pop(own, None))
             owner = seat.owner
             told = (owner.state, owner.level, owner.became_ready_at, seat.last_granted, seat.last_done)
-            if self._told.get(own) != told:
-                self._told[own] = told
+            if told_before.get(own) != told:
                 changed[own] = _state(seat)
+            self._told[own] = told
         return changed
 
 
@@ -52,21 +53,22 @@ class Rises:
     def __init__(self, gate: Gate, names: Names) -> None:
         self._gate = gate
         self._names = names
-        self._remembered: Mapping[str, Any] = {}
+        self._remembered: dict[str, Any] = {}
+        """Of those who have not been seen since."""
         self._told: dict[str, tuple[float | None, float | None]] = {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        self._remembered = state
+        self._remembered = dict(state)
         self.state()
 
     def state(self) -> Mapping[str, Any]:
-        changed = {}
+        changed, told_before, self._told = {}, self._told, {}
         for name in self._names():
             lane = self._gate.lane(name)
-            if name not in self._told:
-                _recall_rises(lane, self._remembered.get(name))
+            if name not in told_before:
+                _recall_rises(lane, self._remembered.pop(name, None))
             told = (lane.last_load_s, lane.last_wake_s)
-            if self._told.get(name, (None, None)) != told:
+            if told_before.get(name, (None, None)) != told:
                 changed[name] = {"load_s": told[0], "wake_s": told[1]}
             self._told[name] = told
         return changed

@@ -3,12 +3,16 @@
 Values only. Called by `gate`, and by whoever refuses in its name.
 """
 
-from roost.control.lane import Entry, Lane
+from dataclasses import replace
+
+from roost.control.lane import Entry, Lane, priority_of
 from roost.control.outlook import prospect
 from roost.core.plan import Blocked
-from roost.core.request import Fault, Refusal
+from roost.core.request import Fault, Refusal, Request
 from roost.core.units import counted, format_duration
 from roost.planner.admission import bounded_retry
+
+_FOR_LACK_OF_PLACE = frozenset({"queue_full", "too_many_requests"})
 
 
 def removed(model: str) -> Refusal:
@@ -39,10 +43,28 @@ def too_late(entry: Entry, now: float) -> Refusal:
     return Refusal(
         status=503,
         code="waited_too_long",
-        message=f"No replica was free within {format_duration(now - entry.queued_at)}. {why}",
+        message=f"No replica was free within {format_duration(now - entry.queued_at)}. {why}{_outranked(entry)}",
         fault=Fault.GATEWAY,
         retry_after_s=retry,
     )
+
+
+def turned_away(lane: Lane, request: Request, refusal: Refusal) -> Refusal:
+    """The answer to one for whom there is no place, which says so if higher classes have it."""
+    higher = lane.queue.waiting_above(priority_of(lane, request))
+    if refusal.code not in _FOR_LACK_OF_PLACE or not higher:
+        return refusal
+    who = f"{counted(higher, 'request')} of a higher class than this one {'waits' if higher == 1 else 'wait'} there."
+    return replace(refusal, message=f"{refusal.message} {who}")
+
+
+def _outranked(entry: Entry) -> str:
+    """That requests of a higher class were in its way, in the same queue; empty if none were."""
+    queue, priority = entry.lane.queue, entry.priority
+    went, wait = queue.taken_above(priority) - entry.outranked_before, queue.waiting_above(priority)
+    parts = [f"{went} {'was' if went == 1 else 'were'} served first"] if went else []
+    parts += [f"{wait} {'waits' if wait == 1 else 'wait'} still"] if wait else []
+    return f" Requests of a higher class were in its way: {' and '.join(parts)}." if parts else ""
 
 
 def _plight(lane: Lane) -> str:

@@ -105,7 +105,10 @@ class Wishes:
         self._pins.pop(model, None)
         for moments in (self._woken_at, self._unpinned_at, self._sent_down_at):
             moments.pop(model, None)
-        self._laid_down.difference_update(owner.id for owner in self._owners[model])
+
+    def forget_replica(self, replica: str) -> None:
+        """It is gone."""
+        self._laid_down.discard(replica)
 
     def pin(self, model: str, pinned: bool, at: float | None = None) -> bool:
         """True if that changed anything. `at`: when an operator said so; None: the config does."""

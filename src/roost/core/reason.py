@@ -9,6 +9,9 @@ from typing import Literal
 from roost.core.units import counted, format_duration, format_size
 from roost.core.view import Goal
 
+WENT_BACK = "went back to its owner"
+"""What the sentence of an `OverBudget` that is due to a hold has in it, for those who only have the sentence."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
@@ -72,8 +75,10 @@ class Worth:
     """How long its return takes."""
 
     def __str__(self) -> str:
-        back = f"back in {format_duration(self.back_s)}"
-        return back if self.next_s is None else f"likely wanted again in {format_duration(self.next_s)}, {back}"
+        wanted = "not known when it is wanted again"
+        if self.next_s is not None:
+            wanted = f"likely wanted again in {format_duration(self.next_s)}"
+        return f"{wanted}, back in {format_duration(self.back_s)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +96,10 @@ class Evict:
     """What groups or matrix say against both being awake; empty where only room is lacking."""
     worth: Worth | None = None
     """Why it and no other; None: it was the least recently used."""
+    turn: str = ""
+    """How its turn has ended for that model; empty where it had nothing to do while that one waited."""
+    waited_s: float = 0.0
+    """How long that one's first request has waited, where a turn ended for it."""
     last_resort: str = ""
     """What is broken for it, as the newcomer could else not be served at all: `pin` or `residency`."""
     rung: str = ""
@@ -104,6 +113,9 @@ class Evict:
             return f"makes way for {self.for_model!r}: {self.rule}; last used {format_duration(self.idle_s)} ago"
         need = f"{format_size(self.need_bytes)} for" if self.need_bytes else "a place for"
         bound = f"; {self.setting} {self.max_resident}" if self.max_resident is not None else ""
+        if self.turn:
+            waited = f"whose first request has waited {format_duration(self.waited_s)}"
+            return f"makes {need} {self.for_model!r}, {waited}: {self.turn}{bound}"
         if self.worth is not None:
             return f"makes {need} {self.for_model!r}: idle {format_duration(self.idle_s)}, {self.worth}{bound}"
         return f"makes {need} {self.for_model!r}, least recently used ({format_duration(self.idle_s)} ago){bound}"
@@ -145,7 +157,7 @@ class OverBudget:
             what = (
                 f"{format_size(self.held)} held on {self.device}, its budget is {format_size(self.budget)}{self.window}"
             )
-            what += f": {held_for_owner(self.held_back, self.held_for_s)}" if self.held_back else ""
+            what += f": {_went_back(self.held_back, self.held_for_s)}" if self.held_back else ""
         elif self.server:
             what = f"{self.held} loaded in {self.server}, its max_resident is {self.budget}"
         else:
@@ -348,6 +360,12 @@ def held_for_owner(amount: int, for_s: float | None) -> str:
     """`20.0 GiB are held for its owner for 1h 30m more`."""
     until = "until roost release" if for_s is None else f"for {format_duration(max(0.0, for_s))} more"
     return f"{format_size(amount)} are held for its owner {until}"
+
+
+def _went_back(amount: int, for_s: float | None) -> str:
+    """In the past tense: a reason is read for as long as its model stays down."""
+    until = "until roost release" if for_s is None else f"for {format_duration(max(0.0, for_s))}"
+    return f"{format_size(amount)} {WENT_BACK} {until}"
 
 
 def _because(rung: str) -> str:

@@ -94,6 +94,8 @@ class ReplicaView:
     became_ready_at: float | None = None
     idle_since: float | None = None
     """max(became ready, last completion, last manual wake); None while requests run or it is not ready."""
+    came_up_at: float | None = None
+    """When it last became ready, or was last told to be up; kept while it sleeps."""
     last_used_at: float | None = None
     last_sleep_at: float | None = None
     """Start of its last sleep."""

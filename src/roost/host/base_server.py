@@ -74,9 +74,10 @@ class BaseServer(HostedServer):
             self._started = True
             await super().start()
 
-    def on_leave(self, hear: Callable[[], None]) -> None:
-        """`hear` is called whenever its engine ceases to serve."""
+    def on_leave(self, hear: Callable[[], None]) -> Callable[[], None]:
+        """`hear` is called whenever its engine ceases to serve, until what this gives is called."""
         self._leave_hearers.append(hear)
+        return lambda: self._leave_hearers.remove(hear)
 
     def _base_changed(self, change: Changed) -> None:
         if change.after not in _SERVES and (change.after not in _KEEPS or self._loses()):
@@ -87,7 +88,7 @@ class BaseServer(HostedServer):
             self._absences += 1
             self._listed = frozenset()
             self._note(Listing())
-            for hear in self._leave_hearers:
+            for hear in tuple(self._leave_hearers):
                 hear()
 
     def _loses(self) -> bool:

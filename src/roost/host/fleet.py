@@ -111,7 +111,10 @@ class Maker:
         base = self.bases.pop(replica.id, None)
         if base is not None:
             await base.close()
-        if replica.owned and replica.setup.server is None:
+        server = replica.setup.server
+        if isinstance(server, BaseServer) and replica.id in server.guests:
+            server.guests.remove(replica.id)
+        if replica.owned and server is None:
             self.ports.give_back(replica.address.port)
 
     def replica(self, name: str, index: int, serving: ModelSpec) -> Replica:

@@ -112,9 +112,10 @@ class HostedServer:
         """Someone met an answer that does not fit the listing: look now."""
         self._doubted.set()
 
-    def on_look(self, hear: Callable[[], None]) -> None:
-        """`hear` is called after each look, whatever it showed."""
+    def on_look(self, hear: Callable[[], None]) -> Callable[[], None]:
+        """`hear` is called after each look, whatever it showed, until what this gives is called."""
         self._look_hearers.append(hear)
+        return lambda: self._look_hearers.remove(hear)
 
     def offers(self) -> tuple[str, ...]:
         """The names that it lists, as it spells them; empty while it does not answer."""
@@ -161,7 +162,7 @@ class HostedServer:
             self._begun += 1
             listing = await self._asked()
             self._note(listing)
-        for hear in self._look_hearers:
+        for hear in tuple(self._look_hearers):
             hear()
         return listing
 

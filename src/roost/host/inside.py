@@ -6,6 +6,7 @@ has it. The server's being down is no failure of its models: they wait for it. C
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from roost import clock
@@ -33,11 +34,22 @@ class _ServerDown(Exception):
     """It stopped answering while it was needed."""
 
 
-async def join(replica: "Replica", server: HostedServer) -> None:
-    """At roost's start: follow the server's list from now on."""
-    server.on_look(lambda: follow(replica, server))
+def hear(replica: "Replica", server: HostedServer) -> Callable[[], None]:
+    """Follow the server's list from now on, until what this gives is called."""
+    ends = [server.on_look(lambda: follow(replica, server))]
     if isinstance(server, BaseServer):
-        server.on_leave(lambda: _base_left(replica, server))
+        ends.append(server.on_leave(lambda: _base_left(replica, server)))
+
+    def leave() -> None:
+        while ends:
+            ends.pop()()
+
+    return leave
+
+
+async def join(replica: "Replica", server: HostedServer) -> None:
+    """At roost's start: what the server lists now."""
+    if isinstance(server, BaseServer):
         await server.start()
     follow(replica, server)
 

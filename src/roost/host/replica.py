@@ -52,6 +52,7 @@ class Replica:
         self.retry_at: float | None = None
         self.last_error = ""
         self.became_ready_at: float | None = None
+        self.last_ready_at: float | None = None
         self.last_sleep_at: float | None = None
         self.last_load_at: float | None = None
         """When it was last ordered to start; an adopted engine never was."""
@@ -98,6 +99,8 @@ class Replica:
         self._work: asyncio.Task[None] | None = None
         self._monitor: asyncio.Task[None] | None = None
         self._look = asyncio.Event()
+        self._leave: Callable[[], None] = lambda: None
+        """Ends what it hears of the server that it lives in."""
         self._closing = False
         setup.keeper.on_gone(self._keeper_gone)
 
@@ -266,7 +269,7 @@ class Replica:
         if self.state is not State.DRAINING:
             self.drain_goal, self.drain_idle, self.stalled = None, False, ""
         if self.state is State.READY:
-            self.became_ready_at = self.became_ready_at or self.since
+            self.last_ready_at = self.became_ready_at = self.became_ready_at or self.since
             self.lost_since = None
             self.retry_at = None
         elif self.state is not State.DRAINING:
@@ -280,7 +283,7 @@ class Replica:
         elif self.state in (State.STARTING, State.FAILED):
             self.revive = False
         if self.state in _NOTHING_RUNS:
-            self.measured = None
+            self.measured = self.last_ready_at = None
             self.notices = ()
 
     def remember(self) -> None:
@@ -340,6 +343,7 @@ class Replica:
     async def recover(self) -> None:
         """At start: take up what an earlier roost left running, then watch."""
         if self.setup.server is not None:
+            self._leave = inside.hear(self, self.setup.server)
             await inside.join(self, self.setup.server)
             return
         if self.owned:
@@ -352,6 +356,7 @@ class Replica:
     async def close(self, *, leave: bool) -> None:
         """roost ends: leave the engine for the next one, or end it."""
         self._closing = True
+        self._leave()
         for task in (self._monitor, self._work):
             if task is not None:
                 task.cancel()

@@ -52,8 +52,10 @@ _SEASON_SIGN = 2.0
 class _Known:
     """One model."""
 
-    last_at: float
-    pace: Pace
+    last_at: float | None = None
+    """None: nobody has asked for it; it was only announced."""
+    pace: Pace = field(default_factory=lambda: Pace(0.0))
+    """Counts from the first request on."""
     gaps: Gaps = field(default_factory=Gaps)
     season: Season = field(default_factory=Season)
     back_s: dict[str, float] = field(default_factory=dict)
@@ -81,9 +83,8 @@ class Demand:
     def arrived(self, model: str, now: float) -> None:
         """A request for the model came."""
         known = self._known.get(model)
-        if known is None:
-            self._known[model] = known = _Known(now, Pace(now))
-            self._begin(model, known, now)
+        if known is None or known.last_at is None:
+            self._came_first(model, now)
             return
         gap_s = now - known.last_at
         if gap_s < BURST_S:
@@ -93,13 +94,20 @@ class Demand:
         self._pool.add(gap_s)
         known.last_at, known.cached = now, None
         if gap_s >= _ALONE_S:
-            self._begin(model, known, now)
+            self._begin(model, now)
         if gap_s >= REST_S and self._hour is not None:
             known.season.began(self._hour)
         if known.hinted_at is not None:
             self._end_hint(known, now)
 
-    def _begin(self, model: str, known: _Known, now: float) -> None:
+    def _came_first(self, model: str, now: float) -> None:
+        known = self._known.setdefault(model, _Known())
+        known.last_at, known.pace, known.cached = now, Pace(now), None
+        self._begin(model, now)
+        if known.hinted_at is not None:
+            self._end_hint(known, now)
+
+    def _begin(self, model: str, now: float) -> None:
         """It is called after a rest: whoever usually follows it may be next."""
         self._companions.called(model, now)
         for follower in self._companions.followers(model):
@@ -107,8 +115,8 @@ class Demand:
                 self._known[follower].cached = None
 
     def hinted(self, model: str, now: float) -> None:
-        """A client said that it will ask for the model next."""
-        known = self._known.setdefault(model, _Known(now, Pace(now)))
+        """A client said that it will ask for the model next. That is no request: of its past it says nothing."""
+        known = self._known.setdefault(model, _Known())
         if known.hinted_at is not None and now - known.hinted_at > _HINT_S:
             self._end_hint(known, now)
         known.hinted_at, known.cached = now, None
@@ -149,19 +157,22 @@ class Demand:
         return self._costs.get(model)
 
     def knows(self, model: str) -> bool:
-        """Somebody has asked for it."""
+        """Somebody has asked for it, or said that he will."""
         return model in self._known
 
     def forecast(self, model: str, now: float) -> Forecast | None:
-        """How soon it is likely wanted; None: nobody has ever asked for it."""
+        """How soon it is likely wanted; None: nobody has ever asked for it, nor has said so of late."""
         known = self._known.get(model)
         if known is None:
             return None
+        if known.last_at is None:
+            return self._announced(model, known, now)
         if known.cached is None:
             known.then_per_s = chance(known.gaps, self._general(now), BURST_S, _THEN_S) / _THEN_S
         if known.cached is None or now >= known.fresh_until:
-            known.cached = self._forecast(model, known, now)
-            steady_s = 0.0 if known.cached.sign else _FRESH_PART * (now - known.last_at)
+            silent_s = now - known.last_at
+            known.cached = self._forecast(model, known, now, silent_s)
+            steady_s = 0.0 if known.cached.sign else _FRESH_PART * silent_s
             known.fresh_until = now + max(_FRESH_MIN_S, steady_s)
         return known.cached
 
@@ -170,8 +181,19 @@ class Demand:
             self._pool_seen, self._pool_until = self._pool.copy(), now + _POOL_FRESH_S
         return self._pool_seen
 
-    def _forecast(self, model: str, known: _Known, now: float) -> Forecast:
-        own, pool, age_s = known.gaps, self._general(now), max(BURST_S, now - known.last_at)
+    def _announced(self, model: str, known: _Known, now: float) -> Forecast | None:
+        """Of one that nobody has asked for yet: what a hint says alone, while it holds."""
+        if known.hinted_at is None or now >= known.hinted_at + _HINT_S:
+            return None
+        if known.cached is None or now >= known.fresh_until:
+            odds, left_s, sign = self._hint(known.hinted_at, now)
+            soon_s, hazard = self._soon_s(model), odds / left_s
+            known.cached = Forecast(hazard_per_s=hazard, next_s=left_s / 2, soon=odds, soon_s=soon_s, sign=sign)
+            known.fresh_until = now + _FRESH_MIN_S
+        return known.cached
+
+    def _forecast(self, model: str, known: _Known, now: float, silent_s: float) -> Forecast:
+        own, pool, age_s = known.gaps, self._general(now), max(BURST_S, silent_s)
         over_s, soon_s = max(_SCALE_MIN_S, age_s), self._soon_s(model)
         season = 1.0 if self._hour is None or age_s < REST_S else known.season.factor(self._hour)
         within, within_soon = chances(own, pool, age_s, (over_s, soon_s))
@@ -181,7 +203,7 @@ class Demand:
         next_s = min(_FAR_S, _LN_2 / hazard)
         if season >= _SEASON_SIGN:
             sign = f"at this hour it is called {season:.1f} times as often as usual"
-        for odds, left_s, said in self._signs(model, known, now):
+        for odds, left_s, said in self._signs(model, known, now, silent_s):
             if odds > soon:
                 hazard, soon, sign = max(hazard, odds / left_s), odds, said
                 next_s = min(next_s, left_s / 2)
@@ -195,17 +217,20 @@ class Demand:
             sign=sign,
         )
 
-    def _signs(self, model: str, known: _Known, now: float) -> list[tuple[float, float, str]]:
+    def _signs(self, model: str, known: _Known, now: float, silent_s: float) -> list[tuple[float, float, str]]:
         """What else speaks for it now: chance, for how many seconds more, and the sentence."""
-        if now - known.last_at < _ALONE_S and known.hinted_at is None:
+        if silent_s < _ALONE_S and known.hinted_at is None:
             return []
         found = [
             (likely, left_s, f'"{first}" was just called, and it usually follows')
             for first, likely, left_s in self._companions.leaders(model, now)
         ]
         if known.hinted_at is not None and now < known.hinted_at + _HINT_S:
-            found.append((self._hits / self._hints, known.hinted_at + _HINT_S - now, "a client said it is next"))
+            found.append(self._hint(known.hinted_at, now))
         return found
+
+    def _hint(self, hinted_at: float, now: float) -> tuple[float, float, str]:
+        return self._hits / self._hints, hinted_at + _HINT_S - now, "a client said it is next"
 
     def _soon_s(self, model: str) -> float:
         dearest = max(self._backs.get(model, {}).values(), default=0.0)
@@ -222,7 +247,7 @@ class Demand:
         """What is known of one model, JSON-able; its last request as an age, for a restart has another clock."""
         known = self._known.get(model)
         kept: dict[str, object] = {"back_s": {rung: round(s, 3) for rung, s in self._backs.get(model, {}).items()}}
-        if known is not None:
+        if known is not None and known.last_at is not None:
             kept |= {"idle_s": round(now - known.last_at, 3), "gaps": known.gaps.values()}
             known.pace.per_s(now)
             kept |= {"pace": known.pace.values()}

@@ -11,7 +11,7 @@ from roost.core.lifecycle import READY, State
 from roost.core.plan import Action, Blocked, Drain, Load, Plan, Sleep, Stop, Turn, Wake
 from roost.core.view import FleetView, ModelView, Policy, ReplicaView
 from roost.planner.census import Census
-from roost.planner.company import Company
+from roost.planner.company import Company, Verdict
 from roost.planner.room import Room, budgets, destination, rising
 from roost.planner.weights import Amounts, takes_place
 
@@ -36,6 +36,9 @@ class Draft:
         self.settled: list[str] = []
         self.notes: list[str] = []
         self.turns: dict[str, Turn] = {}
+        self.awaited: dict[str, int] = {}
+        """Those for whom room is kept that cannot start yet, and the ranks of their classes, in the order of their
+        turns: whoever comes after them waits for them, too."""
         self.due: float | None = None
         self.typical_s: dict[tuple[State, int | None], float] = {}
         """How long models take to come back from a rung, where one's own time is not known; filled by `worth`."""
@@ -96,6 +99,12 @@ class Draft:
         self.starts += not any(replica.base for replica in model.replicas)
         self.room.take(need)
         self.company.join(model.name)
+
+    def promise(self, model: ModelView, rank: int, need: Amounts, verdict: Verdict) -> None:
+        """Keep room, and its company, for one that cannot start yet."""
+        self.room.promise(need)
+        self.company.promise(model.name, verdict)
+        self.awaited.setdefault(model.name, rank)
 
     def is_here(self, replica: ReplicaView) -> bool:
         """It counts as awake, or is about to."""

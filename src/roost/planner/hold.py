@@ -4,6 +4,7 @@ Orders nothing. Pure; called by `victims` and `beside`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 
 from roost.core.lifecycle import State
 from roost.core.plan import HELD_BACK, Blocked
@@ -14,7 +15,7 @@ from roost.core.view import ModelView, ReplicaView
 from roost.planner.company import Verdict
 from roost.planner.draft import Draft
 from roost.planner.room import UNBOUNDED, is_places, server_of
-from roost.planner.turns import turn_left
+from roost.planner.turns import standing, turn_left
 from roost.planner.weights import Amounts, Choice
 
 _NEVER = float("inf")
@@ -216,15 +217,29 @@ def waits_for_others(draft: Draft, model: ModelView, replica: ReplicaView, missi
     ]
     amounts = ", ".join(f"{format_size(n)} more on {key}" for key, n in missing.items() if not is_places(key))
     what = amounts if not any(map(is_places, missing)) else "a place"
-    older = " or by older requests" if any(room.promised.values()) else ""
+    before = served_before(draft, model) if any(room.promised.values()) else ""
+    older = f" or by {before}" if before else ""
     return f'Model "{model.name}" waits for {what}, held by {listed(held) or "none"}{older}.'
+
+
+def served_before(draft: Draft, model: ModelView) -> str:
+    """Whose room is kept before this model's; empty if nobody's is."""
+    own = standing(draft, model).rank
+    first = [name for name, rank in islice(draft.awaited.items(), _SHOWN) if rank < own and name != model.name]
+    names = ", ".join(f'"{name}"' for name in first) + (" and others" if len(first) == _SHOWN else "")
+    found = [f"requests of a higher class for {names}"] if first else []
+    if next(reversed(draft.awaited.values()), -1) >= own:
+        found.append("older requests")
+    return " and ".join(found)
 
 
 def waits_for_company(draft: Draft, model: ModelView, verdict: Verdict) -> str:
     """Groups or matrix want others gone first."""
-    by_rule: dict[str, list[str]] = {}
+    own, by_rule = standing(draft, model).rank, dict[str, list[str]]()
     for name, rule in verdict.older.items():
-        by_rule.setdefault(rule, []).append(f'older requests for "{name}" are answered')
+        is_higher = draft.awaited.get(name, own) < own
+        kind = "requests of a higher class" if is_higher else "older requests"
+        by_rule.setdefault(rule, []).append(f'{kind} for "{name}" are answered')
     going: Mapping[str, str] = {} if verdict.older else verdict.victims | verdict.leaving
     for other in draft.models:
         if other.name in going:

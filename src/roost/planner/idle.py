@@ -17,8 +17,8 @@ from roost.core.spec import ModelSpec
 from roost.core.view import Goal, ModelView, ReplicaView
 from roost.planner.draft import Draft
 from roost.planner.placement import fitting, roomiest
-from roost.planner.weights import Amounts
 from roost.planner.victims import Victim, fewest, freed, send_down
+from roost.planner.weights import Amounts
 from roost.planner.worth import extra_back_s, lacking_cost
 
 SURE_SAMPLES = 4.0
@@ -81,7 +81,8 @@ def _awake(draft: Draft, model: ModelView, replica: ReplicaView) -> None:
 
 
 def _asleep(draft: Draft, spec: ModelSpec, replica: ReplicaView) -> None:
-    known = [moment for moment in (replica.became_ready_at, replica.last_used_at) if moment is not None]
+    # Not from its last use alone: one that was brought up and not used has been idle only since then.
+    known = [moment for moment in (replica.came_up_at, replica.last_used_at) if moment is not None]
     base = max(known, default=replica.since)
     stop_at = _plus(base, spec.unload_after) if replica.owned else None
     if stop_at is None:

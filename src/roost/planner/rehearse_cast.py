@@ -34,6 +34,7 @@ class Actor:
     __slots__ = (
         "became_ready_at",
         "came_from",
+        "came_up_at",
         "devices",
         "drain_goal",
         "drain_reason",
@@ -71,6 +72,8 @@ class Actor:
         self.last_granted: float | None = None
         self.last_done: float | None = None
         self.became_ready_at: float | None = None
+        self.came_up_at: float | None = None
+        """The same, kept while it sleeps."""
         self.started_at = 0.0
         """When its last load or wake was ordered."""
         self.came_from: Rung = "load"
@@ -97,7 +100,7 @@ class Actor:
         if state is not DRAINING:
             self.drain_goal = self.drain_reason = None
         if state is READY:
-            self.became_ready_at = now if self.became_ready_at is None else self.became_ready_at
+            self.came_up_at = self.became_ready_at = now if self.became_ready_at is None else self.became_ready_at
         elif state is not DRAINING:
             self.became_ready_at = None
         if state is COLD:
@@ -167,6 +170,7 @@ class Actor:
             level=self.level if self.state is not State.SUSPENDING else None,
             in_flight=self.in_flight,
             became_ready_at=self.became_ready_at,
+            came_up_at=self.came_up_at,
             idle_since=idle_since,
             last_used_at=_latest(self.last_granted, done),
             last_sleep_at=self.last_sleep_at,

@@ -244,8 +244,7 @@ def _start(draft: Draft, want: Want, replica: ReplicaView) -> None:
     elif draft.may_start(replica):
         draft.start(model, _order_up(replica, want, place), place.need)
     else:
-        room.promise(place.need)
-        draft.company.promise(model.name, verdict)
+        draft.promise(model, want.rank, place.need, verdict)
         limit, starting = draft.policy.spec.max_starts, counted(draft.starts, "engine", "is starting", "are starting")
         sentence = f'Model "{model.name}" waits for its turn: {starting} (max_starts {limit}).'
         _tell(draft, want, Blocked(model=model.name, sentence=sentence))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from roost.core.lifecycle import State
 from roost.core.plan import Turn
 from roost.core.policy_spec import Priority
-from roost.core.units import format_duration
+from roost.core.units import counted, format_duration
 from roost.core.view import ModelView, ReplicaView
 from roost.planner.draft import Draft
 from roost.planner.worth import down_s, known_back_s
@@ -75,8 +75,11 @@ def _ends_at(draft: Draft, holder: ModelView, replica: ReplicaView, newcomer: Mo
         return -math.inf
     if (waits and rank < comes) or _awaits_adapter(draft, replica):
         return math.inf
-    turn = min(draft.policy.spec.turn, _patience_s(draft, holder, newcomer))
-    return max(since, replica.became_ready_at or since) + turn
+    return max(since, replica.became_ready_at or since) + _turn_s(draft, holder, newcomer)
+
+
+def _turn_s(draft: Draft, holder: ModelView, newcomer: ModelView) -> float:
+    return min(draft.policy.spec.turn, _patience_s(draft, holder, newcomer))
 
 
 def _patience_s(draft: Draft, holder: ModelView, newcomer: ModelView) -> float:
@@ -116,3 +119,18 @@ def turn_left(draft: Draft, replica: ReplicaView, newcomer: ModelView) -> str:
     if turn.ends_at is None:
         return "requests of a higher class wait for it"
     return f"its turn ends in {format_duration(turn.ends_at - draft.now)}"
+
+
+def ended(draft: Draft, holder: ModelView, replica: ReplicaView, newcomer: ModelView, since: float) -> str:
+    """How its turn has ended for a newcomer that has waited since then; empty where it has had nothing to do all the
+    time, so that no turn was needed."""
+    if replica.state is not State.READY or not newcomer.waiting:
+        return ""
+    queued = holder.waiting + holder.onlookers
+    if not replica.in_flight and not queued:
+        worked = replica.last_used_at is not None and replica.last_used_at > since
+        return "its turn is over, as it has nothing more to do" if worked else ""
+    has = f"{counted(replica.in_flight, 'request')} running and {queued} waiting"
+    if _rank(newcomer) < _rank_at_work(holder, replica, waits=queued > 0):
+        return f"requests of a higher class wait for that, which ends its turn with {has}"
+    return f"its turn is over (policy.turn {format_duration(_turn_s(draft, holder, newcomer))}) with {has}"

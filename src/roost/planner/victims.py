@@ -15,10 +15,10 @@ from roost.core.reason import Down, Evict
 from roost.core.view import Goal, ModelView, ReplicaView
 from roost.planner.beside import judge
 from roost.planner.draft import Draft
-from roost.planner.hold import held_fast, kept_apart, listed, never, waits_for_company, waits_for_others
+from roost.planner.hold import held_fast, kept_apart, listed, never, served_before, waits_for_company, waits_for_others
 from roost.planner.room import is_places
 from roost.planner.rungs import Rung, last_used, rest
-from roost.planner.turns import is_only_called
+from roost.planner.turns import ended, is_only_called, standing
 from roost.planner.weights import Amounts
 from roost.planner.worth import density, lacking_cost, worth
 from roost.planner.yielding import Newcomer, busy, candidates
@@ -69,8 +69,7 @@ def _keep(draft: Draft, newcomer: Newcomer, forced: list[Victim] | None, chosen:
     """The room is the newcomer's from now on; what it waits for."""
     model = newcomer.model
     sentence = _sentence(draft, newcomer, forced, chosen)
-    draft.room.promise(newcomer.need)
-    draft.company.promise(model.name, newcomer.verdict)
+    draft.promise(model, standing(draft, model).rank, newcomer.need, newcomer.verdict)
     return Blocked(model=model.name, sentence=sentence)
 
 
@@ -112,7 +111,8 @@ def _sentence(draft: Draft, newcomer: Newcomer, forced: list[Victim] | None, cho
     if not newcomer.verdict.clear:
         return waits_for_company(draft, model, newcomer.verdict)
     names = listed(f'"{other.name}"' for other in draft.falling() if other.name != model.name)
-    return f'Model "{model.name}" waits until {names or "an older request"} made room.'
+    before = f"{served_before(draft, model) or 'older requests'} are answered"
+    return f'Model "{model.name}" waits until {f"{names} made room" if names else before}.'
 
 
 def _at_once(
@@ -302,6 +302,7 @@ def _concerned(
 def _evict(draft: Draft, newcomer: Newcomer, victim: Victim) -> None:
     room, need = draft.room, newcomer.need
     short = room.lack(need, {})
+    turn = ended(draft, victim.model, victim.replica, newcomer.model, newcomer.since)
     reason = Evict(
         for_model=newcomer.model.name,
         idle_s=max(0.0, draft.now - victim.last_used),
@@ -310,6 +311,8 @@ def _evict(draft: Draft, newcomer: Newcomer, victim: Victim) -> None:
         max_resident=next((room.budget[key] for key in short if is_places(key)), None),
         rule=newcomer.verdict.victims.get(victim.model.name, ""),
         worth=worth(draft, victim.model, victim.replica, victim.after),
+        turn=turn,
+        waited_s=draft.now - (newcomer.model.oldest_wait_at or draft.now) if turn else 0.0,
         last_resort=_broken(draft, newcomer, victim),
         rung=victim.why,
     )

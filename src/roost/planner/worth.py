@@ -16,8 +16,7 @@ _BACK_GUESS_S = {State.ASLEEP: 2.0, State.COLD: 30.0}
 """Where no model's return from that rung was ever measured."""
 _DOWN_GUESS_S = 1.0
 _AGE_MIN_S = 10.0
-_BLIND = 0.5
-"""A model of which nothing is known comes again within as long as it has been idle in half of all cases."""
+_AGE_LEAST_S = 1.0
 
 
 def density(
@@ -36,8 +35,14 @@ def lacking_cost(draft: Draft, model: ModelView, replica: ReplicaView, after: St
     extra_s = extra_back_s(draft, model, replica, after)
     forecast = draft.forecast(model)
     if forecast is None:
-        return extra_s * _BLIND / max(_AGE_MIN_S, idle_s(draft, replica))
+        return extra_s * _blind_hazard(max(_AGE_LEAST_S, idle_s(draft, replica)))
     return return_cost(forecast, extra_s)
+
+
+def _blind_hazard(age_s: float) -> float:
+    """Chance per second of a request for a model without a past: as likely at one scale as at the next, which is what
+    `gaps.chance` says of one that was asked for once. So the two are told apart by when they were last of use."""
+    return 1.0 / (age_s + max(_AGE_MIN_S, age_s))
 
 
 def return_cost(forecast: Forecast | None, returning_s: float) -> float:
@@ -92,10 +97,11 @@ def down_s(draft: Draft, model: ModelView | None = None) -> float:
 def worth(draft: Draft, model: ModelView, replica: ReplicaView, after: State) -> Worth | None:
     """The numbers behind the choice, for its reason; None where `lru` chose, or where the model's past says nothing,
     which amounts to the same."""
-    forecast = draft.forecast(model) if draft.policy.spec.eviction == "cost" else None
-    if forecast is None or forecast.samples < 1.0:
+    if not draft.counts_costs:
         return None
-    return Worth(next_s=forecast.next_s, back_s=extra_back_s(draft, model, replica, after))
+    forecast = draft.forecast(model)
+    next_s = None if forecast is None or forecast.samples < 1.0 else forecast.next_s
+    return Worth(next_s=next_s, back_s=extra_back_s(draft, model, replica, after))
 
 
 def idle_s(draft: Draft, replica: ReplicaView) -> float:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from roost.cli.plain import moment
 from roost.cli.render import status_table
 from roost.cli.render_memory import device_lines, footprint_lines
 from tests.unit.cli.test_render import status, text
@@ -22,16 +23,24 @@ def test_each_device_has_a_line_with_what_is_held_and_by_whom() -> None:
     holders = [{"replica": "a/0", "bytes": 20 * GIB, "measured": True}, {"replica": "b/0", "bytes": GIB}]
     assert lines(budget(holders=holders, others_bytes=8 * GIB), budget(name="host")) == [
         "gpu0  21.0 GiB of 70.0 GiB held; others use 8.0 GiB",
+        "      a/0 20.0 GiB, b/0 1.0 GiB counted",
         "host  0 B of 70.0 GiB held",
     ]
 
 
-def test_a_hold_is_shown_with_its_end_and_its_reason() -> None:
-    held = budget(held_back_bytes=20 * GIB, held_until="2026-11-21T14:30:00.000Z", reason="training")
+def test_a_hold_is_shown_with_its_end_and_its_reason_and_what_is_too_much_beside_it() -> None:
+    until = "2026-11-21T14:30:00.000Z"
+    held = budget(budget_bytes=50 * GIB, held_back_bytes=20 * GIB, held_until=until, reason="training")
+    when = moment(until, dated=True)
     assert lines(held) == [
-        "gpu0  0 B of 70.0 GiB held; 20.0 GiB kept for its owner until 2026-11-21T14:30:00.000Z (training)"
+        f"gpu0  0 B of 70.0 GiB held; 20.0 GiB of it is held back for its owner until {when} (training)"
     ]
-    assert lines(budget(reason="")) == ["gpu0  0 B of 70.0 GiB held; 0 B kept for its owner until it is released"]
+    holders = [{"replica": "a/0", "bytes": 14 * GIB, "measured": True}]
+    whole = budget(budget_bytes=0, held_back_bytes=24 * GIB, reason="", holders=holders, others_bytes=GIB)
+    assert lines(whole)[0] == (
+        "gpu0  14.0 GiB of 24.0 GiB held; all of it is held back for its owner until it is released; others use "
+        "1.0 GiB; 14.0 GiB too much now"
+    )
 
 
 def test_status_has_them_above_the_models() -> None:

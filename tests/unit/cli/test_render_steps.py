@@ -136,3 +136,16 @@ def test_only_the_last_sequences_are_shown_and_none_is_said() -> None:
 def test_event_of_a_sequence_is_one_line() -> None:
     event = {"type": "sequence", **sequence("wake", step("POST /a", 1.0), step("POST /b", 2.0))}
     assert _event_line(event) == "a/0: wake took 1.50 s; slowest: POST /b"
+
+
+def test_what_its_moves_take_and_how_soon_it_is_wanted() -> None:
+    learned = {
+        "returns": {"load_s": 31.0, "level1_s": 1.5, "level2_s": None, "down_s": 0.4},
+        "forecast": {"next_s": 240.0, "gaps": 12.4, "chance": 0.62, "within_s": 620.0, "sign": None},
+        "sequences": [],
+    }
+    lines = drawn(model_view({**MODEL, **learned}), 120)
+    assert "takes (as measured): load 31 s, wake from level 1 1.5 s, way down 0.4 s" in lines
+    assert "likely wanted in 4m 00s, 62% within 10m 20s (by 12 gaps between its requests)" in lines
+    nothing: dict[str, Any] = {"returns": None, "forecast": None, "sequences": []}
+    assert not [line for line in drawn(model_view({**MODEL, **nothing}), 120) if "takes" in line or "wanted" in line]

@@ -233,3 +233,24 @@ def test_the_replica_that_is_nearest_sets_the_guess() -> None:
 def told(ticket: object) -> str:
     assert isinstance(ticket, Entry)
     return ticket.outlook().sentence
+
+
+@pytest.mark.parametrize("eviction", ["cost", "lru"])
+@pytest.mark.parametrize("pause_s", [0.1, 5.0, 100.0])
+def test_what_others_have_just_brought_up_counts_as_used_just_then(eviction: str, pause_s: float) -> None:
+    """Of two models of which equally little is known the one goes that was of use longer ago, not the newcomer."""
+
+    async def main() -> None:
+        models = fleet("one", "two", sleep_after=None)
+        policy = PolicySpec(eviction="cost" if eviction == "cost" else "lru")
+        async with Bench(RoostSpec(models=models, memory=MemorySpec(max_resident=1), policy=policy)) as bench:
+            await bench.ask("one").settled.wait()
+            await pause(pause_s)
+            bench.owners["two"].found()
+            await pause(5.0)
+            assert bench.states() == {"one": "asleep", "two": "ready"}
+            (reason,) = reasons(bench.owners["one"], Drain)
+            assert isinstance(reason, OverBudget)
+            assert reason.idle_s == pytest.approx(pause_s, abs=0.1)
+
+    run(main())

@@ -1,5 +1,9 @@
 """Models that come to a running controller and leave it: nobody is lost, nothing of them stays."""
 
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 import pytest
 
 from roost import clock
@@ -250,5 +254,60 @@ def test_a_model_that_nobody_knows_yet_is_entered_by_its_route_alone() -> None:
             gate.make_known("b")
             assert (route := gate.resolve("bee")) is not None and route.name == "b"
             assert list(gate.names()) == ["a", "b"]
+
+    run(main())
+
+
+def traces(of: object, names: frozenset[str], path: str = "", seen: set[int] | None = None) -> Iterator[str]:
+    """Where roost's objects still know something by one of these names."""
+    seen = set() if seen is None else seen
+    if id(of) in seen:
+        return
+    seen.add(id(of))
+    if isinstance(of, Mapping):
+        parts = [(f"{path}[{key!r}]", part) for key, part in of.items()]
+        yield from (f"{path}[{key!r}]" for key in of if key in names)
+    elif isinstance(of, list | tuple | set | frozenset | deque):
+        parts = [(f"{path}[]", part) for part in of]
+        yield from (path for part in of if isinstance(part, str) and part in names)
+    elif type(of).__module__.startswith("roost.control") or type(of).__module__.startswith("roost.planner"):
+        slots = [slot for kind in type(of).__mro__ for slot in getattr(kind, "__slots__", ())]
+        own: dict[str, Any] = getattr(of, "__dict__", {}) | {n: getattr(of, n) for n in slots if hasattr(of, n)}
+        parts = [(f"{path}.{name}", part) for name, part in own.items()]
+    else:
+        return
+    for where, part in parts:
+        yield from traces(part, names, where, seen)
+
+
+def test_nothing_is_kept_of_a_replica_that_went_or_of_a_model_that_was_removed() -> None:
+    """Also where its engine died on its way to sleep, or was being revived."""
+
+    async def main() -> None:
+        async with Bench(RoostSpec(models=fleet("a", sleep_after=5.0))) as bench:
+            control, spec = bench.control, ModelSpec(command="engine", sleep_after=5.0)
+            later = FakeOwner("a", spec, index=1)
+            control.add_replicas("a", [later])
+            await control.order("a", Goal.READY, by="cli", wait_s=30.0)
+            await pause(60.0)
+            assert later.state is State.ASLEEP
+            owner = add(bench, "b", spec)
+            bench.ask("b")
+            bench.ask("a")
+            control.gate.hint(control.gate.route_of("b"), clock.now())
+            while owner.state is not State.SUSPENDING:
+                await pause(0.1)
+            for gone in (later, owner):
+                gone.revive = True
+                gone._cancel()
+            owner.state = later.state = State.COLD
+            await control.order("b", Goal.STOPPED, by="cli")
+            await control.order("a", Goal.STOPPED, by="cli")
+            known = set(traces(control, frozenset({"a/1", "b/0", "b"})))
+            assert {".learning._levels['a/1']", "._executor._levels['b/0']", "._wishes._laid_down"} <= known
+            control.drop_replica(later)
+            await remove(bench, "b")
+            control.view()
+            assert list(traces(control, frozenset({"a/1", "b/0", "b"}))) == []
 
     run(main())

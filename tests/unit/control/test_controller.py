@@ -76,6 +76,30 @@ def test_idle_sleep_then_unload_with_their_reasons(caplog: pytest.LogCaptureFixt
     assert "stop a/0: idle for 5m 00s (unload_after 5m 00s)" in caplog.messages
 
 
+@pytest.mark.parametrize("orders", [1, 2])
+def test_one_that_is_woken_and_not_used_is_unloaded_after_the_time_from_its_wake(orders: int) -> None:
+    """Not from its last use, which lies before the wake; an order to be up that finds it awake counts too."""
+
+    async def main() -> None:
+        models = fleet("a", sleep_after=60.0, unload_after=300.0)
+        async with Bench(RoostSpec(models=models)) as bench:
+            await bench.ask("a", 10.0).settled.wait()
+            await pause(280.0)
+            assert bench.states()["a"] == "asleep"
+            for _ in range(orders):
+                await bench.control.order("a", Goal.READY, by="cli", wait_s=10.0)
+                up_from = clock.now()
+                await pause(30.0)
+            await pause(60.0)
+            assert bench.states()["a"] == "asleep"
+            await pause(up_from + 295.0 - clock.now())
+            assert bench.states()["a"] == "asleep"
+            await pause(10.0)
+            assert bench.states()["a"] == "cold"
+
+    run(main())
+
+
 def test_a_long_request_keeps_it_awake_and_idleness_starts_at_its_end() -> None:
     async def main() -> None:
         async with Bench(RoostSpec(models=fleet("a", sleep_after=60.0))) as bench:
@@ -100,7 +124,8 @@ def test_the_least_recently_used_yields_and_says_for_whom(caplog: pytest.LogCapt
 
     with caplog.at_level(logging.INFO, "roost"):
         run(main())
-    expected = "sleep b/0 level 1: makes a place for 'a', least recently used (6m 52s ago); max_resident 1"
+    why = "idle 6m 52s, not known when it is wanted again, back in 2.0 s; max_resident 1"
+    expected = f"sleep b/0 level 1: makes a place for 'a': {why}"
     assert expected in caplog.messages
 
 

@@ -8,7 +8,7 @@ import pytest
 from roost import clock
 from roost.core.lifecycle import Fact
 from roost.core.memory_spec import MemorySpec
-from roost.core.plan import Stop
+from roost.core.plan import Drain, Stop
 from roost.core.policy_spec import PolicySpec, Priority
 from roost.core.server_spec import KeySpec
 from roost.core.spec import ModelSpec, QueueSpec, RoostSpec, TimeoutsSpec
@@ -280,5 +280,104 @@ def test_places_and_expected_times_are_told() -> None:
             clients = [bench.ask("a", 4.0) for _ in range(4)]
             told = [client.ticket.outlook() for client in clients[1:]]  # type: ignore[attr-defined]
             assert [(one.position, one.expected_s) for one in told] == [(1, 4.0), (2, 8.0), (3, 12.0)]
+
+    run(main())
+
+
+LOW, HIGH = (KeySpec(name=p.value, key=p.value, priority=p) for p in (Priority.LOW, Priority.HIGH))
+
+
+def test_a_low_request_whose_time_is_over_is_told_who_went_before_it() -> None:
+    async def main() -> str:
+        models = fleet("a", concurrency=1, queue=QueueSpec(max_wait=30.0))
+        async with Bench(RoostSpec(models=models)) as bench:
+            bench.ask("a", 1.0, key=HIGH)
+            await pause(5.5)
+            low = bench.ask("a", 1.0, key=LOW)
+            await pause(0.4)
+            for _ in range(5):
+                bench.ask("a", 10.0, key=HIGH)
+            await low.settled.wait()
+            assert low.refusal is not None
+            return low.refusal.message
+
+    assert run(main()).endswith("Requests of a higher class were in its way: 3 were served first and 2 wait still.")
+
+
+def test_a_full_queue_says_how_many_of_a_higher_class_are_in_it() -> None:
+    async def main() -> tuple[str, str]:
+        models = fleet("a", concurrency=1, queue=QueueSpec(size=3))
+        async with Bench(RoostSpec(models=models)) as bench:
+            for key in (HIGH, HIGH, LOW):
+                bench.ask("a", key=key)
+            low, high = bench.ask("a", key=LOW).refusal, bench.ask("a", key=HIGH).refusal
+            assert low is not None and high is not None
+            return low.message, high.message
+
+    low, high = run(main())
+    assert "3 requests wait (queue.size 3)" in low
+    assert low.endswith("2 requests of a higher class than this one wait there.")
+    assert "class" not in high
+
+
+def test_a_model_of_a_lower_class_is_told_whose_room_is_kept_before_its_own() -> None:
+    async def main() -> str:
+        spec = one_place("a", "b", "c", queue=QueueSpec(max_wait=40.0))
+        models = {**spec.models, "b": replace(spec.models["b"], priority=Priority.HIGH)}
+        models["c"] = replace(models["c"], priority=Priority.LOW)
+        async with Bench(replace(spec, models=models)) as bench:
+            bench.ask("a", 200.0)
+            await pause(10.0)
+            low = bench.ask("c")
+            await pause(1.0)
+            bench.ask("b")
+            await low.settled.wait()
+            assert low.refusal is not None
+            return low.refusal.message
+
+    assert 'requests of a higher class for "b"' in run(main())
+
+
+def drain_reasons(bench: Bench, name: str) -> list[str]:
+    return [str(order.reason) for order in bench.owners[name].orders if isinstance(order, Drain)]
+
+
+def test_whose_turn_has_ended_is_said_to_go_for_that() -> None:
+    async def main() -> None:
+        async with Bench(one_place("a", "b")) as bench:
+            await bench.ask("a").settled.wait()
+            bench.ask("b")
+            await keep_busy(bench, "a", 40.0)
+            (reason,) = drain_reasons(bench, "a")
+            assert reason.startswith("makes a place for 'b', whose first request has waited 30")
+            assert "its turn is over (policy.turn 30 s) with 2 requests running and 0 waiting" in reason
+            assert "idle" not in reason
+
+    run(main())
+
+
+def test_one_that_has_nothing_more_to_do_is_said_to_have_ended_its_turn() -> None:
+    async def main() -> None:
+        async with Bench(one_place("a", "b")) as bench:
+            bench.ask("a", 10.0)
+            await pause(7.0)
+            bench.ask("b")
+            await pause(20.0)
+            (reason,) = drain_reasons(bench, "a")
+            assert "whose first request has waited 8" in reason
+            assert "its turn is over, as it has nothing more to do" in reason
+
+    run(main())
+
+
+def test_a_higher_class_is_said_to_end_a_turn() -> None:
+    async def main() -> None:
+        async with Bench(one_place("a", "b")) as bench:
+            bench.ask("a", 20.0)
+            await pause(7.0)
+            bench.ask("b", key=HIGH)
+            await settle()
+            (reason,) = drain_reasons(bench, "a")
+            assert "requests of a higher class wait for that, which ends its turn with 1 request running" in reason
 
     run(main())

@@ -171,6 +171,24 @@ def test_a_hint_counts_for_a_minute_and_by_how_often_it_came_true() -> None:
     assert doubted is not None and doubted.soon == pytest.approx(0.36)
 
 
+def test_a_hint_is_no_request() -> None:
+    """A model that was only announced has no past: no gap begins with the hint, and nothing stays once it is over."""
+    demand = Demand()
+    demand.hinted("a", 100.0)
+    hinted = demand.forecast("a", 101.0)
+    assert hinted is not None
+    assert (hinted.sign, hinted.samples) == ("a client said it is next", 0.0)
+    assert hinted.soon == pytest.approx(0.9)
+    assert demand.forecast("a", 160.0) is None
+    assert demand.state("a", 160.0) == {"back_s": {}}
+    demand.arrived("a", 500.0)
+    first = demand.forecast("a", 500.0)
+    assert first is not None and first.samples == 0.0
+    demand.arrived("a", 600.0)
+    second = demand.forecast("a", 600.0)
+    assert second is not None and second.samples == pytest.approx(1.0)
+
+
 def test_what_is_known_survives_a_restart() -> None:
     demand = Demand()
     demand.hour(5)

@@ -240,7 +240,7 @@ def test_models_drain_off_a_device_that_is_held_and_the_reason_says_so() -> None
     made = seen_as(PAIR, held(8200.0), models=(on("b", 20, "gpu0"),))
     (drain,) = made.actions
     assert str(drain.reason) == (
-        "20.0 GiB held on gpu0, its budget is 10.0 GiB: 30.0 GiB are held for its owner for 2h 00m more; "
+        "20.0 GiB held on gpu0, its budget is 10.0 GiB: 30.0 GiB went back to its owner for 2h 00m; "
         "least recently used (100 s ago)"
     )
     note = seen_as(PAIR, held(None), models=(on("b", 20, "gpu0", pinned=True),)).notes[0]

@@ -3,7 +3,7 @@
 
 python bench/policy.py [--quick] [--jobs N] [--trace FILE ...] [--seeds 5] [--days 14] [--only NAMES] [--no-plots]
 
-Writes bench/results/policy.json and .md, and docs/policy-*.png.
+Writes bench/results/policy.json (after each run: --resume goes on from there) and policy.md, and docs/policy-*.png.
 """
 
 import argparse
@@ -46,6 +46,7 @@ def run(job: Job) -> table.Row:
     took_s = time.process_time() - began
     return table.Row(
         seed=job.seed,
+        days=job.days,
         share=job.share,
         policy=job.policy,
         requests=len(stage.arrivals),
@@ -101,8 +102,11 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--days", type=float, default=14.0)
     parser.add_argument("--half", type=int, choices=(0, 1), help="only every second client, from this one")
-    parser.add_argument("--budgets", type=_shares, default=list(stages.BUDGETS), help="parts of all footprints")
+    parser.add_argument(
+        "--budgets", type=_shares, default=list(stages.BUDGETS), help="parts of what is asked for at a time"
+    )
     parser.add_argument("--only", type=_names, default=[], help="policies, by comma")
+    parser.add_argument("--resume", action="store_true", help="keep the runs that the results have already")
     parser.add_argument("--out", type=Path, default=HERE / "results", help="folder of the tables")
     parser.add_argument("--plots", type=Path, default=HERE.parent / "docs", help="folder of the plots")
     parser.add_argument("--no-plots", action="store_true")
@@ -111,15 +115,17 @@ def _asked() -> argparse.Namespace:
 
 def main() -> int:
     asked = _asked()
-    rows: list[table.Row] = []
-    todo = jobs(asked)
-    with ProcessPoolExecutor(asked.jobs) as pool:
-        for row in pool.map(run, todo, chunksize=max(1, len(stages.of(asked.only)))):
-            rows.append(row)
-            print(f"{len(rows)}/{len(todo)} {row.line()}", file=sys.stderr, flush=True)
-    text = table.markdown(rows)
     asked.out.mkdir(parents=True, exist_ok=True)
-    (asked.out / "policy.json").write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    kept = asked.out / "policy.json"
+    rows = [table.Row(**row) for row in json.loads(kept.read_text())] if asked.resume and kept.exists() else []
+    done = {(row.seed, row.days, row.share, row.policy) for row in rows}
+    todo = [job for job in jobs(asked) if (job.seed, job.days, job.share, job.policy) not in done]
+    with ProcessPoolExecutor(asked.jobs) as pool:
+        for count, row in enumerate(pool.map(run, todo), 1):
+            rows.append(row)
+            kept.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+            print(f"{count}/{len(todo)} {row.line()}", file=sys.stderr, flush=True)
+    text = table.markdown(rows)
     (asked.out / "policy.md").write_text(text)
     print(text)
     if not asked.no_plots:

@@ -14,6 +14,7 @@ class Row:
     """One run."""
 
     seed: int
+    days: float
     share: float
     policy: str
     requests: int

@@ -45,9 +45,8 @@ class Still:
         self.level = 1 if state is State.ASLEEP else None
         self.became_ready_at = since if state is State.READY else None
         self.failures, self.last_error, self.stalled = 0, "", ""
-        self.retry_at = self.last_sleep_at = self.last_load_at = self.last_ready_at = self.manual_wake_at = (
-            self.drain_goal
-        ) = None
+        self.retry_at = self.manual_wake_at = self.drain_goal = None
+        self.last_sleep_at = self.last_load_at = self.last_ready_at = None
         self.revive = self.drain_idle = False
         self.sleep_levels, self.no_sleep = (1, 2), ""
         self.devices, self.lingering, self.footprint, self.absent = spec.devices, 0, None, ""

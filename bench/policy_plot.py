@@ -29,7 +29,7 @@ def _plot(found: table.Sums, path: Path, label: str, figure: Callable[[table.Sum
         line = "--" if policy == table.REFERENCE else "-"
         values = [figure(found[share, policy]) for share in shares]
         axes.plot([share * 100 for share in shares], values, line, marker="o", color=colour, label=policy)
-    axes.set_xlabel("budget, % of all footprints together")
+    axes.set_xlabel("budget, % of what is asked for at a time")
     axes.set_ylabel(label)
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.25)

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from roost.core.problems import Problem
 from roost.core.spec import EngineKind, ModelSpec
 from roost.core.step import Probe, Step
-from roost.engines.base import Launch, Machine, Notice, Signs
+from roost.engines.base import Launch, Machine
 from roost.engines.common import health_step, own_command
+from roost.engines.plain import Sleepless
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class Command(Sleepless):
     """The adapter; one value, `COMMAND`."""
 
     kind: EngineKind = EngineKind.COMMAND
@@ -47,29 +48,6 @@ class Command:
 
     def probe(self, spec: ModelSpec) -> Probe:
         return Probe(path=spec.health_path or "/health")
-
-    def sleep_levels(self, spec: ModelSpec) -> tuple[int, ...]:
-        return ()
-
-    def sleep(self, spec: ModelSpec, level: int) -> tuple[Step, ...]:
-        return ()
-
-    def wake(self, spec: ModelSpec, level: int | None) -> tuple[Step, ...]:
-        return ()
-
-    def sleep_query(self, spec: ModelSpec) -> Step | None:
-        return None
-
-    def is_asleep(self, status: int, body: object) -> bool | None:
-        return None
-
-    def signs(self, spec: ModelSpec) -> Signs:
-        return Signs()
-
-    def notices(
-        self, spec: ModelSpec, machine: Machine, answers: Sequence[tuple[int, object] | None]
-    ) -> Sequence[Notice]:
-        return ()
 
     def verify(self, spec: ModelSpec, served_name: str) -> Step:
         """The health path: a program nobody described may have no completion endpoint at all."""

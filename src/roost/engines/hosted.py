@@ -14,11 +14,12 @@ from roost.core.problems import Problem
 from roost.core.spec import EngineKind, ModelSpec, Task
 from roost.core.step import Operation, Probe, Step
 from roost.core.step_spec import StepSpec
-from roost.engines.base import Launch, Machine, Notice, Signs
+from roost.engines.base import Launch, Machine
 from roost.engines.command import COMMAND
 from roost.engines.common import openai_verify
 from roost.engines.llamacpp import LLAMACPP
 from roost.engines.own import step_of, with_texts
+from roost.engines.plain import Sleepless
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +127,7 @@ CONTROL_PATHS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Hosted:
+class Hosted(Sleepless):
     """The adapter of a model inside such a server; one value, `HOSTED`. It is loaded and unloaded, never put to
     sleep, and its server's list says how it is."""
 
@@ -144,29 +145,6 @@ class Hosted:
 
     def probe(self, spec: ModelSpec) -> Probe:
         return Probe(path=spec.health_path or "/v1/models")
-
-    def sleep_levels(self, spec: ModelSpec) -> tuple[int, ...]:
-        return ()
-
-    def sleep(self, spec: ModelSpec, level: int) -> tuple[Step, ...]:
-        return ()
-
-    def wake(self, spec: ModelSpec, level: int | None) -> tuple[Step, ...]:
-        return ()
-
-    def sleep_query(self, spec: ModelSpec) -> Step | None:
-        return None
-
-    def is_asleep(self, status: int, body: object) -> bool | None:
-        return None
-
-    def signs(self, spec: ModelSpec) -> Signs:
-        return Signs()
-
-    def notices(
-        self, spec: ModelSpec, machine: Machine, answers: Sequence[tuple[int, object] | None]
-    ) -> Sequence[Notice]:
-        return ()
 
     def verify(self, spec: ModelSpec, served_name: str) -> Step:
         """The request that fits its task; for other tasks the list, which has the model by then."""

@@ -12,8 +12,9 @@ from roost.core.errors import StartError
 from roost.core.problems import Problem
 from roost.core.spec import EngineKind, ModelSpec, Task
 from roost.core.step import Probe, Step
-from roost.engines.base import Launch, Machine, Notice, Signs
+from roost.engines.base import Launch, Machine
 from roost.engines.common import health_step, own_args, own_command
+from roost.engines.plain import Signless
 
 EMBEDDED = "roost.host.embedded_llamacpp"
 _WEIGHTS_FLAGS = frozenset({"-m", "--model", "-hf", "-hfr", "--hf-repo", "-mu", "--model-url", "-dr", "--docker-repo"})
@@ -23,7 +24,7 @@ _TASK_FLAGS = {Task.EMBED: ("--embeddings", "--pooling", "mean"), Task.RERANK: (
 
 
 @dataclass(frozen=True, slots=True)
-class Llamacpp:
+class Llamacpp(Signless):
     """The adapter; one value, `LLAMACPP`."""
 
     kind: EngineKind = EngineKind.LLAMACPP
@@ -96,14 +97,6 @@ class Llamacpp:
             return None
         asleep = body.get("is_sleeping")
         return asleep if isinstance(asleep, bool) else None
-
-    def signs(self, spec: ModelSpec) -> Signs:
-        return Signs()
-
-    def notices(
-        self, spec: ModelSpec, machine: Machine, answers: Sequence[tuple[int, object] | None]
-    ) -> Sequence[Notice]:
-        return ()
 
     def verify(self, spec: ModelSpec, served_name: str) -> Step:
         """On a sleeping server this request is the wake, which loads the weights from disk: its limit is a wake's, or

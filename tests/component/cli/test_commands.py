@@ -139,7 +139,8 @@ def test_after_a_kill_status_names_what_still_runs_and_the_whole_commands(
         assert left.returncode == 2
         assert left.stderr == (
             f"No roost runs on {state}, but engines of an earlier one do (a/0): "
-            f"`{' '.join(('roost up', *simulate))} {config} --state-dir '{state}'` takes them up, `{down}` stops them.\n"
+            f"`{' '.join(('roost up', *simulate))} {config} --state-dir '{state}'` takes them up, "
+            f"`{down}` stops them.\n"
         )
     finally:
         ended = roost("down", "--state-dir", state, ok=False)

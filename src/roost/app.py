@@ -72,6 +72,8 @@ class Options:
     config_path: str | None = None
     auto: bool = True
     """False: nothing is preloaded or put to sleep by roost itself."""
+    simulated: bool = False
+    """`roost up --simulate`: only another such start takes its engines up."""
     route_only: bool = False
     """`roost serve`: nothing is started; what an earlier roost left running is taken up and supervised again."""
     write_access_log: Callable[[str], None] | None = None
@@ -134,6 +136,7 @@ class App:
                 "mode": "serve" if self.options.route_only else "up",
                 "admin_socket": str(self.store.admin_socket()),
                 "config": self.options.config_path,
+                "simulated": self.options.simulated,
                 "started_at": clock.wall(),
                 "instance": self.options.instance,
             }

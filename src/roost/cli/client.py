@@ -100,14 +100,19 @@ def _orphans(state_dir: Path) -> str:
     names = [str(record.get("replica")) for record in Store(state_dir).records() if _runs(record)]
     if not names:
         return ""
-    try:
-        config = str(json.loads((state_dir / "server.json").read_text())["config"])
-    except (OSError, ValueError, KeyError, TypeError):
-        config = "CONFIG"
     own = addressed(state_dir)
-    up = f"roost up {config if config == 'CONFIG' else shlex.quote(config)}{own if '--state-dir' in own else ''}"
+    up = f"roost up {_of_killed(state_dir)}{own if '--state-dir' in own else ''}"
     shown = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
     return f"engines of an earlier one do ({shown}): `{up}` takes them up, `roost down{own}` stops them."
+
+
+def _of_killed(state_dir: Path) -> str:
+    """The config it was started with, as words of a command line."""
+    try:
+        facts = json.loads((state_dir / "server.json").read_text())
+        return f"{'--simulate ' if facts.get('simulated') else ''}{shlex.quote(str(facts['config']))}"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return "CONFIG"
 
 
 def _runs(record: dict[str, Any]) -> bool:

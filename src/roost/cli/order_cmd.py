@@ -10,13 +10,25 @@ from urllib.parse import quote
 import typer
 
 from roost.cli.client import Api, InstanceOpt, KeyOpt, StateOpt, UrlOpt, connect, fail
+from roost.cli.durations import seconds
 from roost.core.units import format_duration
 
 ModelArg = Annotated[str, typer.Argument(help="The model's name or alias.")]
-WaitOpt = Annotated[float, typer.Option("--wait", help="Seconds to wait for it; 0 returns at once.", min=0, max=1200)]
+
+
+def wait_for(text: str) -> float:
+    """Seconds of a wait that the API takes; typer's error for anything else."""
+    value = seconds(text)
+    if value > MOST_S:
+        raise typer.BadParameter(f"{text!r} is longer than {format_duration(MOST_S)}, the longest wait")
+    return value
+
+
+_WAIT_HELP = "How long to wait for it: 30s, 2m; 10m if left out; 0 returns at once."
+WaitOpt = Annotated[float, typer.Option("--wait", parser=wait_for, help=_WAIT_HELP, show_default=False)]
 NoWaitOpt = Annotated[bool, typer.Option("--no-wait", help="Return at once, as --wait 0 does.")]
 ForceOpt = Annotated[bool, typer.Option("--force", help="Do not wait for running requests.")]
-WAIT_S = 600.0
+WAIT_S, MOST_S = 600.0, 1200.0
 SILENT_S = 3.0
 """Who still waits after this is told for what, once, as soon as that is known."""
 

@@ -69,6 +69,7 @@ class Run:
     plain: bool
     level: str
     auto: bool = True
+    simulated: bool = False
     route_only: bool = False
     keep_engines: bool = False
     folder: Folder | None = None
@@ -98,7 +99,7 @@ def up(
     fit = _simulated if simulate_all else _as_it_is
     spec = fit(spec)
     run = _run(path, _with_port(spec, port), state_dir, plain=plain or not sys.stdout.isatty(), level=level)
-    run = replace(run, folder=folder_of_models(loaded, str(path), fit))
+    run = replace(run, simulated=simulate_all, folder=folder_of_models(loaded, str(path), fit))
     if simulate_all and state_dir is None:
         run = _apart(run)
     _check_tmux(run.spec)
@@ -272,6 +273,7 @@ async def _serve(run: Run) -> None:
             machine=find_machine(),
             config_path=None if run.config is None else str(run.config.resolve()),
             auto=run.auto,
+            simulated=run.simulated,
             route_only=run.route_only,
             write_access_log=logs.write,
             folder=run.folder,

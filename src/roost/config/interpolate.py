@@ -25,6 +25,7 @@ LAUNCH_FIELDS: Mapping[str, frozenset[str]] = {
     "wake_steps": _LAUNCH | {"HOST"},
 }
 """Fields of a model in which a launch replaces variables, and which."""
+_HOST_STEPS = frozenset({"load_steps", "unload_steps"})
 LAUNCH_NAMES = _LAUNCH | {"HOST", "PID"}
 
 MAX_VALUES = 20_000
@@ -47,6 +48,8 @@ def allowed_at(path: ConfigPath) -> frozenset[str]:
             return allowed_at(("models", pattern, *below))
         case ("models", _, str(name), *_) | ("defaults", str(name), *_):
             return LAUNCH_FIELDS.get(name, frozenset())
+        case ("hosts", _, str(name), *_) if name in _HOST_STEPS:
+            return frozenset({"MODEL"})  # the server's address is known, and its own
         case ("macros", *_):
             return LAUNCH_NAMES  # judged where the macro is used
     return frozenset()
@@ -194,9 +197,9 @@ class Interpolator:
             return replace(node, value=written, source=written)
         fields = [field for field, names in LAUNCH_FIELDS.items() if name in names]
         message = f"{written} is only known when an engine starts"
-        hint = (
-            f"It may stand in a model's {' and '.join((', '.join(fields[:-1]), fields[-1]) if fields[1:] else fields)}."
-        )
+        of_host = " or a host's load_steps and unload_steps" if name == "MODEL" else ""
+        listed = " and ".join((", ".join(fields[:-1]), fields[-1]) if fields[1:] else fields)
+        hint = f"It may stand in a model's {listed}{',' if of_host else ''}{of_host}."
         self._report(use.path, use.line, message, hint)
         return replace(node, value="", broken=True)
 

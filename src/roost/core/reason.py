@@ -327,9 +327,9 @@ class KeepsRoom:
     kind: str = "keeps_room"
 
     def __str__(self) -> str:
-        more = f" or {counted(self.others, 'other')}" if self.others else ""
+        more = f" or {counted(self.others, 'other')}, should one of them" if self.others else ", should it"
         own = f"idle {format_duration(self.idle_s)}" + (f", {self.worth}" if self.worth is not None else "")
-        return f"keeps room for {self.for_model!r}{more}, should they be next: {own}" + _because(self.rung)
+        return f"keeps room for {self.for_model!r}{more} be next: {own}" + _because(self.rung)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

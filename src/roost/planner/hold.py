@@ -4,6 +4,7 @@ Orders nothing. Pure; called by `victims` and `beside`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 
 from roost.core.lifecycle import State
@@ -31,14 +32,14 @@ def never(draft: Draft, model: ModelView, replica: ReplicaView) -> Blocked | Non
         if amount > room.whole(key):
             return Blocked(model=model.name, sentence=_over(draft, model, key, amount), final=True, code="never_fits")
         if amount > room.budget[key] and not is_places(key):
-            return _taken(draft, model, replica, amount, (key,), 1)
+            return _taken(draft, model, amount, {key: amount}, 1)
     choice = room.choice(model, replica)
     able = [device for device in choice.allowed if choice.each <= room.whole(device)]
     if len(able) < choice.count:
         sentence = _too_large(draft, model, choice)
         return Blocked(model=model.name, sentence=sentence, final=True, code="never_fits")
     if sum(choice.each <= room.budget[device] for device in able) < choice.count:
-        return _taken(draft, model, replica, choice.each, tuple(able), choice.count)
+        return _taken(draft, model, choice.each, dict.fromkeys(able, choice.each), choice.count)
     return None
 
 
@@ -71,14 +72,12 @@ def _too_large(draft: Draft, model: ModelView, choice: Choice) -> str:
     return f"{name} {said}. {remedy(model.spec, choice.each, choice.count, largest)}"
 
 
-def _taken(
-    draft: Draft, model: ModelView, replica: ReplicaView, each: int, keys: tuple[str, ...], count: int
-) -> Blocked:
+def _taken(draft: Draft, model: ModelView, each: int, needs: Mapping[str, int], count: int) -> Blocked:
     """It would fit, but for what is held for its owner, used by others or taken by a schedule: when that comes back,
-    where it is known."""
-    short = [key for key in keys if each > draft.room.budget[key]]
-    ends = {key: _ends_at(draft, key, each) for key in short}
-    missing = count - (len(keys) - len(short))
+    where it is known. `needs`: where it could come up, and what must be free there in all."""
+    short = [key for key, amount in needs.items() if amount > draft.room.budget[key]]
+    ends = {key: _ends_at(draft, key, needs[key]) for key in short}
+    missing = count - (len(needs) - len(short))
     until = sorted(ends.values())[missing - 1]
     known = until < _NEVER
     draft.at(until if known else None)
@@ -148,11 +147,27 @@ def held_fast(draft: Draft, model: ModelView, replica: ReplicaView, breaks: str 
     full = [key for key, amount in fast.items() if holders[key] and whole[key] + amount > room.budget[key]]
     shared = next((key for key in full if key not in choice.allowed), None)
     if shared is not None:
-        return _no_room(model, [shared], whole[shared], holders)
-    able = sum(device not in full and choice.each <= room.budget[device] for device in choice.allowed)
-    if full and able < choice.count:
-        return _no_room(model, full, choice.each, holders)
+        needs = {} if is_places(shared) else {shared: whole[shared] + fast[shared]}
+        later = _later(draft, model, whole[shared], needs, 1)
+        return _beside(later, holders, [shared]) if later else _no_room(model, [shared], whole[shared], holders)
+    needs = {device: choice.each + fast.get(device, 0) for device in choice.allowed}
+    if full and sum(amount <= room.budget[device] for device, amount in needs.items()) < choice.count:
+        later = _later(draft, model, choice.each, needs, choice.count)
+        return _beside(later, holders, full) if later else _no_room(model, full, choice.each, holders)
     return None
+
+
+def _later(draft: Draft, model: ModelView, each: int, needs: Mapping[str, int], count: int) -> Blocked | None:
+    """It fits beside those who stay once their owners, others or a schedule give back what they took; None: not even
+    then."""
+    able = {key: amount for key, amount in needs.items() if amount <= draft.room.whole(key)}
+    return _taken(draft, model, each, able, count) if len(able) >= count else None
+
+
+def _beside(taken: Blocked, holders: Mapping[str, list[str]], full: list[str]) -> Blocked:
+    """The sentence with who stays."""
+    stays = ", ".join(f"{key} by {listed(holders[key])}" for key in full)
+    return replace(taken, sentence=f"{taken.sentence.removesuffix('.')}; held besides: {stays}.")
 
 
 def _may_stay(model: ModelView, replica: ReplicaView) -> bool:

@@ -96,13 +96,14 @@ def _note(draft: Draft, key: str) -> str:
             "or raise it."
         )
     facts, setting = room.facts.get(key), "memory.host" if key == HOST else f"memory.devices.{key}"
-    budget = format_size(room.budget[key]) + _window(draft, key)
+    budget, remedy = format_size(room.budget[key]) + _window(draft, key), f"raise {setting}"
     if facts is not None and facts.held_back:
         for_s = None if facts.held_until is None else facts.held_until - draft.now
         budget += f" ({held_for_owner(facts.held_back, for_s)})"
+        remedy = f"roost release {key}"
     return (
         f"The budget of {key} is {budget}, but {format_size(room.held[key])} are held on it, and {who}. "
-        f"Unpin or unload one, or raise {setting}."
+        f"Unpin or unload one, or {remedy}."
     )
 
 

@@ -121,11 +121,15 @@ def test_down_leaves_nothing(running: Shell) -> None:
     assert "No roost runs here" in nobody.stderr
 
 
-def test_after_a_kill_status_names_what_still_runs_and_the_whole_commands(roost: Shell) -> None:
+@pytest.mark.parametrize("simulate", [(), ("--simulate",)])
+def test_after_a_kill_status_names_what_still_runs_and_the_whole_commands(
+    roost: Shell, simulate: tuple[str, ...]
+) -> None:
+    """An engine of a simulation is no other's, so `--simulate` is part of the command."""
     state, config = str(roost.home / "my state"), roost.home / "roost.yaml"
     config.write_text("server: {port: 0}\nmodels:\n  a: {engine: simulated, preload: true}\n")
     down = f"roost down --state-dir '{state}'"
-    up = roost("up", "roost.yaml", "--detach", "--state-dir", state)
+    up = roost("up", "roost.yaml", *simulate, "--detach", "--state-dir", state)
     try:
         assert up.stdout.rstrip().endswith(f"Stop it: {down}")
         killed = psutil.Process(json.loads(roost("status", "--json", "--state-dir", state).stdout)["pid"])
@@ -135,7 +139,8 @@ def test_after_a_kill_status_names_what_still_runs_and_the_whole_commands(roost:
         assert left.returncode == 2
         assert left.stderr == (
             f"No roost runs on {state}, but engines of an earlier one do (a/0): "
-            f"`roost up {config} --state-dir '{state}'` takes them up, `{down}` stops them.\n"
+            f"`{' '.join(('roost up', *simulate))} {config} --state-dir '{state}'` takes them up, "
+            f"`{down}` stops them.\n"
         )
     finally:
         ended = roost("down", "--state-dir", state, ok=False)

@@ -1,5 +1,8 @@
 """`hosts` and `inside`: what a host lends its models, and what is wrong with them."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from roost.config.dump import Style, effective_yaml
@@ -75,6 +78,21 @@ def test_what_is_wrong_is_said(text: str, said: str) -> None:
 def test_a_fixed_server_has_no_load_steps() -> None:
     steps = "load_steps: [{endpoint: /up}], unload_steps: [{endpoint: /down}]"
     assert "preset fixed means" in problems(f"hosts: {{box: {{url: http://x:1, preset: fixed, {steps}}}}}")[0]
+
+
+def test_the_page_of_hosts_shows_calls_that_can_be_written() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "hosted.md").read_text()
+    block = next(block for block in re.findall("```yaml\n(.*?)```", page, re.S) if "load_steps" in block)
+    spec = loaded(block).spec
+    assert spec is not None, problems(block)
+    (step,) = spec.hosts["mine"].load_steps
+    assert (step.endpoint, step.body) == ("/admin/models", {"load": "${MODEL}"})
+    elsewhere = loaded("hosts: {box: {url: 'http://x:1', list_path: '/${MODEL}'}}").problems[0].hint
+    assert elsewhere.endswith("sleep_steps and wake_steps, or a host's load_steps and unload_steps.")
+    both = "load_steps: [{endpoint: '/up/${MODEL}'}], unload_steps: [{endpoint: '/down/${PORT}'}]"
+    assert (
+        "${PORT} is only known when an engine starts" in problems(f"hosts: {{box: {{url: 'http://x:1', {both}}}}}")[0]
+    )
 
 
 FOUND = f"""

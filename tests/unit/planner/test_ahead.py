@@ -149,7 +149,9 @@ def test_room_is_kept_for_whoever_is_next() -> None:
     assert kinds(made) == [(Drain, "c")]
     assert isinstance(reason, KeepsRoom) and isinstance(made.actions[0], Drain)
     assert made.actions[0].goal is Goal.ASLEEP
-    assert str(reason).startswith("keeps room for 'a' or 1 other, should they be next: idle 100 s, likely wanted again")
+    assert str(reason).startswith(
+        "keeps room for 'a' or 1 other, should one of them be next: idle 100 s, likely wanted again"
+    )
     dear = planned(*models, awake("c", hazard=0.013, spec=sized(30)), memory=GPU, policy=FORESIGHT)
     assert dear.actions == ()
 

@@ -214,6 +214,31 @@ def test_who_needs_what_its_owner_holds_is_told_until_when() -> None:
     assert devices(seen_as(PAIR, held(None), models=(wanted(sized(10)),))) == ("gpu0",)
 
 
+def test_beside_a_pinned_model_it_is_told_until_when_the_rest_is_held() -> None:
+    """The pin stays, but does not matter once the owner has given back what he holds."""
+    pinned, found = on("b", 50, "gpu1", pinned=True), (held(8200.0), DeviceView(name="gpu1", budget=60 * GIB))
+    blocked = seen_as(PAIR, *found, models=(wanted(sized(20)), pinned)).blocked["a"]
+    assert (blocked.final, blocked.code, blocked.not_before) == (False, "held_back", 8200.0)
+    assert blocked.sentence == (
+        'Model "a" needs 20.0 GiB, but of gpu0 30.0 GiB are held for its owner for 2h 00m more; held besides: '
+        'gpu1 by "b" (pinned).'
+    )
+    on_it = on("c", 5, "gpu0", pinned=True)
+    blocked = seen_as(PAIR, *found, models=(wanted(sized(20)), pinned, on_it)).blocked["a"]
+    assert (blocked.final, blocked.not_before) == (False, 8200.0)
+    blocked = seen_as(PAIR, *found, models=(wanted(sized(36)), pinned, on_it)).blocked["a"]
+    assert (blocked.final, blocked.code) == (True, "no_room")
+
+
+def test_host_memory_that_is_held_comes_back_beside_a_pinned_model() -> None:
+    memory = MemorySpec(host=64 * GIB)
+    back = DeviceView(name="host", budget=34 * GIB, held_back=30 * GIB, held_until=8200.0)
+    needs = ModelSpec(command="x", footprints=FootprintsSpec(awake=HeldSpec(host=20 * GIB)))
+    pinned = model("b", READY, spec=needs, pinned=True)
+    blocked = seen_as(memory, back, models=(wanted(needs), pinned)).blocked["a"]
+    assert (blocked.final, blocked.not_before) == (False, 8200.0)
+
+
 def test_what_others_use_may_come_free() -> None:
     used = DeviceView(name="gpu0", budget=10 * GIB, others=30 * GIB)
     blocked = seen_as(PAIR, used, models=(wanted(sized(20)),)).blocked["a"]
@@ -245,6 +270,7 @@ def test_models_drain_off_a_device_that_is_held_and_the_reason_says_so() -> None
     )
     note = seen_as(PAIR, held(None), models=(on("b", 20, "gpu0", pinned=True),)).notes[0]
     assert "10.0 GiB (30.0 GiB are held for its owner until roost release)" in note
+    assert note.endswith('"b" (pinned). Unpin or unload one, or roost release gpu0.')
 
 
 def test_a_server_has_its_own_places() -> None:

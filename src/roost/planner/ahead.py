@@ -149,10 +149,19 @@ def _is_likely(draft: Draft, one: _Resting) -> bool:
     forecast, replica = one.forecast, one.replica
     if forecast.soon < LIKELY or (forecast.samples < SURE_SAMPLES and not forecast.sign):
         return False
-    down_for_s = draft.now - replica.since
-    unused_s, clock_s = idle_s(draft, replica) - down_for_s, one.model.spec.sleep_after
-    by_clock = clock_s is not None and unused_s >= clock_s
-    return bool(forecast.sign) or down_for_s >= (unused_s if by_clock else _REST_MIN_S)
+    return bool(forecast.sign) or draft.now - replica.since >= _rest_s(draft, one)
+
+
+def _rest_s(draft: Draft, one: _Resting) -> float:
+    """How long it stays down for the sake of its past alone: where a clock of idleness has sent it down, as long as it
+    had been unused by then."""
+    policy, spec, replica = draft.policy.spec, one.model.spec, one.replica
+    unused_s = idle_s(draft, replica) - (draft.now - replica.since)
+    clocks = [0.0 if policy.idle == "break-even" else None]
+    clocks.append(spec.sleep_after if replica.sleep_levels else None)
+    clocks.append(spec.unload_after if replica.owned else None)
+    by_clock = policy.auto_sleep and any(clock is not None and unused_s >= clock for clock in clocks)
+    return max(_REST_MIN_S, unused_s) if by_clock else _REST_MIN_S
 
 
 def _may_displace(forecast: Forecast) -> bool:

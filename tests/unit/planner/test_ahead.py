@@ -88,6 +88,34 @@ def test_what_its_clock_sent_down_comes_up_after_as_long_a_rest_and_what_was_evi
     assert kinds(planned(rested, policy=FORESIGHT)) == kinds(planned(evicted, policy=FORESIGHT)) == [(Wake, "a")]
 
 
+@pytest.mark.parametrize(
+    ("policy", "seen"),
+    [
+        # No sleep, and it was stopped after 120 s without use.
+        (
+            FORESIGHT,
+            {"state": COLD, "level": None, "sleep_levels": (), "spec": sized(1, sleep_after=300.0, unload_after=120.0)},
+        ),
+        (FORESIGHT, {"state": COLD, "level": None, "spec": sized(1, sleep_after=None, unload_after=120.0)}),
+        # It was idle for as long as its return takes.
+        (PolicySpec(wake_ahead=True, idle="break-even"), {"spec": sized(1, sleep_after=None)}),
+    ],
+)
+def test_so_does_what_any_other_clock_of_idleness_sent_down(policy: PolicySpec, seen: dict[str, Any]) -> None:
+    fresh = resting("a", since=NOW - 119.0, last_used_at=NOW - 239.0, **seen)
+    rested = resting("a", since=NOW - 120.0, last_used_at=NOW - 240.0, **seen)
+    assert planned(fresh, policy=policy).actions == ()
+    assert [name for _, name in kinds(planned(rested, policy=policy))] == ["a"]
+
+
+def test_a_clock_that_does_not_run_for_it_asks_for_no_rest() -> None:
+    spec = sized(1, sleep_after=300.0)
+    evicted = resting(
+        "a", state=COLD, level=None, sleep_levels=(), since=NOW - 11.0, last_used_at=NOW - 400.0, spec=spec
+    )
+    assert kinds(planned(evicted, policy=FORESIGHT)) == [(Load, "a")]
+
+
 def test_a_hint_needs_no_rest() -> None:
     assert kinds(planned(resting("a", since=NOW - 1.0, sign="a client said it is next"), policy=FORESIGHT)) == [
         (Wake, "a")

@@ -1,8 +1,9 @@
 """How long a newcomer is likely to wait until others have made room for it, and until when it certainly does.
 
 Likely: the rest of a turn, the requests that still run in whoever drains, the rest of a minimum stay. Certain is only
-what no event but an order or a crash can shorten: minimum stays of models without which the room is too small. What is
-not known is None, never 0. Orders nothing. Pure; called by `rise` once room is being made.
+what no event but an order or a crash can shorten: minimum stays of models without which the room is too small, also
+once owners and schedules have given back what is theirs for a while, and not beyond the moment when a schedule may
+change everything. What is not known is None, never 0. Orders nothing. Pure; called by `rise` once room is being made.
 """
 
 import math
@@ -13,7 +14,7 @@ from roost.core.lifecycle import State
 from roost.core.plan import Blocked, Turn
 from roost.core.view import ModelView, ReplicaView
 from roost.planner.draft import Draft
-from roost.planner.hold import firm
+from roost.planner.hold import firm, returns
 from roost.planner.weights import Amounts
 from roost.planner.yielding import Newcomer
 
@@ -52,6 +53,13 @@ def _lacks(draft: Draft, newcomer: Newcomer) -> _Lacks:
     return _Lacks({key: amount for key, amount in over.items() if amount > 0}, _apart(newcomer))
 
 
+def _comes_back(draft: Draft, lacks: _Lacks) -> Iterator[_Goes]:
+    """What an owner or a schedule gives back of a budget, in its time."""
+    for key in lacks.amounts:
+        for moment, amount in returns(draft, key):
+            yield _Goes("", {key: amount}, max(0.0, moment - draft.now))
+
+
 def _apart(newcomer: Newcomer) -> Set[str]:
     return newcomer.verdict.victims.keys() | newcomer.verdict.leaving.keys()
 
@@ -78,6 +86,7 @@ def _concerned(draft: Draft, newcomer: Newcomer, lacks: _Lacks) -> list[tuple[Mo
 
 
 def _likely(draft: Draft, newcomer: Newcomer, lacks: _Lacks) -> Iterator[_Goes]:
+    yield from _comes_back(draft, lacks)
     for other, replica in _concerned(draft, newcomer, lacks):
         turn, after = draft.turns.get(replica.id), draft.destination(replica)
         if replica.lingering:
@@ -117,7 +126,10 @@ def _not_before(draft: Draft, newcomer: Newcomer) -> float | None:
         possible = choice.allowed if choice.told else tuple(key for key in need if key in devices)
         each = (_stay_s(draft, newcomer, {key: need.get(key, choice.each)}, frozenset()) for key in possible)
         stays_s.extend(sorted(each)[: choice.count])
-    return draft.now + max(stays_s) if max(stays_s) > 0 else None
+    if max(stays_s) <= 0:
+        return None
+    changes_at = draft.view.schedule_changes_at
+    return min(draft.now + max(stays_s), math.inf if changes_at is None else max(draft.now, changes_at))
 
 
 def _stay_s(draft: Draft, newcomer: Newcomer, need: Amounts, apart: Set[str]) -> float:
@@ -128,7 +140,8 @@ def _stay_s(draft: Draft, newcomer: Newcomer, need: Amounts, apart: Set[str]) ->
     stays = [(pair, _certain_stay_s(draft, *pair)) for pair in _concerned(draft, newcomer, lacks)]
     if not any(stay_s > 0 for _, stay_s in stays):
         return 0.0
-    goes = []
+    goes = list(_comes_back(draft, lacks))
+    goes += [_Goes("", {key: room.facts[key].others}, 0.0) for key in lacks.amounts if key in room.facts]
     for (other, replica), stay_s in stays:
         if replica.lingering:
             goes.append(_Goes(other.name, room.lingering(other, replica), 0.0))

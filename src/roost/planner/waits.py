@@ -12,11 +12,15 @@ from dataclasses import dataclass, replace
 
 from roost.core.lifecycle import State
 from roost.core.plan import Blocked, Turn
-from roost.core.view import ModelView, ReplicaView
+from roost.core.view import Goal, ModelView, ReplicaView
 from roost.planner.draft import Draft
 from roost.planner.hold import firm, returns
+from roost.planner.lower import cut_at
 from roost.planner.weights import Amounts
 from roost.planner.yielding import Newcomer
+
+_CUT_BY_ORDER = frozenset({Goal.STOPPED, Goal.RESTARTED})
+"""An order to sleep is given up at its deadline instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +96,13 @@ def _likely(draft: Draft, newcomer: Newcomer, lacks: _Lacks) -> Iterator[_Goes]:
         if replica.lingering:
             yield _Goes(other.name, draft.room.lingering(other, replica), 0.0)
         if after is not None:
-            rest_s = other.hold_s if replica.in_flight else 0.0
-            yield _Goes(other.name, draft.room.frees(other, replica, after), math.inf if rest_s is None else rest_s)
+            rest_s = _answers_s(draft, other, replica) if replica.in_flight else 0.0
+            yield _Goes(other.name, draft.room.frees(other, replica, after), rest_s)
         elif turn is not None and turn.for_model == newcomer.model.name:
             yield _after_turn(draft, other, replica, turn)
         elif draft.stays_until(replica) > draft.now and not _is_firm(draft, newcomer, other, replica):
-            rest_s = other.hold_s if replica.in_flight else 0.0
-            stays_s = math.inf if rest_s is None else draft.stays_until(replica) - draft.now + rest_s
+            rest_s = _answers_s(draft, other, replica) if replica.in_flight else 0.0
+            stays_s = draft.stays_until(replica) - draft.now + rest_s
             yield _Goes(other.name, _all_of(draft, other, replica), stays_s)
 
 
@@ -111,7 +115,22 @@ def _after_turn(draft: Draft, holder: ModelView, replica: ReplicaView, turn: Tur
         return _Goes(holder.name, frees, left_s, is_guess=True)
     requests = replica.in_flight + holder.waiting + holder.onlookers
     work_s = hold_s * math.ceil(requests / (holder.spec.concurrency or max(1, requests)))
-    return _Goes(holder.name, frees, min(work_s, left_s + hold_s))
+    return _Goes(holder.name, frees, min(work_s, left_s + _answers_s(draft, holder, replica)))
+
+
+def _answers_s(draft: Draft, model: ModelView, replica: ReplicaView) -> float:
+    """Until the requests that it has are answered, or cut; infinite where nobody knows how long they take."""
+    if model.hold_s is None:
+        return math.inf
+    cuts_at = _cut_at(draft, model, replica)
+    return model.hold_s if cuts_at is None else min(model.hold_s, max(0.0, cuts_at - draft.now))
+
+
+def _cut_at(draft: Draft, model: ModelView, replica: ReplicaView) -> float | None:
+    """Whatever it drains for, or would."""
+    if model.wish is not None:
+        return model.wish.force_at if model.wish.goal in _CUT_BY_ORDER and replica.owned else None
+    return cut_at(draft, model, replica)
 
 
 def _not_before(draft: Draft, newcomer: Newcomer) -> float | None:

@@ -9,6 +9,7 @@ from roost.core.lifecycle import State
 from roost.core.memory_spec import GroupSpec, MemorySpec
 from roost.core.plan import Blocked, Plan
 from roost.core.policy_spec import PolicySpec
+from roost.core.reason import Evict, Idle
 from roost.core.schedule import BudgetWindow, Window
 from roost.core.view import DeviceView, Goal, ModelView, Wish
 from tests.unit.planner.test_plan import ASLEEP, DRAINING, GIB, GPU, ONE, QUIET, READY, model, planned, sized
@@ -159,3 +160,22 @@ def test_a_budget_that_a_schedule_has_made_smaller_ends_with_its_window() -> Non
     for usual, not_before in ((2, 1100.0), (1, 1500.0), (None, 1100.0)):
         windows = {"": BudgetWindow(window=open_until, usual=usual)}
         assert waited(newcomer(), resident("b"), memory=ONE, policy=STAYS, windows=windows).not_before == not_before
+
+
+@pytest.mark.parametrize(
+    ("seen", "room_s"),
+    [
+        # It drains since 970, and a drain may take 60 s.
+        ({"state": DRAINING, "drain_reason": Evict(for_model="a", idle_s=0.0)}, 30.0),
+        ({"state": DRAINING, "drain_reason": Idle(idle_s=9.0, after_s=9.0)}, 300.0),
+        ({"state": DRAINING, "wish": Wish(goal=Goal.STOPPED, by="cli", asked_at=970.0, force_at=1005.0)}, 5.0),
+        ({"state": DRAINING, "wish": Wish(goal=Goal.ASLEEP, by="cli", asked_at=970.0, force_at=1005.0)}, 300.0),
+        # Its turn ends in 20 s.
+        ({"state": READY, "became_ready_at": 980.0}, 80.0),
+    ],
+)
+def test_nobody_waits_for_requests_beyond_the_moment_when_they_are_cut(seen: dict[str, Any], room_s: float) -> None:
+    cut = PolicySpec(on_drain_deadline="cut")
+    facts: dict[str, Any] = {"in_flight": 1, "hold_s": 300.0, "since": 970.0, "drain_goal": Goal.STOPPED}
+    other = model("b", seen.pop("state"), **(facts | seen))
+    assert waited(None, other, memory=ONE, policy=cut).room_s == room_s

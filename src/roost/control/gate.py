@@ -220,7 +220,7 @@ class Gate:
         plan before it and would wait in vain is told so now."""
         self._turns = plan.turns
         for name, lane in self._lanes.items():
-            lane.blocked = plan.blocked.get(name)
+            lane.blocked, lane.blocked_at = plan.blocked.get(name), now
             if not lane.fresh:
                 continue
             for entry in lane.fresh_ones():

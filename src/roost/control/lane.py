@@ -178,6 +178,7 @@ class Lane:
 
     __slots__ = (
         "blocked",
+        "blocked_at",
         "came_at",
         "closed",
         "depth",
@@ -227,6 +228,9 @@ class Lane:
         self.recalled_until = 0.0
         """When that one was told to come back by."""
         self.blocked: Blocked | None = None
+        """What the last plan says is in its way."""
+        self.blocked_at = 0.0
+        """When that plan was made."""
         self.came_at = 0.0
         """When the model was added to a running roost; 0 for one that was there from the start."""
         self.closed: Refusal | None = None

@@ -94,10 +94,10 @@ def _room_s(lane: "Lane", now: float) -> float | None:
     blocked = lane.blocked
     if blocked is None:
         return _own_drain_s(lane)
-    least = _still_s(blocked, now)
-    if blocked.room_s is None:
+    least, likely = _still_s(blocked, now), _likely_s(lane, blocked, now)
+    if likely is None:
         return least or None
-    return max(blocked.room_s, least)
+    return max(likely, least)
 
 
 def _own_drain_s(lane: "Lane") -> float | None:
@@ -111,8 +111,13 @@ def _certain_room_s(lane: "Lane", now: float) -> float:
     blocked = lane.blocked
     if blocked is None or any(seat.state in _RISING for seat in lane.seats):
         return 0.0
-    learned = 0.0 if blocked.room_is_guess else blocked.room_s or 0.0
+    learned = 0.0 if blocked.room_is_guess else _likely_s(lane, blocked, now) or 0.0
     return max(learned, _still_s(blocked, now))
+
+
+def _likely_s(lane: "Lane", blocked: Blocked, now: float) -> float | None:
+    """What is left of what others were said to need at the last plan, which may be a while ago."""
+    return None if blocked.room_s is None else max(0.0, blocked.room_s - (now - lane.blocked_at))
 
 
 def _still_s(blocked: Blocked, now: float) -> float:

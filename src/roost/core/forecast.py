@@ -25,6 +25,8 @@ class Forecast:
     """Requests per second that follow the first one: they wait as well while it comes back."""
     sign: str = ""
     """What makes it likelier than its own gaps say, such as another model that was just called; empty: nothing."""
+    sign_at: float | None = None
+    """When that was called or said; None: it is no event, but the hour of the week."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,10 +2,10 @@
 are far colder. And what goes down so that whoever comes next finds room at once.
 
 All three weigh seconds of likely waiting against one another, with a margin, for a forecast errs. Only while nobody
-waits for room and a start is to spare; one model a round. A model that its idle clock sent down stays down for as long
-as it had been unused by then, so vain attempts come ever more rarely; a sign, such as a hint, has no such rest. Pure;
-called by `plan` after everything that somebody waits
-for, with `policy.wake_ahead`; only the first with `idle: histogram` alone.
+waits for room and a start is to spare; one model a round. A model that a clock of idleness sent down stays down for as
+long as it had been unused by then, so vain attempts come ever more rarely; a hint or a companion's call, once each,
+needs no such rest. Pure; called by `plan` after everything that somebody waits for, with `policy.wake_ahead`; only the
+first with `idle: histogram` alone.
 """
 
 from collections.abc import Mapping
@@ -149,10 +149,25 @@ def _is_likely(draft: Draft, one: _Resting) -> bool:
     forecast, replica = one.forecast, one.replica
     if forecast.soon < LIKELY or (forecast.samples < SURE_SAMPLES and not forecast.sign):
         return False
-    down_for_s = draft.now - replica.since
-    unused_s, clock_s = idle_s(draft, replica) - down_for_s, one.model.spec.sleep_after
-    by_clock = clock_s is not None and unused_s >= clock_s
-    return bool(forecast.sign) or down_for_s >= (unused_s if by_clock else _REST_MIN_S)
+    return _is_news(forecast, replica) or draft.now - replica.since >= _rest_s(draft, one)
+
+
+def _is_news(forecast: Forecast, replica: ReplicaView) -> bool:
+    """A hint or a call that it has not come up for yet; an hour lasts too long for that."""
+    rises = [moment for moment in (replica.came_up_at, replica.last_load_at) if moment is not None]
+    return forecast.sign_at is not None and all(moment < forecast.sign_at for moment in rises)
+
+
+def _rest_s(draft: Draft, one: _Resting) -> float:
+    """How long it stays down for the sake of its past alone: where a clock of idleness has sent it down, as long as it
+    had been unused by then."""
+    policy, spec, replica = draft.policy.spec, one.model.spec, one.replica
+    unused_s = idle_s(draft, replica) - (draft.now - replica.since)
+    clocks = [0.0 if policy.idle == "break-even" else None]
+    clocks.append(spec.sleep_after if replica.sleep_levels else None)
+    clocks.append(spec.unload_after if replica.owned else None)
+    by_clock = policy.auto_sleep and any(clock is not None and unused_s >= clock for clock in clocks)
+    return max(_REST_MIN_S, unused_s) if by_clock else _REST_MIN_S
 
 
 def _may_displace(forecast: Forecast) -> bool:

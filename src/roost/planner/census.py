@@ -82,8 +82,11 @@ class Census:
             found = [one for one in self._entries if one.stirs or one.was_used or _is_foreseen(view, one.model)]
         else:
             found = [one for one in self._entries if one.stirs]
-        hosts = {one.model.host for one in found if one.model.wish is not None and one.model.host}
-        return [one for one in self._entries if one in found or one.model.name in hosts] if hosts else found
+        names = {one.model.host for one in found if one.is_wanted and one.model.host}
+        if names:  # who is to come up inside an engine wants that as well
+            names.update([one.model.name for one in found])
+            found = [one for one in self._entries if one.model.name in names]
+        return found
 
     def _renew(self, view: FleetView) -> None:
         for number in compress(count(), map(is_not, view.models, self._seen)):

@@ -37,13 +37,12 @@ class Companions:
             self._halve(model)
 
     def leaders(self, model: str, now: float) -> Iterator[tuple[str, float, float]]:
-        """Models just called that this one follows: name, the chance that it is called within the window too, and the
-        seconds that are left of it."""
+        """Models just called that this one follows: name, the chance that it is called within `WINDOW_S` of that too,
+        and when that was."""
         for at, first in self._recent:
-            left = WINDOW_S - (now - at)
             count = self._after.get(first, {}).get(model, 0.0)
-            if left > 0 and count:
-                yield first, count / (self._calls.get(first, 0.0) + _DOUBT), left
+            if now < at + WINDOW_S and count:
+                yield first, count / (self._calls.get(first, 0.0) + _DOUBT), at
 
     def followers(self, model: str) -> Mapping[str, float]:
         """Models called after this one, and how often."""

@@ -9,9 +9,10 @@ rehearsals; kept over a restart through `state` and `restore`.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import exp, log
+from typing import NamedTuple
 
 from roost.core.forecast import Forecast, ReturnCosts
-from roost.planner.companions import Companions
+from roost.planner.companions import WINDOW_S, Companions
 from roost.planner.gaps import BURST_S, Gaps, chance, chances
 from roost.planner.pace import Pace
 from roost.planner.season import HOURS, REST_S, Season
@@ -46,6 +47,16 @@ _CERTAIN = 1.0 - 1e-9
 _LN_2 = log(2.0)
 _SEASON_SIGN = 2.0
 """An hour is told as a sign where it makes a call so many times likelier than usual."""
+
+
+class _Sign(NamedTuple):
+    """What speaks for a model beside its own past."""
+
+    odds: float
+    """Chance of a request while it holds."""
+    at: float
+    until: float
+    said: str
 
 
 @dataclass(slots=True)
@@ -186,9 +197,16 @@ class Demand:
         if known.hinted_at is None or now >= known.hinted_at + _HINT_S:
             return None
         if known.cached is None or now >= known.fresh_until:
-            odds, left_s, sign = self._hint(known.hinted_at, now)
-            soon_s, hazard = self._soon_s(model), odds / left_s
-            known.cached = Forecast(hazard_per_s=hazard, next_s=left_s / 2, soon=odds, soon_s=soon_s, sign=sign)
+            hint, soon_s = self._hint(known.hinted_at), self._soon_s(model)
+            left_s = hint.until - now
+            known.cached = Forecast(
+                hazard_per_s=hint.odds / left_s,
+                next_s=left_s / 2,
+                soon=hint.odds,
+                soon_s=soon_s,
+                sign=hint.said,
+                sign_at=hint.at,
+            )
             known.fresh_until = now + _FRESH_MIN_S
         return known.cached
 
@@ -199,14 +217,15 @@ class Demand:
         within, within_soon = chances(own, pool, age_s, (over_s, soon_s))
         pace = known.pace.per_s(now)
         hazard = season * _agreed(within, over_s, pace)
-        soon, sign = 1.0 - exp(-season * soon_s * _agreed(within_soon, soon_s, pace)), ""
+        soon, said, said_at = 1.0 - exp(-season * soon_s * _agreed(within_soon, soon_s, pace)), "", None
         next_s = min(_FAR_S, _LN_2 / hazard)
         if season >= _SEASON_SIGN:
-            sign = f"at this hour it is called {season:.1f} times as often as usual"
-        for odds, left_s, said in self._signs(model, known, now, silent_s):
-            if odds > soon:
-                hazard, soon, sign = max(hazard, odds / left_s), odds, said
-                next_s = min(next_s, left_s / 2)
+            said = f"at this hour it is called {season:.1f} times as often as usual"
+        for sign in self._signs(model, known, now, silent_s):
+            if sign.odds > soon:
+                left_s = sign.until - now
+                hazard, next_s = max(hazard, sign.odds / left_s), min(next_s, left_s / 2)
+                soon, said, said_at = sign.odds, sign.said, sign.at
         return Forecast(
             hazard_per_s=hazard,
             next_s=next_s,
@@ -214,23 +233,24 @@ class Demand:
             soon=soon,
             soon_s=soon_s,
             then_per_s=known.then_per_s,
-            sign=sign,
+            sign=said,
+            sign_at=said_at,
         )
 
-    def _signs(self, model: str, known: _Known, now: float, silent_s: float) -> list[tuple[float, float, str]]:
-        """What else speaks for it now: chance, for how many seconds more, and the sentence."""
+    def _signs(self, model: str, known: _Known, now: float, silent_s: float) -> list[_Sign]:
+        """What else speaks for it now."""
         if silent_s < _ALONE_S and known.hinted_at is None:
             return []
         found = [
-            (likely, left_s, f'"{first}" was just called, and it usually follows')
-            for first, likely, left_s in self._companions.leaders(model, now)
+            _Sign(likely, at, at + WINDOW_S, f'"{first}" was just called, and it usually follows')
+            for first, likely, at in self._companions.leaders(model, now)
         ]
         if known.hinted_at is not None and now < known.hinted_at + _HINT_S:
-            found.append(self._hint(known.hinted_at, now))
+            found.append(self._hint(known.hinted_at))
         return found
 
-    def _hint(self, hinted_at: float, now: float) -> tuple[float, float, str]:
-        return self._hits / self._hints, hinted_at + _HINT_S - now, "a client said it is next"
+    def _hint(self, hinted_at: float) -> _Sign:
+        return _Sign(self._hits / self._hints, hinted_at, hinted_at + _HINT_S, "a client said it is next")
 
     def _soon_s(self, model: str) -> float:
         dearest = max(self._backs.get(model, {}).values(), default=0.0)

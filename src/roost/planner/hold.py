@@ -1,6 +1,6 @@
 """Who holds what a newcomer needs, and why it cannot have it now, or ever: the sentences of those who wait for room.
 
-Orders nothing. Pure; called by `victims` and `beside`.
+Orders nothing. Pure; called by `victims`, `beside` and `waits`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -105,18 +105,23 @@ def _takers(draft: Draft, key: str) -> Iterator[str]:
 
 def _ends_at(draft: Draft, key: str, each: int) -> float:
     """When enough of it will have come back; what others use never counts on coming back."""
-    room = draft.room
-    facts, window, left = room.facts.get(key), room.windows.get(key), room.budget[key]
-    returns = []
-    if facts is not None and facts.held_until is not None:
-        returns.append((facts.held_until, facts.held_back))
-    if window is not None and window.window.until is not None:
-        returns.append((window.window.until, room.taken_by_schedule(key)))
-    for until, amount in sorted(returns):
+    left = draft.room.budget[key]
+    for until, amount in returns(draft, key):
         left += amount
         if each <= left:
             return until
     return _NEVER
+
+
+def returns(draft: Draft, key: str) -> list[tuple[float, int]]:
+    """When the budget grows, as far as that is known, and by how much: a hold ends, or a schedule's window."""
+    facts, window = draft.room.facts.get(key), draft.room.windows.get(key)
+    found = []
+    if facts is not None and facts.held_until is not None:
+        found.append((facts.held_until, facts.held_back))
+    if window is not None and window.window.until is not None:
+        found.append((window.window.until, draft.room.taken_by_schedule(key)))
+    return sorted(found)
 
 
 def _for(draft: Draft, until: float | None) -> float | None:

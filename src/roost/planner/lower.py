@@ -84,11 +84,18 @@ def _drain_on(draft: Draft, model: ModelView, replica: ReplicaView) -> None:
 
 def _is_cut(draft: Draft, model: ModelView, replica: ReplicaView) -> bool:
     """Its requests have had the time of a drain, somebody needs its room, and the config says that this is enough."""
-    if draft.policy.spec.on_drain_deadline != "cut" or not isinstance(replica.drain_reason, Evict | OverBudget):
-        return False
-    overdue_at = replica.since + model.spec.timeouts.drain
+    overdue_at = cut_at(draft, model, replica)
     draft.at(overdue_at)
-    return draft.now >= overdue_at
+    return overdue_at is not None and draft.now >= overdue_at
+
+
+def cut_at(draft: Draft, model: ModelView, replica: ReplicaView) -> float | None:
+    """When the requests that it has are cut, if it drains to make room, or were to from now on; None: never."""
+    if draft.policy.spec.on_drain_deadline != "cut":
+        return None
+    if replica.state is not State.DRAINING:
+        return draft.now + model.spec.timeouts.drain
+    return replica.since + model.spec.timeouts.drain if isinstance(replica.drain_reason, Evict | OverBudget) else None
 
 
 def _take_back(draft: Draft, model: ModelView, replica: ReplicaView) -> Reason | None:

@@ -280,7 +280,8 @@ class Room:
         window = self.windows.get(key)
         if window is None:
             return 0
-        written = self.memory.host if key == HOST else self.memory.devices.get(key)
+        written = self.memory.max_resident if key == PLACES else self.memory.devices.get(key)
+        written = self.memory.host if key == HOST else written
         return UNBOUNDED if window.usual is None else max(0, window.usual - (written or 0))
 
     def excess(self, freed: Amounts) -> dict[str, int]:

@@ -1,8 +1,9 @@
 """How long a newcomer is likely to wait until others have made room for it, and until when it certainly does.
 
 Likely: the rest of a turn, the requests that still run in whoever drains, the rest of a minimum stay. Certain is only
-what no event but an order or a crash can shorten: minimum stays of models without which the room is too small. What is
-not known is None, never 0. Orders nothing. Pure; called by `rise` once room is being made.
+what no event but an order or a crash can shorten: minimum stays of models without which the room is too small, also
+once owners and schedules have given back what is theirs for a while, and not beyond the moment when a schedule may
+change everything. What is not known is None, never 0. Orders nothing. Pure; called by `rise` once room is being made.
 """
 
 import math
@@ -11,11 +12,15 @@ from dataclasses import dataclass, replace
 
 from roost.core.lifecycle import State
 from roost.core.plan import Blocked, Turn
-from roost.core.view import ModelView, ReplicaView
+from roost.core.view import Goal, ModelView, ReplicaView
 from roost.planner.draft import Draft
-from roost.planner.hold import firm
+from roost.planner.hold import firm, returns
+from roost.planner.lower import cut_at
 from roost.planner.weights import Amounts
 from roost.planner.yielding import Newcomer
+
+_CUT_BY_ORDER = frozenset({Goal.STOPPED, Goal.RESTARTED})
+"""An order to sleep is given up at its deadline instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,13 @@ def _lacks(draft: Draft, newcomer: Newcomer) -> _Lacks:
     return _Lacks({key: amount for key, amount in over.items() if amount > 0}, _apart(newcomer))
 
 
+def _comes_back(draft: Draft, lacks: _Lacks) -> Iterator[_Goes]:
+    """What an owner or a schedule gives back of a budget, in its time."""
+    for key in lacks.amounts:
+        for moment, amount in returns(draft, key):
+            yield _Goes("", {key: amount}, max(0.0, moment - draft.now))
+
+
 def _apart(newcomer: Newcomer) -> Set[str]:
     return newcomer.verdict.victims.keys() | newcomer.verdict.leaving.keys()
 
@@ -78,18 +90,19 @@ def _concerned(draft: Draft, newcomer: Newcomer, lacks: _Lacks) -> list[tuple[Mo
 
 
 def _likely(draft: Draft, newcomer: Newcomer, lacks: _Lacks) -> Iterator[_Goes]:
+    yield from _comes_back(draft, lacks)
     for other, replica in _concerned(draft, newcomer, lacks):
         turn, after = draft.turns.get(replica.id), draft.destination(replica)
         if replica.lingering:
             yield _Goes(other.name, draft.room.lingering(other, replica), 0.0)
         if after is not None:
-            rest_s = other.hold_s if replica.in_flight else 0.0
-            yield _Goes(other.name, draft.room.frees(other, replica, after), math.inf if rest_s is None else rest_s)
+            rest_s = _answers_s(draft, other, replica) if replica.in_flight else 0.0
+            yield _Goes(other.name, draft.room.frees(other, replica, after), rest_s)
         elif turn is not None and turn.for_model == newcomer.model.name:
             yield _after_turn(draft, other, replica, turn)
         elif draft.stays_until(replica) > draft.now and not _is_firm(draft, newcomer, other, replica):
-            rest_s = other.hold_s if replica.in_flight else 0.0
-            stays_s = math.inf if rest_s is None else draft.stays_until(replica) - draft.now + rest_s
+            rest_s = _answers_s(draft, other, replica) if replica.in_flight else 0.0
+            stays_s = draft.stays_until(replica) - draft.now + rest_s
             yield _Goes(other.name, _all_of(draft, other, replica), stays_s)
 
 
@@ -102,7 +115,22 @@ def _after_turn(draft: Draft, holder: ModelView, replica: ReplicaView, turn: Tur
         return _Goes(holder.name, frees, left_s, is_guess=True)
     requests = replica.in_flight + holder.waiting + holder.onlookers
     work_s = hold_s * math.ceil(requests / (holder.spec.concurrency or max(1, requests)))
-    return _Goes(holder.name, frees, min(work_s, left_s + hold_s))
+    return _Goes(holder.name, frees, min(work_s, left_s + _answers_s(draft, holder, replica)))
+
+
+def _answers_s(draft: Draft, model: ModelView, replica: ReplicaView) -> float:
+    """Until the requests that it has are answered, or cut; infinite where nobody knows how long they take."""
+    if model.hold_s is None:
+        return math.inf
+    cuts_at = _cut_at(draft, model, replica)
+    return model.hold_s if cuts_at is None else min(model.hold_s, max(0.0, cuts_at - draft.now))
+
+
+def _cut_at(draft: Draft, model: ModelView, replica: ReplicaView) -> float | None:
+    """Whatever it drains for, or would."""
+    if model.wish is not None:
+        return model.wish.force_at if model.wish.goal in _CUT_BY_ORDER and replica.owned else None
+    return cut_at(draft, model, replica)
 
 
 def _not_before(draft: Draft, newcomer: Newcomer) -> float | None:
@@ -117,7 +145,10 @@ def _not_before(draft: Draft, newcomer: Newcomer) -> float | None:
         possible = choice.allowed if choice.told else tuple(key for key in need if key in devices)
         each = (_stay_s(draft, newcomer, {key: need.get(key, choice.each)}, frozenset()) for key in possible)
         stays_s.extend(sorted(each)[: choice.count])
-    return draft.now + max(stays_s) if max(stays_s) > 0 else None
+    if max(stays_s) <= 0:
+        return None
+    changes_at = draft.view.schedule_changes_at
+    return min(draft.now + max(stays_s), math.inf if changes_at is None else max(draft.now, changes_at))
 
 
 def _stay_s(draft: Draft, newcomer: Newcomer, need: Amounts, apart: Set[str]) -> float:
@@ -128,7 +159,8 @@ def _stay_s(draft: Draft, newcomer: Newcomer, need: Amounts, apart: Set[str]) ->
     stays = [(pair, _certain_stay_s(draft, *pair)) for pair in _concerned(draft, newcomer, lacks)]
     if not any(stay_s > 0 for _, stay_s in stays):
         return 0.0
-    goes = []
+    goes = list(_comes_back(draft, lacks))
+    goes += [_Goes("", {key: room.facts[key].others}, 0.0) for key in lacks.amounts if key in room.facts]
     for (other, replica), stay_s in stays:
         if replica.lingering:
             goes.append(_Goes(other.name, room.lingering(other, replica), 0.0))

@@ -87,6 +87,23 @@ def test_the_rest_of_a_minimum_stay_is_known_and_told() -> None:
     run(main())
 
 
+def test_what_others_need_is_less_the_longer_ago_it_was_said() -> None:
+    async def main() -> None:
+        spec = RoostSpec(
+            models=fleet("a", "b", footprint=LARGE, sleep_after=None), memory=GPU, policy=PolicySpec(residency=100.0)
+        )
+        async with Bench(spec) as bench:
+            await bench.ask("a").settled.wait()
+            patient = await asked(bench, "b")
+            assert refusal(await asked(bench, "b", 78.0)).code == "would_wait_too_long"
+            await pause(29.0)  # no round since
+            later = await asked(bench, "b", 78.0)
+            await patient.settled.wait()
+            assert (patient.outcome, later.outcome) == ("served", "served")
+
+    run(main())
+
+
 def held_bench(spec: RoostSpec, until: list[float | None]) -> Bench:
     """gpu0 belongs to its owner until the moment in the list, if there is one."""
 

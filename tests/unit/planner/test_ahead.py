@@ -17,10 +17,13 @@ FORESIGHT = PolicySpec(wake_ahead=True)
 
 
 def resting(name: str, soon: float = 0.9, hazard: float = 0.1, sign: str = "", **seen: Any) -> ModelView:
-    """Asleep for 100 s, unused for 150 s."""
+    """Asleep for 100 s, unused for 150 s; `sign_at`: when the sign was given."""
+    sign_at = seen.pop("sign_at", None)
     facts = {"level": 1, "since": NOW - 100.0, "last_used_at": NOW - 150.0, **seen}
     view = model(name, facts.pop("state", ASLEEP), **facts)
-    forecast = Forecast(hazard_per_s=hazard, next_s=5.0, samples=20.0, soon=soon, soon_s=60.0, sign=sign)
+    forecast = Forecast(
+        hazard_per_s=hazard, next_s=5.0, samples=20.0, soon=soon, soon_s=60.0, sign=sign, sign_at=sign_at
+    )
     return replace(view, forecast=forecast, return_s=ReturnCosts(load_s=30.0, level1_s=3.0, down_s=1.0))
 
 
@@ -88,10 +91,49 @@ def test_what_its_clock_sent_down_comes_up_after_as_long_a_rest_and_what_was_evi
     assert kinds(planned(rested, policy=FORESIGHT)) == kinds(planned(evicted, policy=FORESIGHT)) == [(Wake, "a")]
 
 
-def test_a_hint_needs_no_rest() -> None:
-    assert kinds(planned(resting("a", since=NOW - 1.0, sign="a client said it is next"), policy=FORESIGHT)) == [
-        (Wake, "a")
-    ]
+@pytest.mark.parametrize(
+    ("policy", "seen"),
+    [
+        # No sleep, and it was stopped after 120 s without use.
+        (
+            FORESIGHT,
+            {"state": COLD, "level": None, "sleep_levels": (), "spec": sized(1, sleep_after=300.0, unload_after=120.0)},
+        ),
+        (FORESIGHT, {"state": COLD, "level": None, "spec": sized(1, sleep_after=None, unload_after=120.0)}),
+        # It was idle for as long as its return takes.
+        (PolicySpec(wake_ahead=True, idle="break-even"), {"spec": sized(1, sleep_after=None)}),
+    ],
+)
+def test_so_does_what_any_other_clock_of_idleness_sent_down(policy: PolicySpec, seen: dict[str, Any]) -> None:
+    fresh = resting("a", since=NOW - 119.0, last_used_at=NOW - 239.0, **seen)
+    rested = resting("a", since=NOW - 120.0, last_used_at=NOW - 240.0, **seen)
+    assert planned(fresh, policy=policy).actions == ()
+    assert [name for _, name in kinds(planned(rested, policy=policy))] == ["a"]
+
+
+def test_a_clock_that_does_not_run_for_it_asks_for_no_rest() -> None:
+    spec = sized(1, sleep_after=300.0)
+    evicted = resting(
+        "a", state=COLD, level=None, sleep_levels=(), since=NOW - 11.0, last_used_at=NOW - 400.0, spec=spec
+    )
+    assert kinds(planned(evicted, policy=FORESIGHT)) == [(Load, "a")]
+
+
+def test_a_hint_needs_no_rest_but_brings_up_once() -> None:
+    hint: dict[str, Any] = {"since": NOW - 1.0, "sign": "a client said it is next", "sign_at": NOW - 20.0}
+    for earlier in (hint, hint | {"came_up_at": NOW - 21.0}):
+        assert kinds(planned(resting("a", **earlier), policy=FORESIGHT)) == [(Wake, "a")]
+    for since in ("came_up_at", "last_load_at"):  # nobody came, and its clock has sent it down again
+        assert planned(resting("a", **(hint | {since: NOW - 19.0})), policy=FORESIGHT).actions == ()
+
+
+def test_the_hour_of_the_week_spares_it_no_rest() -> None:
+    spec = sized(1, sleep_after=60.0)
+    seen: dict[str, Any] = {"sign": "at this hour it is called 8.0 times as often as usual", "spec": spec}
+    fresh = resting("a", since=NOW - 1.0, last_used_at=NOW - 62.0, **seen)
+    assert planned(fresh, policy=FORESIGHT).actions == ()
+    rested = resting("a", since=NOW - 62.0, last_used_at=NOW - 123.0, **seen)
+    assert kinds(planned(rested, policy=FORESIGHT)) == [(Wake, "a")]
 
 
 def test_one_a_round_and_a_start_is_left_for_requests() -> None:

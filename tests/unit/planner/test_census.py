@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roost.core.forecast import Forecast
+from roost.core.hosted_spec import AdapterSpec
 from roost.core.lifecycle import State
 from roost.core.memory_spec import MatrixSpec, MemorySpec
 from roost.core.policy_spec import PolicySpec
+from roost.core.schedule import Window
 from roost.core.spec import ModelSpec
 from roost.core.view import FleetView, Goal, ModelView, Policy, ReplicaView, Wish
 from roost.planner import census
@@ -59,6 +61,41 @@ def test_orders_under_way_forecasts_and_matrices_count() -> None:
     assert seen(hot, PolicySpec(wake_ahead=True))
     assert seen(hot, PolicySpec(idle="histogram"))
     assert seen(COLD, memory=MemorySpec(matrix=MatrixSpec(sets={"s": "a & z"})))
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"called": Window(when="mon-fri", timezone="local", since=0.0, until=99.0), "pinned": True},
+        {"wish": Wish(goal=Goal.READY, by="cli", asked_at=0.0)},
+        {"waiting": 1, "oldest_wait_at": 8.0},
+    ],
+)
+def test_a_base_comes_up_for_whoever_wants_an_adapter_inside(wanted: dict[str, object]) -> None:
+    """Also for a schedule."""
+    base = replace(COLD, spec=replace(SPEC, adapters={"b": AdapterSpec(path="/lora")}))
+    inside = ReplicaView(id="b/0", model="b", state=State.COLD, since=0.0, base="a/0")
+    guest = replace(COLD, name="b", spec=ModelSpec(inside="a"), host="a", replicas=(inside,), **wanted)  # type: ignore[arg-type]
+    made = plan(FleetView(now=9.0, models=(base, guest), places={"a/0": 2}), Policy())
+    assert [action.replica for action in made.actions] == ["a/0"]
+
+
+def test_a_large_server_with_an_order_costs_no_square() -> None:
+    """Models are compared by name: to compare their views took a second with two thousand."""
+    compared: list[int] = []
+
+    class Counted(str):
+        def __eq__(self, other: object) -> bool:
+            compared.append(1)
+            return str.__eq__(self, other)
+
+        __hash__ = str.__hash__
+
+    models = [replace(COLD, name=Counted(f"m{n}"), host="s", forecast=Forecast(hazard_per_s=1.0)) for n in range(100)]
+    models[50] = replace(models[50], wish=Wish(goal=Goal.READY, by="cli", asked_at=0.0))
+    fleet = FleetView(now=9.0, models=tuple(models), places={"s": 4})
+    assert len(Census().look(fleet, Policy(spec=PolicySpec(wake_ahead=True)), budgets(fleet))) == 100
+    assert len(compared) < 1000
 
 
 @QUICK

@@ -135,7 +135,7 @@ def test_a_companion_is_wanted_after_its_leader() -> None:
     assert before is not None and after is not None
     assert after.hazard_per_s > 20 * before.hazard_per_s
     assert after.soon > 0.8
-    assert after.sign == '"first" was just called, and it usually follows'
+    assert (after.sign, after.sign_at) == ('"first" was just called, and it usually follows', now)
 
 
 def test_a_companion_that_is_forgotten_leads_nobody() -> None:
@@ -160,10 +160,10 @@ def test_a_hint_counts_for_a_minute_and_by_how_often_it_came_true() -> None:
     demand.hinted("a", 60000.0)
     hinted = demand.forecast("a", 60001.0)
     assert hinted is not None
-    assert hinted.sign == "a client said it is next"
+    assert (hinted.sign, hinted.sign_at) == ("a client said it is next", 60000.0)
     assert hinted.soon == pytest.approx(0.9)  # hints are believed from the start
     late = demand.forecast("a", 60200.0)
-    assert late is not None and late.sign == ""
+    assert late is not None and (late.sign, late.sign_at) == ("", None)
     for number in range(5):  # which, with the first one, makes 3.6 of 10
         demand.hinted("a", 70000.0 + 3000 * number)
     demand.hinted("a", 150000.0)

@@ -53,9 +53,9 @@ def planned(
     memory: MemorySpec | None = None,
     policy: PolicySpec | None = None,
     auto: bool = True,
-    pending: dict[str, str] | None = None,
+    **seen: Any,
 ) -> Plan:
-    view = FleetView(now=NOW, models=models, memory=memory or MemorySpec(), pending=pending or {}, started_at=950.0)
+    view = FleetView(now=NOW, models=models, memory=memory or MemorySpec(), started_at=950.0, **seen)
     return plan(view, Policy(spec=policy or PolicySpec(), auto=auto))
 
 

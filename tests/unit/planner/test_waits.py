@@ -9,7 +9,9 @@ from roost.core.lifecycle import State
 from roost.core.memory_spec import GroupSpec, MemorySpec
 from roost.core.plan import Blocked, Plan
 from roost.core.policy_spec import PolicySpec
-from roost.core.view import Goal, ModelView, Wish
+from roost.core.reason import Evict, Idle
+from roost.core.schedule import BudgetWindow, Window
+from roost.core.view import DeviceView, Goal, ModelView, Wish
 from tests.unit.planner.test_plan import ASLEEP, DRAINING, GIB, GPU, ONE, QUIET, READY, model, planned, sized
 
 STAYS = PolicySpec(residency=600.0)
@@ -128,3 +130,52 @@ def test_a_sleeper_lacks_only_what_it_has_not_got() -> None:
     assert (
         waited(sleeper, resident("b", gib=15), resident("c", 950.0, 5), memory=GPU, policy=STAYS).not_before == 1500.0
     )
+
+
+def test_what_an_owner_gives_back_in_time_ends_the_wait() -> None:
+    """Half of the device is held until 1100; then there is room beside whoever stays until 1500."""
+
+    def told(until: float | None, need: int = 30) -> Blocked:
+        half = DeviceView(name="gpu0", budget=40 * GIB, held_back=40 * GIB, held_until=until)
+        return waited(newcomer(need), resident("b"), memory=GPU, policy=STAYS, devices=(half,))
+
+    assert (told(1100.0).room_s, told(1100.0).not_before) == (100.0, 1100.0)
+    assert (told(None).room_s, told(None).not_before) == (500.0, 1500.0)
+    assert (told(1900.0).room_s, told(1900.0).not_before) == (500.0, 1500.0)
+
+
+def test_what_others_use_may_come_free_at_any_time() -> None:
+    used = DeviceView(name="gpu0", budget=40 * GIB, others=40 * GIB)
+    blocked = waited(newcomer(), resident("b"), memory=GPU, policy=STAYS, devices=(used,))
+    assert (blocked.room_s, blocked.not_before) == (500.0, None)
+
+
+def test_nothing_is_certain_beyond_the_next_change_of_a_schedule() -> None:
+    blocked = waited(newcomer(), resident("b"), memory=GPU, policy=STAYS, schedule_changes_at=1200.0)
+    assert blocked.not_before == 1200.0
+
+
+def test_a_budget_that_a_schedule_has_made_smaller_ends_with_its_window() -> None:
+    open_until = Window(when="mon-fri", timezone="local", since=0.0, until=1100.0)
+    for usual, not_before in ((2, 1100.0), (1, 1500.0), (None, 1100.0)):
+        windows = {"": BudgetWindow(window=open_until, usual=usual)}
+        assert waited(newcomer(), resident("b"), memory=ONE, policy=STAYS, windows=windows).not_before == not_before
+
+
+@pytest.mark.parametrize(
+    ("seen", "room_s"),
+    [
+        # It drains since 970, and a drain may take 60 s.
+        ({"state": DRAINING, "drain_reason": Evict(for_model="a", idle_s=0.0)}, 30.0),
+        ({"state": DRAINING, "drain_reason": Idle(idle_s=9.0, after_s=9.0)}, 300.0),
+        ({"state": DRAINING, "wish": Wish(goal=Goal.STOPPED, by="cli", asked_at=970.0, force_at=1005.0)}, 5.0),
+        ({"state": DRAINING, "wish": Wish(goal=Goal.ASLEEP, by="cli", asked_at=970.0, force_at=1005.0)}, 300.0),
+        # Its turn ends in 20 s.
+        ({"state": READY, "became_ready_at": 980.0}, 80.0),
+    ],
+)
+def test_nobody_waits_for_requests_beyond_the_moment_when_they_are_cut(seen: dict[str, Any], room_s: float) -> None:
+    cut = PolicySpec(on_drain_deadline="cut")
+    facts: dict[str, Any] = {"in_flight": 1, "hold_s": 300.0, "since": 970.0, "drain_goal": Goal.STOPPED}
+    other = model("b", seen.pop("state"), **(facts | seen))
+    assert waited(None, other, memory=ONE, policy=cut).room_s == room_s

@@ -3,7 +3,8 @@
 
 python bench/policy.py [--quick] [--jobs N] [--trace FILE ...] [--seeds 5] [--days 14] [--only NAMES] [--no-plots]
 
-Writes bench/results/policy.json (after each run: --resume goes on from there) and policy.md, and docs/policy-*.png.
+Writes bench/results/policy.json (after each run: --resume goes on from there) and policy.md, and docs/policy-*.png with
+docs/policy-figures.md.
 """
 
 import argparse
@@ -108,7 +109,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--only", type=_names, default=[], help="policies, by comma")
     parser.add_argument("--resume", action="store_true", help="keep the runs that the results have already")
     parser.add_argument("--out", type=Path, default=HERE / "results", help="folder of the tables")
-    parser.add_argument("--plots", type=Path, default=HERE.parent / "docs", help="folder of the plots")
+    parser.add_argument("--plots", type=Path, default=HERE.parent / "docs", help="folder of plots and page")
     parser.add_argument("--no-plots", action="store_true")
     return parser.parse_args()
 
@@ -131,6 +132,7 @@ def main() -> int:
     if not asked.no_plots:
         import policy_plot
 
+        (asked.plots / "policy-figures.md").write_text(table.page(rows))
         for path in policy_plot.plots(rows, asked.plots):
             print(path)
     return 0 if all(met for _, met in table.targets(rows)) else 1

@@ -114,6 +114,18 @@ def _awake(found: Sums, share: float) -> float | None:
     return None if mine is None or lru is None or not lru.awake_gib_s else mine.awake_gib_s / lru.awake_gib_s
 
 
+def page(rows: Sequence[Row]) -> str:
+    """The same as a page of the documentation."""
+    days = max(row.days for row in rows)
+    return (
+        "# Figures of the policies\n\n"
+        f"Made by `bench/policy.py` from the first {days:g} days of the trace; what is simulated and what was chosen "
+        "is said in\n[its README](../bench/README.md#who-stays-awake), what a user can take from it in "
+        "[Policies](policies.md#figures).\n\n"
+        f"{markdown(rows)}"
+    )
+
+
 def markdown(rows: Sequence[Row]) -> str:
     """Table and targets."""
     found = sums(rows)

@@ -63,15 +63,15 @@ def _is_undecided(draft: Draft, model: ModelView) -> bool:
 
 
 def _next_start_at(draft: Draft, kept: Iterable[ModelView]) -> float:
-    """Not before `launch_delay` after the last start, by whatever reason, of an engine to be preloaded. One that was
-    found running delays nobody."""
-    started = (
-        replica.last_load_at
+    """Not before `launch_delay` after the last start, by whatever reason, also in this round, of an engine to be
+    preloaded. One that was found running delays nobody."""
+    starts = (
+        draft.now if isinstance(draft.actions.get(replica.id), Load) else replica.last_load_at
         for model in kept
         if model.spec.preload and not is_guest(model)
         for replica in model.replicas
-        if replica.last_load_at is not None
     )
+    started = [moment for moment in starts if moment is not None]
     return max(started, default=float("-inf")) + draft.policy.spec.launch_delay
 
 

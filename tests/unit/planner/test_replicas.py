@@ -211,6 +211,12 @@ def test_preloads_begin_one_after_another_in_config_order() -> None:
     assert (orders(*due.actions), due.next_check_at) == ([("Load", "a/1")], None)
 
 
+def test_a_start_for_requests_in_the_same_round_delays_preloads_too() -> None:
+    asked = model("b", COLD, spec=KEPT, waiting_since=999.0)
+    made = planned(model("a", COLD, spec=KEPT), asked, policy=PolicySpec(launch_delay=30.0))
+    assert (orders(*made.actions), made.next_check_at) == ([("Load", "b/0")], 1030.0)
+
+
 @pytest.mark.parametrize("seen", [{"state": READY}, {"state": READY, "became_ready_at": 999.0}, {"state": ASLEEP}])
 def test_an_engine_found_running_delays_nobody(seen: dict[str, Any]) -> None:
     made = planned(model("a", seen, COLD, spec=KEPT), policy=PolicySpec(launch_delay=30.0))

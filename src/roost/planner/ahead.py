@@ -1,11 +1,11 @@
 """What comes up before it is asked for: a model that is likely wanted soon, into free memory or in place of models that
 are far colder. And what goes down so that whoever comes next finds room at once.
 
-All three weigh seconds of likely waiting against one another, with a margin, for a forecast errs. Only while nobody
-waits for room and a start is to spare; one model a round. A model that a clock of idleness sent down stays down for as
-long as it had been unused by then, so vain attempts come ever more rarely; a hint or a companion's call, once each,
-needs no such rest. Pure; called by `plan` after everything that somebody waits for, with `policy.wake_ahead`; only the
-first with `idle: histogram` alone.
+All three weigh seconds of likely waiting against one another, the first two with a margin, for a forecast errs. Only
+while nobody waits for room and a start is to spare; one model a round. A model that a clock of idleness sent down stays
+down for as long as it had been unused by then, so vain attempts come ever more rarely; a hint or a companion's call,
+once each, needs no such rest. Pure; called by `plan` after everything that somebody waits for, with
+`policy.wake_ahead`; only the first with `idle: histogram` alone.
 """
 
 from collections.abc import Mapping
@@ -33,12 +33,10 @@ SURE = 0.7
 MARGIN = 4.0
 """Where others would need its memory, doing without it must cost so many times what its coming costs them: forecasts
 err, and two moves cost more than one."""
-MARGIN_ROOM = 1.1
-"""To keep room: what others save must be so many times what doing without those costs that go for it."""
 COLD_S = 10.0
 """Nobody who was used this lately goes for a model that nobody waits for."""
 _REST_MIN_S = 10.0
-_LOOK_S = 15.0
+_LOOK_S = 5.0
 """How often to look while some model is down that could come up ahead."""
 _RIVALS_MAX = 64
 """Models looked at that may come next, the likeliest."""
@@ -248,7 +246,7 @@ def _keep_room(draft: Draft, resting: list[_Resting], idle: list[_Idle]) -> None
     room = draft.room
     roomless = [one for one in resting if room.lack(one.need, room.soon)]
     wanted = sum(one.forecast.hazard_per_s for one in roomless)
-    if not any(wanted * down_s(draft, one.model) > MARGIN_ROOM * one.lost for one in idle):
+    if not any(wanted * down_s(draft, one.model) > one.lost for one in idle):
         return
     short: dict[str, int] = {}
     for one in roomless:
@@ -266,7 +264,7 @@ def _keep_room(draft: Draft, resting: list[_Resting], idle: list[_Idle]) -> None
         then = freed(room.soon, going.values())
         helped = [one for one in roomless if not room.lack(one.need, then)]
         saved_s = max(saved_s, down_s(draft, victim.model))
-        gain = saved_s * sum(one.forecast.hazard_per_s for one in helped) - MARGIN_ROOM * lost
+        gain = saved_s * sum(one.forecast.hazard_per_s for one in helped) - lost
         if gain > best[0]:
             best = gain, list(going.values()), helped
     for victim in best[1]:

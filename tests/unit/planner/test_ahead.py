@@ -194,7 +194,7 @@ def test_room_is_kept_for_whoever_is_next() -> None:
     assert str(reason).startswith(
         "keeps room for 'a' or 1 other, should one of them be next: idle 100 s, likely wanted again"
     )
-    dear = planned(*models, awake("c", hazard=0.013, spec=sized(30)), memory=GPU, policy=FORESIGHT)
+    dear = planned(*models, awake("c", hazard=0.014, spec=sized(30)), memory=GPU, policy=FORESIGHT)
     assert dear.actions == ()
 
 

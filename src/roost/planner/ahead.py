@@ -29,12 +29,12 @@ from roost.planner.yielding import busy, can_yield
 LIKELY = 0.5
 """Chance of a request soon from which a model comes up."""
 SURE = 0.7
-"""Chance from which a hint or a companion's call sends others away."""
+"""Chance from which a hint or a companion's call takes free memory in any case, and sends others away."""
 MARGIN = 4.0
 """Where others would need its memory, doing without it must cost so many times what its coming costs them: forecasts
 err, and two moves cost more than one."""
 COLD_S = 10.0
-"""Nobody who was used this lately goes for a model that nobody waits for."""
+"""Nobody who was used this lately goes while nobody waits."""
 _REST_MIN_S = 10.0
 _LOOK_S = 5.0
 """How often to look while some model is down that could come up ahead."""
@@ -180,8 +180,10 @@ def _cost(draft: Draft, one: _Resting) -> float:
 
 def _is_worth_the_room(draft: Draft, one: _Resting, cost: float, others: tuple[list[_Resting], list[_Idle]]) -> bool:
     """Free memory is free only while nobody else at rest would need it. Else whoever is next sends someone away for
-    it, and waits for that."""
+    it, and waits for that; only a good hint or companion's call says who is next."""
     resting, idle = others
+    if one.forecast.sign_at is not None and one.forecast.soon >= SURE:
+        return True
     room, taken = draft.room, {key: -amount for key, amount in one.need.items()}
     kept_out = [other for other in resting if other is not one and room.lack(other.need, taken)]
     if not kept_out:
@@ -213,7 +215,7 @@ def _bring_up(draft: Draft, one: _Resting) -> None:
 def _make_room(draft: Draft, one: _Resting, cost: float, idle: list[_Idle]) -> bool:
     """True if those who are far colder go for it."""
     forecast, room = one.forecast, draft.room
-    found = [(other.model, other.replica) for other in idle if idle_s(draft, other.replica) >= COLD_S]
+    found = [(other.model, other.replica) for other in idle]
     if not _may_displace(forecast) or _least(idle) * MARGIN > cost:
         return False
 
@@ -278,7 +280,7 @@ def _keep_room(draft: Draft, resting: list[_Resting], idle: list[_Idle]) -> None
 
 
 def _is_idle(draft: Draft, model: ModelView, replica: ReplicaView) -> bool:
-    """Its going would hurt nobody now."""
+    """Its going would hurt nobody now, nor most likely in a moment."""
     if replica.state is not State.READY or model.pinned or model.wish is not None or busy(model, replica):
         return False
-    return can_yield(draft, replica)
+    return can_yield(draft, replica) and idle_s(draft, replica) >= COLD_S

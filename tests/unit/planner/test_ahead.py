@@ -183,6 +183,22 @@ def test_memory_that_somebody_else_would_need_has_its_price() -> None:
     assert kinds(alone) == [(Wake, "a")]
 
 
+def test_a_good_hint_brings_a_model_into_free_memory_in_any_case() -> None:
+    # 20 GiB are free; by its own past a would not be worth that b, as likely wanted, does not find them.
+    other = resting("b", soon=0.4, hazard=0.02, spec=sized(20))
+    held = awake("c", idle_s=30.0, hazard=0.02, spec=sized(20))
+    for soon, expected in ((0.9, [(Wake, "a")]), (0.6, [])):
+        hinted = resting(
+            "a", soon=soon, hazard=0.005, sign="a client said it is next", sign_at=NOW - 1.0, spec=sized(20)
+        )
+        assert kinds(planned(hinted, other, held, memory=GPU, policy=FORESIGHT)) == expected
+
+
+def test_nobody_goes_to_keep_room_who_was_used_just_now() -> None:
+    models = resting("a", soon=0.3, hazard=0.02, spec=sized(20)), resting("b", soon=0.3, hazard=0.02, spec=sized(20))
+    assert planned(*models, awake("c", idle_s=5.0, spec=sized(30)), memory=GPU, policy=FORESIGHT).actions == ()
+
+
 def test_room_is_kept_for_whoever_is_next() -> None:
     # a and b are each not likely by themselves; that one of them finds room at once is worth 0.04 * 1 s.
     models = resting("a", soon=0.3, hazard=0.02, spec=sized(20)), resting("b", soon=0.3, hazard=0.02, spec=sized(20))

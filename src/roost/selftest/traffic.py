@@ -125,14 +125,15 @@ def _rise(visit: Visit, model: Model, earlier: Before, sent: int) -> tuple[Got, 
 
 
 def _others(visit: Visit, model: Model, earlier: Before) -> int:
-    """Requests of other clients since then, as far as the router remembers them."""
+    """Requests of other clients that may have been counted since then, as far as the router remembers them: those that
+    had begun shortly before, too."""
     got = visit.talk.get("/api/v1/requests/recent")
     rows = got.body.get("requests") if isinstance(got.body, dict) else None
     return sum(
         isinstance(row, dict)
         and row.get("model") == model.name
         and not str(row.get("id")).startswith(visit.talk.prefix)
-        and float(row.get("age_s") or 0) <= clock.now() - earlier.at
+        and float(row.get("age_s") or 0) <= clock.now() - earlier.at + SETTLE_S
         for row in (rows if isinstance(rows, list) else ())
     )
 

@@ -194,11 +194,6 @@ def test_a_good_hint_brings_a_model_into_free_memory_in_any_case() -> None:
         assert kinds(planned(hinted, other, held, memory=GPU, policy=FORESIGHT)) == expected
 
 
-def test_nobody_goes_to_keep_room_who_was_used_just_now() -> None:
-    models = resting("a", soon=0.3, hazard=0.02, spec=sized(20)), resting("b", soon=0.3, hazard=0.02, spec=sized(20))
-    assert planned(*models, awake("c", idle_s=5.0, spec=sized(30)), memory=GPU, policy=FORESIGHT).actions == ()
-
-
 def test_room_is_kept_for_whoever_is_next() -> None:
     # a and b are each not likely by themselves; that one of them finds room at once is worth 0.04 * 1 s.
     models = resting("a", soon=0.3, hazard=0.02, spec=sized(20)), resting("b", soon=0.3, hazard=0.02, spec=sized(20))

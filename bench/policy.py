@@ -36,6 +36,11 @@ class Job:
     share: float
     policy: str
 
+    @property
+    def stage(self) -> str:
+        half = "" if self.half is None else f", half {self.half}"
+        return " + ".join(path.name for path in self.traces) + half
+
 
 def run(job: Job) -> table.Row:
     """Play it and keep the figures."""
@@ -46,6 +51,7 @@ def run(job: Job) -> table.Row:
     record = rehearse(stage)
     took_s = time.process_time() - began
     return table.Row(
+        stage=job.stage,
         seed=job.seed,
         days=job.days,
         share=job.share,
@@ -118,9 +124,14 @@ def main() -> int:
     asked = _asked()
     asked.out.mkdir(parents=True, exist_ok=True)
     kept = asked.out / "policy.json"
+    wanted = jobs(asked)
     rows = [table.Row(**row) for row in json.loads(kept.read_text())] if asked.resume and kept.exists() else []
-    done = {(row.seed, row.days, row.share, row.policy) for row in rows}
-    todo = [job for job in jobs(asked) if (job.seed, job.days, job.share, job.policy) not in done]
+    if any((row.stage, row.days) != (wanted[0].stage, wanted[0].days) for row in rows):
+        sys.exit(
+            f"{kept} holds runs of other traces or days, which would make no common sum: name another folder (--out)."
+        )
+    done = {(row.seed, row.share, row.policy) for row in rows}
+    todo = [job for job in wanted if (job.seed, job.share, job.policy) not in done]
     with ProcessPoolExecutor(asked.jobs) as pool:
         for count, row in enumerate(pool.map(run, todo), 1):
             rows.append(row)

@@ -13,6 +13,8 @@ LRU, COST, AHEAD, REFERENCE = "lru", "cost", "cost + wake_ahead", "reference"
 class Row:
     """One run."""
 
+    stage: str
+    """The traces, and which half of their clients."""
     seed: int
     days: float
     share: float
@@ -60,11 +62,16 @@ Sums = dict[tuple[float, str], Sum]
 
 
 def sums(rows: Sequence[Row]) -> Sums:
-    """By budget and policy; p99 and speed are means over the seeds."""
-    found: dict[tuple[float, str], list[Row]] = {}
+    """By budget and policy, over the seeds that every policy at that budget has; p99 and speed are means over them."""
+    found: dict[tuple[float, str], dict[int, Row]] = {}
     for row in rows:
-        found.setdefault((row.share, row.policy), []).append(row)
-    return {key: _sum(group) for key, group in found.items()}
+        found.setdefault((row.share, row.policy), {})[row.seed] = row
+    made = {}
+    for (share, policy), by_seed in found.items():
+        common = set.intersection(*(set(other) for (at, _), other in found.items() if at == share))
+        if common:
+            made[share, policy] = _sum([by_seed[seed] for seed in sorted(common)])
+    return made
 
 
 def _sum(group: Sequence[Row]) -> Sum:

@@ -14,7 +14,7 @@ from roost.core.spec import EngineKind, ModelSpec, Task
 from roost.core.step import Probe, Step
 from roost.engines.base import Launch, Machine
 from roost.engines.common import health_step, own_args, own_command
-from roost.engines.plain import Signless
+from roost.engines.plain import Sleepless
 
 EMBEDDED = "roost.host.embedded_llamacpp"
 _WEIGHTS_FLAGS = frozenset({"-m", "--model", "-hf", "-hfr", "--hf-repo", "-mu", "--model-url", "-dr", "--docker-repo"})
@@ -24,7 +24,7 @@ _TASK_FLAGS = {Task.EMBED: ("--embeddings", "--pooling", "mean"), Task.RERANK: (
 
 
 @dataclass(frozen=True, slots=True)
-class Llamacpp(Signless):
+class Llamacpp(Sleepless):
     """The adapter; one value, `LLAMACPP`."""
 
     kind: EngineKind = EngineKind.LLAMACPP
@@ -77,16 +77,6 @@ class Llamacpp(Signless):
     def probe(self, spec: ModelSpec) -> Probe:
         """503 while it loads, 200 from then on, asleep too."""
         return Probe(path=spec.health_path or "/health")
-
-    def sleep_levels(self, spec: ModelSpec) -> tuple[int, ...]:
-        return ()
-
-    def sleep(self, spec: ModelSpec, level: int) -> tuple[Step, ...]:
-        return ()
-
-    def wake(self, spec: ModelSpec, level: int | None) -> tuple[Step, ...]:
-        """Nothing: the verifying request wakes it."""
-        return ()
 
     def sleep_query(self, spec: ModelSpec) -> Step | None:
         return Step(method="GET", path="/props", timeout_s=2.0)

@@ -1,4 +1,4 @@
-"""What an adapter does not have, for those that have none of it: signs of standing still, notices, sleep.
+"""What an adapter does not have, for those that have none of it: orders to sleep, signs of standing still, notices.
 
 Pure; bases of the adapters beside it.
 """
@@ -10,22 +10,9 @@ from roost.core.step import Step
 from roost.engines.base import Machine, Notice, Signs
 
 
-class Signless:
-    """It tells nothing of its work, and nothing in its answers is to be pointed out."""
-
-    __slots__ = ()
-
-    def signs(self, spec: ModelSpec) -> Signs:
-        return Signs()
-
-    def notices(
-        self, spec: ModelSpec, machine: Machine, answers: Sequence[tuple[int, object] | None]
-    ) -> Sequence[Notice]:
-        return ()
-
-
-class Sleepless(Signless):
-    """Nor can it be put to sleep."""
+class Sleepless:
+    """It cannot be put to sleep, tells nothing of its work, and nothing in its answers is to be pointed out. One that
+    goes to sleep by itself says whether it does; the verifying request wakes it."""
 
     __slots__ = ()
 
@@ -43,3 +30,11 @@ class Sleepless(Signless):
 
     def is_asleep(self, status: int, body: object) -> bool | None:
         return None
+
+    def signs(self, spec: ModelSpec) -> Signs:
+        return Signs()
+
+    def notices(
+        self, spec: ModelSpec, machine: Machine, answers: Sequence[tuple[int, object] | None]
+    ) -> Sequence[Notice]:
+        return ()

@@ -133,7 +133,7 @@ def _bring_one_up(draft: Draft, resting: list[_Resting], idle: list[_Idle]) -> b
         if not may_come(draft, one.model, one.replica):
             continue
         if draft.room.fits(one.need):
-            if _is_worth_the_room(draft, one, cost, (resting, idle)):
+            if _is_worth_the_room(draft, one, cost, resting, idle):
                 _bring_up(draft, one)
                 return True
         elif draft.policy.spec.wake_ahead:
@@ -179,10 +179,9 @@ def _cost(draft: Draft, one: _Resting) -> float:
     return return_cost(one.forecast, back_s(draft, one.model, one.replica.state, one.replica.level))
 
 
-def _is_worth_the_room(draft: Draft, one: _Resting, cost: float, others: tuple[list[_Resting], list[_Idle]]) -> bool:
+def _is_worth_the_room(draft: Draft, one: _Resting, cost: float, resting: list[_Resting], idle: list[_Idle]) -> bool:
     """Free memory is free only while nobody else at rest would need it. Else whoever is next sends someone away for
     it, and waits for that; only a good hint or companion's call says who is next."""
-    resting, idle = others
     if one.forecast.sign_at is not None and one.forecast.soon >= SURE:
         return True
     room, taken = draft.room, {key: -amount for key, amount in one.need.items()}

@@ -69,7 +69,6 @@ class _Known:
     """Counts from the first request on."""
     gaps: Gaps = field(default_factory=Gaps)
     season: Season = field(default_factory=Season)
-    back_s: dict[str, float] = field(default_factory=dict)
     hinted_at: float | None = None
     then_per_s: float = 0.0
     """Of which a forecast is made; found anew after each request."""
@@ -166,10 +165,6 @@ class Demand:
     def costs(self, model: str) -> ReturnCosts | None:
         """Seconds to bring it back from each rung, as measured; None: never seen."""
         return self._costs.get(model)
-
-    def knows(self, model: str) -> bool:
-        """Somebody has asked for it, or said that he will."""
-        return model in self._known
 
     def forecast(self, model: str, now: float) -> Forecast | None:
         """How soon it is likely wanted; None: nobody has ever asked for it, nor has said so of late."""
@@ -269,15 +264,14 @@ class Demand:
         kept: dict[str, object] = {"back_s": {rung: round(s, 3) for rung, s in self._backs.get(model, {}).items()}}
         if known is not None and known.last_at is not None:
             kept |= {"idle_s": round(now - known.last_at, 3), "gaps": known.gaps.values()}
-            known.pace.per_s(now)
-            kept |= {"pace": known.pace.values()}
+            kept |= {"pace": known.pace.values(now)}
             kept |= {"season": known.season.values(), "companions": self._companions.values(model)}
         return kept
 
     def restore(self, model: str, kept: Mapping[str, object], now: float, away_s: float) -> None:
         """As `state` gave it `away_s` seconds ago. What cannot be read is not known."""
-        backs, idle_s, gaps = kept.get("back_s"), kept.get("idle_s"), kept.get("gaps")
-        pace = kept.get("pace")
+        backs, idle_s = kept.get("back_s"), kept.get("idle_s")
+        gaps, pace = kept.get("gaps"), kept.get("pace")
         season, companions = kept.get("season"), kept.get("companions")
         for rung, seconds in backs.items() if isinstance(backs, Mapping) else ():
             if isinstance(seconds, int | float) and 0 <= seconds < float("inf"):

@@ -53,8 +53,9 @@ class Pace:
             self.spans[step] = scale + (self.spans[step] - scale) * left
             left, scale = left * left * left * left, scale / 4.0
 
-    def values(self) -> list[list[float]]:
-        """To keep: [requests, seconds] per scale."""
+    def values(self, now: float) -> list[list[float]]:
+        """To keep: [requests, seconds] per scale, as they are now."""
+        self._fade(now)
         return [[round(count, 4), round(span, 1)] for count, span in zip(self.counts, self.spans, strict=True)]
 
     def restore(self, rows: Sequence[object], away_s: float) -> None:

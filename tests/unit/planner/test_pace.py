@@ -51,7 +51,7 @@ def test_chance_requests_are_told_by_their_mean() -> None:
 def test_it_survives_a_restart_and_fades_while_nobody_counts() -> None:
     pace, last = called(20.0, 500)
     before = pace.per_s(last)
-    kept = json.loads(json.dumps(pace.values()))
+    kept = json.loads(json.dumps(pace.values(last)))
     again, later = Pace(7.0), Pace(7.0)
     again.restore(kept, 0.0)
     later.restore(kept, 600.0)
@@ -66,4 +66,4 @@ def test_it_survives_a_restart_and_fades_while_nobody_counts() -> None:
 def test_what_cannot_be_read_is_not_known(junk: list[object]) -> None:
     pace = Pace(0.0)
     pace.restore(junk, 0.0)
-    assert pace.values() == Pace(0.0).values()
+    assert pace.values(0.0) == Pace(0.0).values(0.0)

@@ -92,7 +92,7 @@ def test_forecasts_that_a_plan_read_are_kept_with_the_models() -> None:
     """One whose forecast a plan has read matters, at rest or not; nobody else is asked for the journal's sake."""
     cold = [ReplicaView(id=f"m{number}/0", model=f"m{number}", state=State.COLD, since=1.0) for number in range(101)]
     models = tuple(ModelView(name=one.model, spec=ModelSpec(), replicas=(one,)) for one in cold)
-    outlooks = Outlooks(lambda model: Forecast(hazard_per_s=0.5))
+    outlooks = Outlooks(lambda model, now: Forecast(hazard_per_s=0.5), 0.0)
     assert outlooks.of("m7") is not None
     view = FleetView(now=9.0, models=models, outlooks=outlooks)
     kept = essence(view)

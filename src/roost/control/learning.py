@@ -77,7 +77,7 @@ class Learning:
             return None
         if now >= self._hour_ends_at:
             self._tell_hour(now)
-        return Outlooks(lambda model: self.demand.forecast(model, now))
+        return Outlooks(self.demand.forecast, now)
 
     def known(self, model: str, now: float) -> tuple[Forecast | None, ReturnCosts | None]:
         """What is known of it, whether or not a choice depends on it."""

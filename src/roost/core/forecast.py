@@ -43,17 +43,20 @@ class ReturnCosts:
 class Outlooks:
     """Forecasts of one moment, each made when it is first read: of a large fleet a plan reads few."""
 
-    __slots__ = ("_ask", "_told")
+    __slots__ = ("_ask", "_now", "_told")
 
-    def __init__(self, ask: Callable[[str], Forecast | None]) -> None:
+    def __init__(self, ask: Callable[[str, float], Forecast | None], now: float) -> None:
         self._ask = ask
+        self._now = now
         self._told: dict[str, Forecast | None] = {}
 
     def of(self, model: str) -> Forecast | None:
         """The same from then on; None: nobody has ever asked for the model."""
-        if model not in self._told:
-            self._told[model] = self._ask(model)
-        return self._told[model]
+        try:
+            return self._told[model]
+        except KeyError:
+            found = self._told[model] = self._ask(model, self._now)
+            return found
 
     @property
     def told(self) -> Mapping[str, Forecast | None]:

@@ -18,6 +18,7 @@ from roost.core.reason import Ahead, Colder, KeepsRoom
 from roost.core.view import ModelView, ReplicaView
 from roost.planner.beside import may_come
 from roost.planner.draft import Draft
+from roost.planner.gaps import BURST_S
 from roost.planner.guests import lacks_base
 from roost.planner.idle import SURE_SAMPLES
 from roost.planner.placement import Place, fitting, roomiest
@@ -34,8 +35,8 @@ MARGIN = 4.0
 """Where others would need its memory, doing without it must cost so many times what its coming costs them: forecasts
 err, and two moves cost more than one."""
 COLD_S = 10.0
-"""Nobody who was used this lately goes for a model that nobody waits for. (To keep room they may: on the traces the
-same bound there costs 5 % more waiting.)"""
+"""Nobody who was used this lately goes for a model that nobody waits for. To keep room only a burst must be over: on
+the traces the longer bound there costs 5 % more waiting."""
 _REST_MIN_S = 10.0
 _LOOK_S = 5.0
 """How often to look while some model is down that could come up ahead."""
@@ -246,6 +247,7 @@ def _least(idle: list[_Idle]) -> float:
 def _keep_room(draft: Draft, resting: list[_Resting], idle: list[_Idle]) -> None:
     """Take down the coldest where others, who would then find room at once, save more by that."""
     room = draft.room
+    idle = [one for one in idle if idle_s(draft, one.replica) >= BURST_S]
     roomless = [one for one in resting if room.lack(one.need, room.soon)]
     wanted = sum(one.forecast.hazard_per_s for one in roomless)
     if not any(wanted * down_s(draft, one.model) > one.lost for one in idle):

@@ -37,8 +37,8 @@ _HINTS_MAX = 64.0
 """From then on hints and those that came true are halved, so that what clients did long ago counts less."""
 _SMOOTH = 0.3
 """Weight of the newest return in the mean."""
-_FRESH_MIN_S, _FRESH_PART = 1.0, 0.05
-"""A forecast serves for a second, and longer the longer the model has been idle: it changes no faster."""
+_FRESH_MIN_S, _FRESH_PART = 2.0, 0.1
+"""A forecast serves for two seconds, and longer the longer the model has been idle: it changes no faster."""
 _POOL_FRESH_S = 60.0
 """All models' gaps together change slowly, too."""
 _FAR_S = 60 * 86400.0

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
-from roost.core.forecast import Forecast, Outlooks
+from roost.core.forecast import Outlooks
 from roost.core.lifecycle import READY, State
 from roost.core.plan import Action, Blocked, Drain, Load, Plan, Stop, Turn, Wake
 from roost.core.reason import Evict, Idle
@@ -115,7 +115,6 @@ class _Play:
         part = self.parts[arrival.model]
         if self.learner is not None:
             self.learner.arrived(part.name, arrival.at_s)
-            part.forecast_at = -_NEVER
         answer = admit(part, _ASKING)
         if isinstance(answer, Actor):
             self._grant(answer, arrival.service_s)
@@ -245,15 +244,8 @@ class _Play:
             windows={} if hour is None else hour.budgets,
             schedule_changes_at=None if hour is None else hour.changes_at,
             places=self.places,
-            outlooks=None if self.learner is None else Outlooks(self._foresee),
+            outlooks=None if self.learner is None else Outlooks(self.learner.forecast, self.now),
         )
-
-    def _foresee(self, model: str) -> Forecast | None:
-        assert self.learner is not None
-        part = self.by_name[model]
-        if part.forecast_at <= self.now - self.stage.forecast_age_s:
-            part.forecast, part.forecast_at = self.learner.forecast(model, self.now), self.now
-        return part.forecast
 
     def _perform(self, action: Action) -> None:
         actor, record = self.actors[action.replica], self.record

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
 
-from roost.core.forecast import Forecast, ReturnCosts
+from roost.core.forecast import ReturnCosts
 from roost.core.ids import replica_id
 from roost.core.lifecycle import ASLEEP, COLD, DRAINING, READY, RESIDENT, Order, State, advance
 from roost.core.plan import Action, Drain, Load, Sleep, Stop, Undrain, Wake
@@ -191,8 +191,6 @@ class Part:
         "called",
         "costs",
         "depth",
-        "forecast",
-        "forecast_at",
         "mechanics",
         "name",
         "queue",
@@ -215,8 +213,6 @@ class Part:
         """Arrivals that wait, and since when."""
         self.depth = 0
         self.wakers = 0
-        self.forecast: Forecast | None = None
-        self.forecast_at = float("-inf")
         self.costs: ReturnCosts | None = None
         self.called: Window | None = None
         self.rests: Window | None = None

@@ -100,8 +100,6 @@ class Stage:
     until_s: float = 0.0
     """Play on until then at least, for the seconds awake; it never ends before the last request has."""
     learner: Learner | None = None
-    forecast_age_s: float = 1.0
-    """A forecast is asked for anew when it is older than this."""
     hours: Callable[[float], Hour] | None = None
     """Moment -> what schedules say then, the same object until that changes; None: they are left out."""
     told: bool = False

@@ -207,6 +207,8 @@ def test_room_is_kept_for_whoever_is_next() -> None:
     )
     dear = planned(*models, awake("c", hazard=0.014, spec=sized(30)), memory=GPU, policy=FORESIGHT)
     assert dear.actions == ()
+    in_a_burst = awake("c", idle_s=0.5, spec=sized(30))
+    assert planned(*models, in_a_burst, memory=GPU, policy=FORESIGHT).actions == ()
 
 
 def test_no_room_is_kept_where_there_is_some() -> None:

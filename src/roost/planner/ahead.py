@@ -20,15 +20,13 @@ from roost.planner.beside import may_come
 from roost.planner.draft import Draft
 from roost.planner.gaps import BURST_S
 from roost.planner.guests import lacks_base
-from roost.planner.idle import SURE_SAMPLES
+from roost.planner.idle import LIKELY, SURE_SAMPLES
 from roost.planner.placement import Place, fitting, roomiest
 from roost.planner.victims import Victim, cheapest, fewest, freed, options, send_down
 from roost.planner.weights import Amounts
 from roost.planner.worth import back_s, down_s, idle_s, lacking_cost, return_cost, worth
 from roost.planner.yielding import busy, can_yield
 
-LIKELY = 0.5
-"""Chance of a request soon from which a model comes up."""
 SURE = 0.7
 """Chance from which a hint or a companion's call takes free memory in any case, and sends others away."""
 MARGIN = 4.0

@@ -1,10 +1,11 @@
 """The ladder of idleness: awake, then asleep, then stopped. When is `policy.idle`'s choice.
 
 fixed: by two clocks, `sleep_after` and `unload_after`. break-even: besides, once a model has been idle for as long as
-its return takes, and somebody else would find no room. histogram: when its own gaps say that it is not wanted soon, in
-place of the first clock. Each replica has clocks of its own; both start when it became idle, and neither runs while
-requests are with it. Never with `policy.auto_sleep: false`, for a pinned model, one that requests wait for, or one an
-operator has given an order for; an engine that runs elsewhere never goes past sleep. Pure; called by `plan`.
+its return takes, and somebody else would find no room; with `wake_ahead` none that is likely wanted soon. histogram:
+when its own gaps say that it is not wanted soon, in place of the first clock. Each replica has clocks of its own; both
+start when it became idle, and neither runs while requests are with it. Never with `policy.auto_sleep: false`, for a
+pinned model, one that requests wait for, or one an operator has given an order for; an engine that runs elsewhere never
+goes past sleep. Pure; called by `plan`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,9 +24,10 @@ from roost.planner.worth import extra_back_s, lacking_cost
 
 SURE_SAMPLES = 4.0
 """Below so many gaps the histogram says nothing."""
+LIKELY = 0.5
+"""Chance of a request soon from which a model comes up ahead of it (`ahead`)."""
 _UNLIKELY = 0.1
-"""A model goes down when the chance of a request soon is below this. It comes up ahead of one from 0.5 on: between the
-two it stays what it is."""
+"""A model goes down when that chance is below this: between the two it stays what it is."""
 _LOOK_S = 5.0
 """How often to ask a model's gaps again, at most."""
 
@@ -164,18 +166,28 @@ def _spent(draft: Draft) -> list[Victim]:
     """Who has been idle for as long as its return takes, the cheapest to do without first."""
     found = []
     for model, replica in draft.room.holders:
-        if replica.idle_since is None or not _may_descend(model) or not draft.free(replica):
+        if replica.state is not State.READY or not _may_descend(model) or not draft.free(replica):
             continue
         after = State.ASLEEP if replica.sleep_levels else State.COLD
         if after is State.COLD and not replica.owned:
             continue
-        due = replica.idle_since + extra_back_s(draft, model, replica, after)
+        back_s = extra_back_s(draft, model, replica, after)
+        if replica.idle_since is None or _is_expected(draft, model):
+            draft.at(draft.now + max(_LOOK_S, back_s))  # nothing else says when that ends
+            continue
+        due = replica.idle_since + back_s
         due = max(_not_again(model.spec, replica, due) or due, draft.stays_until(replica))
         if due <= draft.now:
             frees = draft.room.frees(model, replica, after)
             found.append(Victim(model=model, replica=replica, after=after, frees=frees))
         draft.at(due)
     return sorted(found, key=lambda victim: lacking_cost(draft, victim.model, victim.replica, victim.after))
+
+
+def _is_expected(draft: Draft, model: ModelView) -> bool:
+    """Foresight would bring it up again."""
+    forecast = draft.forecast(model) if draft.policy.spec.wake_ahead else None
+    return forecast is not None and forecast.soon >= LIKELY
 
 
 def _roomless(draft: Draft) -> list[tuple[ModelView, ReplicaView]]:

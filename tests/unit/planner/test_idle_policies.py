@@ -41,6 +41,23 @@ def test_break_even_waits_until_then_and_looks_again() -> None:
     assert made.next_check_at == NOW + 15.0
 
 
+def test_break_even_looks_again_at_one_that_answers_still_as_nothing_says_when_it_ends() -> None:
+    other = model("b", COLD, spec=sized(30), last_used_at=500.0)
+    busy = model("a", READY, in_flight=1, last_used_at=NOW, spec=sized(20))
+    made = planned(busy, other, memory=GPU, policy=BREAK_EVEN)
+    assert made.actions == ()
+    assert made.next_check_at is not None and NOW + 5.0 <= made.next_check_at <= NOW + 60.0
+
+
+def test_break_even_spares_whom_foresight_would_bring_up_again() -> None:
+    other = model("b", COLD, spec=sized(30), last_used_at=500.0)
+    idle = awake("a", 25.0, spec=sized(20))
+    foresight = replace(BREAK_EVEN, wake_ahead=True)
+    for soon, policy, goes in ((0.6, foresight, False), (0.4, foresight, True), (0.6, BREAK_EVEN, True)):
+        made = planned(saying(idle, soon), other, memory=GPU, policy=policy)
+        assert bool(made.actions) is goes
+
+
 def test_break_even_keeps_everybody_whom_nobody_wants_gone() -> None:
     for other in (
         model("b", COLD, spec=sized(10), last_used_at=500.0),  # finds room

@@ -9,13 +9,14 @@ import typer
 
 from roost import clock
 from roost.cli.client import InstanceOpt, StateOpt, choose, fail, left_behind, living
+from roost.cli.durations import seconds
 from roost.core.errors import RoostError
+from roost.core.units import format_duration
 from roost.host.fleet import end_leftovers
 from roost.host.keepers.tmux import frontend_mark
 from roost.host.store import Store
 from roost.host.tmux import remove_dead
 
-LIMIT_S = 120.0
 LOOK_S = 0.2
 SIGNALS = 3
 """What a roost knows: the first ends it in order, the second cuts answers, the third kills the engines."""
@@ -24,7 +25,7 @@ SIGNALS = 3
 def down(
     instance: InstanceOpt = None,
     state_dir: StateOpt = None,
-    wait: Annotated[float, typer.Option(help="Seconds to wait for its end.", min=0)] = LIMIT_S,
+    wait: Annotated[float, typer.Option(parser=seconds, help="How long to wait for its end: 30s, 2m.")] = "2m",  # type: ignore[assignment]
 ) -> None:
     """Stop accepting, let answers end, stop the engines, also those that a killed roost or `roost serve` left. Ctrl-C
     here cuts running answers over there; once more kills the engines."""
@@ -43,7 +44,7 @@ def down(
     except psutil.AccessDenied:
         fail(f"Process {pid} belongs to another user; stop it as that user.", 1)
     except psutil.TimeoutExpired:
-        fail(f"It is still stopping after {wait:g} s; `roost status` shows what runs.", 1)
+        fail(f"It is still stopping after {format_duration(wait)}; `roost status` shows what runs.", 1)
     if facts.get("mode") == "serve":  # it leaves engines as they are: down means all of it
         raise typer.Exit(_end_engines(Path(facts["state_dir"])))
     remove_dead(frontend_mark(Path(facts["state_dir"])))

@@ -34,7 +34,7 @@ from roost.core.spec import RoostSpec
 from roost.engines.registry import validate
 from roost.engines.simulated import simulate
 from roost.folder import Folder
-from roost.host.claims import with_claims
+from roost.host import claims
 from roost.host.machine import find_machine
 from roost.host.store import instance_name, state_home
 from roost.host.tmux import tmux_available
@@ -95,7 +95,7 @@ def up(
 ) -> None:
     """Start the models of a config as they are needed, and serve them on one port until Ctrl-C."""
     path = _config_path(config, config_option, config_dir)
-    loaded, spec = _load(path, (schedule.validate, *(() if simulate_all else (validate,))))
+    loaded, spec = _load(path, (schedule.validate, *(() if simulate_all else (validate, claims.validate))))
     fit = _simulated if simulate_all else _as_it_is
     spec = fit(spec)
     run = _run(path, _with_port(spec, port), state_dir, plain=plain or not sys.stdout.isatty(), level=level)
@@ -146,7 +146,7 @@ def _config_path(argument: Path | None, option: Path | None, folder: Path | None
 
 def _simulated(spec: RoostSpec) -> RoostSpec:
     """Planned with what the real engines would hold."""
-    return simulate(with_claims(spec))
+    return simulate(claims.with_claims(spec))
 
 
 def _apart(run: Run) -> Run:

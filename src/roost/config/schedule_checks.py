@@ -19,7 +19,7 @@ def schedules(scene: Scene) -> Iterator[Problem]:
     """Problems of each schedule by itself."""
     for index, schedule in enumerate(scene.spec.policy.schedules):
         path: ConfigPath = ("policy", "schedules", index)
-        yield from _when(schedule, path)
+        yield from _when(scene, schedule, path)
         for field in ("pin", "sleep"):
             for at, name in enumerate(getattr(schedule, field)):
                 yield from _name(scene, name, (*path, field, at))
@@ -28,14 +28,15 @@ def schedules(scene: Scene) -> Iterator[Problem]:
         yield from _places(scene, schedule, path)
 
 
-def _when(schedule: ScheduleSpec, path: ConfigPath) -> Iterator[Problem]:
+def _when(scene: Scene, schedule: ScheduleSpec, path: ConfigPath) -> Iterator[Problem]:
     try:
         parse_when(schedule.when)
     except ValueError as error:
         fault, _, way_out = str(error).rpartition("; ")
         message = fault or f'"{schedule.when}" is not a time window'
         yield Problem(path=(*path, "when"), message=message, hint=_sentence(way_out), value=schedule.when)
-    if not (schedule.pin or schedule.sleep or schedule.devices or schedule.max_resident is not None):
+    said = schedule.pin or schedule.sleep or schedule.devices or schedule.max_resident is not None
+    if not said and scene.is_whole(path):
         hint = "Add pin, sleep, max_resident or devices, or remove it."
         yield Problem(path=path, message="does nothing", hint=hint, severity="warning")
 

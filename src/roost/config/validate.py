@@ -45,6 +45,9 @@ _SYNONYMS = {
 }
 _OF_AN_ADAPTER = {"weights": "path", "model": "path", "model_path": "path", "lora": "path", "adapter": "path"}
 _IN_A_STEP = {"path": "endpoint", "url": "endpoint", "expectedbody": "expect", "condition": "if"}
+_STAY = {"schedules": ("when", "mon-sun"), **dict.fromkeys(STEP_LISTS, ("endpoint", "/"))}
+"""Lists whose items stay where they are when one is faulty, so that it hides no fault of the others: what each must
+have, and what says least."""
 _AS_STEP = (("timeouts", "sleep"), ("timeouts", "wake"))
 _LLAMA_SWAP = re.compile(r"(sleep|wake)(Endpoints?|Method|Body|Timeout)")
 
@@ -135,11 +138,10 @@ def _deepest(faults: dict[ConfigPath, Any]) -> dict[ConfigPath, Any]:
 
 
 def _prune(data: Any, path: ConfigPath) -> None:
-    """Leave the faulty value out; a list goes as a whole, so that no index shifts. A step stays in its list: one fault
-    must not hide those of the others."""
-    at = next((at for at, part in enumerate(path[:-1]) if part in STEP_LISTS and isinstance(path[at + 1], int)), None)
+    """Leave the faulty value out; a list goes as a whole, so that no index shifts, but for those whose items stay."""
+    at = next((at for at, part in enumerate(path[:-1]) if part in _STAY and isinstance(path[at + 1], int)), None)
     if at is not None:
-        _prune_step(_inner(data, path[: at + 1]), path[at + 1 :])
+        _prune_item(_inner(data, path[: at + 1]), path[at + 1 :], _STAY[str(path[at])])
         return
     cut = next((index for index, part in enumerate(path) if isinstance(part, int)), len(path))
     if cut == 0:
@@ -155,16 +157,16 @@ def _inner(data: Any, path: ConfigPath) -> Any:
     return data
 
 
-def _prune_step(steps: Any, path: ConfigPath) -> None:
-    """`path` begins with the step's index. What is no step, or lacks its endpoint, becomes one that says nothing."""
+def _prune_item(items: Any, path: ConfigPath, least: tuple[str, str]) -> None:
+    """`path` begins with the item's index. What is none, or lacks what it must have, becomes one that says nothing."""
     number, *below = path
-    if not isinstance(steps, list) or not isinstance(number, int):
+    if not isinstance(items, list) or not isinstance(number, int):
         return
     if below:
-        _prune(steps[number], tuple(below))
+        _prune(items[number], tuple(below))
     else:
-        given_keys = steps[number] if isinstance(steps[number], dict) else {}
-        steps[number] = {**given_keys, "endpoint": "/"}
+        given_keys = items[number] if isinstance(items[number], dict) else {}
+        items[number] = given_keys | dict([least])
 
 
 def _said(root: Node, path: ConfigPath, fault: Any) -> Problem:

@@ -40,7 +40,8 @@ def with_claims(spec: RoostSpec) -> RoostSpec:
 
 
 def validate(spec: RoostSpec) -> list[Problem]:
-    """Budgets that nothing will be held to. A `Validator`; all of it are warnings, as it may run elsewhere."""
+    """Budgets that nothing will be held to. A `Validator`; all of it are warnings: it may run elsewhere, and what is
+    not known yet may be measured already."""
     sizes, why = _sizes(spec)
     problems = []
     if why:

@@ -70,3 +70,25 @@ def test_pins_of_the_config_count_as_well() -> None:
 def test_what_is_only_odd(text: str, said: str) -> None:
     assert spec_of(text)
     assert any(said in problem for problem in problems_of(text)), problems_of(text)
+
+
+def test_one_faulty_schedule_hides_no_fault_of_the_others_and_adds_none() -> None:
+    faulty = (
+        "{when: mon, max_resident: 0}",
+        "{when: sat, pin: [zzz]}",
+        "{pin: [chat]}",
+        "daily",
+        "{when: [sat], pin: [chat]}",
+        "{when: sat, colour: 1}",
+        "{when: fry, sleep: [coder]}",
+    )
+    found = errors_of(schedule(faulty[0], "".join(f"  - {one}\n" for one in faulty[1:])))
+    assert [line.split(" ")[:2] for line in found] == [
+        ["f:7:", "policy.schedules.0.max_resident:"],
+        ["f:8:", "policy.schedules.1.pin.0:"],
+        ["f:9:", "policy.schedules.2:"],
+        ["f:10:", "policy.schedules.3:"],
+        ["f:11:", "policy.schedules.4.when:"],
+        ["f:12:", "policy.schedules.5.colour:"],
+        ["f:13:", "policy.schedules.6.when:"],
+    ]

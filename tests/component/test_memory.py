@@ -31,12 +31,14 @@ class Machine:
 
     others: int = 0
     not_freed: int = 0
+    """Shown once the engine is gone: before that it would be somebody else's."""
     read_at_all: int = 0
 
     async def read(self, leaders: Mapping[str, Leader]) -> MachineReading:
         real = await asyncio.to_thread(read_machine, leaders)
         self.read_at_all += 1
-        used = sum(real.host_held.values()) + self.others + self.not_freed
+        kept = sum(real.host_held.values())
+        used = kept + self.others + (0 if kept else self.not_freed)
         held = {replica: {"U": kept} for replica, kept in real.host_held.items()}
         gpu = Gpu(maker=Maker.NVIDIA, uuid="U", token="0", size=12 * GIB, used=used)
         return replace(real, gpus=(gpu,), held=held)

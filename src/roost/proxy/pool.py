@@ -26,6 +26,7 @@ class Pool:
         self._make = make
         self._idle: dict[Address, dict[Upstream, None]] = {}  # ordered: insertion order is age
         self._tls: ssl.SSLContext | None = None
+        self._closed = False
 
     def take(self, address: Address, now: float) -> "Upstream | None":
         """The most recently used idle connection that has not outlived its time."""
@@ -38,9 +39,9 @@ class Pool:
         return None
 
     def put(self, upstream: "Upstream") -> None:
-        """A connection whose response ended cleanly."""
+        """A connection whose response ended cleanly, or that came when nobody needed it any more."""
         idle = self._idle.setdefault(upstream.address, {})
-        if len(idle) >= MAX_IDLE_PER_ADDRESS:
+        if self._closed or len(idle) >= MAX_IDLE_PER_ADDRESS:
             upstream.transport.abort()
             return
         idle[upstream] = None
@@ -93,6 +94,8 @@ class Pool:
                 del self._idle[address]
 
     def close(self) -> None:
+        """For good: a connection that is still being made is dropped when it is there."""
+        self._closed = True
         for idle in self._idle.values():
             for upstream in idle:
                 upstream.transport.abort()

@@ -90,7 +90,7 @@ def _state(seat: Seat) -> dict[str, Any]:
 
 
 def _wall(moment: float | None) -> float | None:
-    return None if moment is None else round(clock.to_wall(moment), 3)
+    return None if moment is None else round(clock.to_wall(moment), 6)
 
 
 def _recall_use(seat: Seat, value: Any) -> None:

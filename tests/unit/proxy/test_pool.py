@@ -20,7 +20,7 @@ class FakeTransport:
 
 @dataclass(eq=False)
 class FakeUpstream:
-    address: Address = Address("127.0.0.1", 1)
+    address: Address = field(default_factory=lambda: Address("127.0.0.1", 1))
     expires_at: float = 100.0
     transport: FakeTransport = field(default_factory=FakeTransport)
 

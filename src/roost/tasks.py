@@ -8,6 +8,7 @@ from roost.logs import log
 
 T = TypeVar("T")
 _alive: set[asyncio.Task[Any]] = set()
+END_S = 2.0
 
 
 def spawn(work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
@@ -16,6 +17,15 @@ def spawn(work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
     _alive.add(task)
     task.add_done_callback(_ended)
     return task
+
+
+async def end(*tasks: asyncio.Task[Any] | None) -> None:
+    """Cancel those of them that run, and wait until they have let go of what they had; no longer than `END_S`."""
+    running = [task for task in tasks if task is not None and not task.done()]
+    for task in running:
+        task.cancel()
+    if running:
+        await asyncio.wait(running, timeout=END_S)
 
 
 def _ended(task: asyncio.Task[Any]) -> None:

@@ -28,7 +28,7 @@ from roost.host.calling import Caller, Reach
 from roost.host.showing import Shower
 from roost.host.steps import Executor, Sequence
 from roost.logs import log
-from roost.tasks import spawn
+from roost.tasks import end, spawn
 
 POLL_S = 0.9
 """A plan rests on a listing at most 1 s old."""
@@ -104,8 +104,7 @@ class HostedServer:
 
     async def close(self) -> None:
         """Look no more."""
-        if self._poll is not None:
-            self._poll.cancel()
+        await end(self._poll)
         await self.caller.close()
 
     def doubt(self) -> None:

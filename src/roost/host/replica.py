@@ -28,7 +28,7 @@ from roost.host.showing import shower_of
 from roost.host.stall import Standstill
 from roost.host.steps import Executor
 from roost.logs import log
-from roost.tasks import spawn
+from roost.tasks import end, spawn
 
 HISTORY = 50
 SEQUENCES = 20
@@ -357,9 +357,7 @@ class Replica:
         """roost ends: leave the engine for the next one, or end it."""
         self._closing = True
         self._leave()
-        for task in (self._monitor, self._work):
-            if task is not None:
-                task.cancel()
+        await end(self._monitor, self._work)
         if not leave and self.owned and self.keeper.running:
             if not await self.keeper.stop(self.spec.stop_grace):
                 log.error("%s survived SIGKILL (pid %s); its memory is still taken", self.id, self.keeper.pid)

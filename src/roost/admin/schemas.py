@@ -75,7 +75,7 @@ _SEQUENCE = object_(
     memory=TEXT_OR_NONE,
     steps=list_of(_STEP),
 )
-_STATE_HELD = object_(device_bytes=WHOLE_OR_NONE, host_bytes=WHOLE_OR_NONE, source=TEXT)
+_STATE_HELD = object_(device_bytes=WHOLE_OR_NONE, host_bytes=WHOLE_OR_NONE, source=TEXT, host_source=TEXT)
 _HOLD = object_(
     device=TEXT,
     amount_bytes={"type": ["integer", "null"], "description": "Null: all of it."},

@@ -81,9 +81,10 @@ def footprint_lines(model: dict[str, Any]) -> list[Text]:
 
 def _state(rung: dict[str, Any]) -> str:
     parts = []
-    for key, where in (("device_bytes", "a device"), ("host_bytes", "of host memory")):
-        claimed, measured = rung["claimed"][key], rung["measured"][key]
-        source = rung["claimed"]["source"]
+    held = rung["claimed"]
+    sources = held["source"], held.get("host_source", held["source"])
+    for key, source, where in zip(("device_bytes", "host_bytes"), sources, ("a device", "of host memory"), strict=True):
+        claimed, measured = held[key], rung["measured"][key]
         said = [f"{source} {format_size(claimed)}"] if claimed and source != "unknown" else []
         if measured is not None:
             said.append(f"measured {format_size(measured)}")

@@ -27,6 +27,8 @@ class Held:
     """On each of its devices."""
     host: int = 0
     source: Source = Source.UNKNOWN
+    host_source: Source | None = None
+    """Of the host's figure, where that comes from elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

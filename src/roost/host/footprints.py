@@ -189,8 +189,12 @@ def _declared(written: HeldSpec, device: int | None, guess: Held) -> Held:
     device = device if written.device is None else written.device
     if device is None and written.host is None:
         return guess
-    host = guess.host if written.host is None else written.host
-    return Held(guess.device if device is None else device, host, Source.DECLARED)
+    if device is None:
+        device, source = guess.device, guess.source
+    else:
+        source = Source.DECLARED
+    host, host_source = (guess.host, guess.source) if written.host is None else (written.host, Source.DECLARED)
+    return Held(device, host, source, None if host_source is source else host_source)
 
 
 def _larger(claimed: Footprint, measured: Mapping[Rung, Figure]) -> Footprint:
@@ -207,7 +211,9 @@ def _more(claimed: Held, seen: Figure | None) -> Held:
         return claimed
     device, host = max(claimed.device, seen.device or 0), max(claimed.host, seen.host or 0)
     grown = (device, host) != (claimed.device, claimed.host)
-    return Held(device, host, Source.LEARNED if grown or claimed.source is Source.UNKNOWN else claimed.source)
+    if grown or claimed.source is Source.UNKNOWN:
+        return Held(device, host, Source.LEARNED)
+    return claimed
 
 
 def _smoothed(before: int | None, seen: int | None, only_more: bool) -> int | None:
@@ -225,7 +231,12 @@ def _fingerprint(spec: ModelSpec, weights: int | None) -> str:
 
 
 def _held_facts(held: Held) -> dict[str, Any]:
-    return {"device_bytes": held.device, "host_bytes": held.host, "source": str(held.source)}
+    return {
+        "device_bytes": held.device,
+        "host_bytes": held.host,
+        "source": str(held.source),
+        "host_source": str(held.host_source or held.source),
+    }
 
 
 def _figure_facts(figure: Figure | None) -> dict[str, Any]:

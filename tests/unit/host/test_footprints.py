@@ -106,7 +106,12 @@ def test_facts_show_both() -> None:
     one, whose = book(), Whose(spec=replace(PLAIN, footprint=20 * GIB))
     one.learn(whose, Rung.AWAKE, Figure(18 * GIB))
     facts = one.facts(whose)["awake"]
-    assert facts["claimed"] == {"device_bytes": 20 * GIB, "host_bytes": 0, "source": "declared"}
+    assert facts["claimed"] == {
+        "device_bytes": 20 * GIB,
+        "host_bytes": 0,
+        "source": "declared",
+        "host_source": "unknown",
+    }
     assert facts["measured"] == {"device_bytes": 18 * GIB, "host_bytes": None}
     assert facts["counts"]["device_bytes"] == 20 * GIB
     assert one.facts(whose)["level2"]["measured"] == {"device_bytes": None, "host_bytes": None}

@@ -69,6 +69,7 @@ def _assumed(learned: Learned, unsized: list[str]) -> Iterator[str]:
         "Nothing fails."
     )
     yield "When the models are wanted is learned from these requests alone, as they come."
+    yield "Nobody is refused for a wait that is only predicted: clients wait until queue.max_wait."
     if unsized:
         yield (
             f"No footprint is known of {_listed(unsized)}: {format_size(int(UNKNOWN_GIB * GIB))} for how long their "

@@ -29,6 +29,8 @@ from roost.planner.rehearse import rehearse
 from roost.planner.rehearse_advice import enough, verdict
 from roost.planner.rehearse_stage import Arrival, Mechanics, Record, Stage
 
+_DAY_S, _LEAST_S = 86400.0, 1.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
@@ -39,6 +41,8 @@ class Asked:
     service_s: float
     starts_at: float | None
     """Unix time; None: schedules are left out."""
+    lasts_s: float | None
+    """Of the trace's time; None: until its last request."""
 
 
 def plan(
@@ -47,7 +51,10 @@ def plan(
         Path | None, typer.Option(help="The requests of the rehearsal (.csv, .csv.gz); see docs/benchmarking.md.")
     ] = None,
     trace_from: Annotated[float, typer.Option("--from", parser=seconds, help="Begin the trace here.")] = "0s",  # type: ignore[assignment]
-    trace_for: Annotated[float, typer.Option("--for", parser=some_seconds, help="So much of the trace.")] = "1d",  # type: ignore[assignment]
+    trace_for: Annotated[
+        float | None,
+        typer.Option("--for", parser=some_seconds, help="So much time; left out: a day, or less where the trace ends."),
+    ] = None,
     keep: Annotated[float, typer.Option(help="Keep each arrival with this probability.")] = 1.0,
     speed_up: Annotated[float, typer.Option(help="The requests come so many times as fast.")] = 1.0,
     service: Annotated[
@@ -73,8 +80,10 @@ def plan(
     try:
         if not (speed_up > 0 and 0 < keep <= 1):
             raise PlanError("--speed-up must be above 0, and --keep above 0 and at most 1.")
-        cut = Cut(from_s=trace_from, for_s=trace_for, speed_up=speed_up, keep=keep, seed=seed)
-        asked = Asked(trace=trace, cut=cut, service_s=service, starts_at=_moment(starts))
+        cut = Cut(from_s=trace_from, for_s=trace_for or _DAY_S, speed_up=speed_up, keep=keep, seed=seed)
+        ends_itself = trace is not None and starts is None
+        lasts_s = trace_for or (None if ends_itself else _DAY_S)
+        asked = Asked(trace=trace, cut=cut, service_s=service, starts_at=_moment(starts), lasts_s=lasts_s)
         spec = read_config(config)
         if not spec.models:
             raise PlanError("The config has no models.")
@@ -137,7 +146,8 @@ def _rehearsed(spec: RoostSpec, asked: Asked, learned: Learned, *, as_json: bool
 
 
 def _play(spec: RoostSpec, mechanics: list[Mechanics], arrivals: list[Arrival], asked: Asked) -> Record:
-    until_s = (asked.cut.for_s or 0.0) / asked.cut.speed_up
+    ends_at = arrivals[-1].at_s if arrivals else 0.0
+    until_s = max(ends_at, _LEAST_S) if asked.lasts_s is None else asked.lasts_s / asked.cut.speed_up
     hours = None if asked.starts_at is None else _hours(spec, asked.starts_at)
     learner = plan_assume.Weekly(plan_assume.MONDAY_S if asked.starts_at is None else asked.starts_at)
     return rehearse(

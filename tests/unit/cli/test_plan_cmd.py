@@ -61,6 +61,15 @@ def test_with_room_for_both_only_the_first_ones_wait(files: tuple[Path, Path]) -
     assert "█" in models[0]["over_time"]
 
 
+def test_it_ends_with_the_trace_unless_told_for_how_long(files: tuple[Path, Path]) -> None:
+    config, trace = files
+    seconds = told(config, "--trace", trace)["seconds"]
+    assert isinstance(seconds, float) and 40 * 60 - 30 <= seconds < 41 * 60  # the last answer ends a little later
+    config.write_text(CONFIG.format(budget="5GiB").replace("footprint: 10GiB", "footprint: 4GiB"))
+    trace.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n2024-01-01 00:00:00.0000000,100,40\n")
+    assert told(config, "--trace", trace)["requests"] == 1
+
+
 def test_without_a_trace_preloads_are_shown(files: tuple[Path, Path]) -> None:
     config, _ = files
     config.write_text(CONFIG.format(budget="12GiB").replace("footprint: 10GiB", "preload: true"))

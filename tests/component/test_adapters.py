@@ -105,6 +105,21 @@ async def test_adapters_are_loaded_again_after_a_sleep_that_dropped_them(tmp_pat
 
 
 @live
+async def test_an_adapter_that_outlasts_a_sleep_yields_before_another_is_loaded(tmp_path: Path) -> None:
+    async with fleet(tmp_path, places=1) as roost:
+        await roost.chat("law")
+        await roost.client.post("/api/v1/models/base/sleep", json={"level": 1})
+        assert roost.state("law") is State.COLD
+        await roost.chat("sql")
+        assert await loaded(roost) == ["sql"]
+        law = next(one for one in roost.app.replicas if one.model == "law")
+        assert (law.reason_kind, law.state) == ("evict", State.COLD), law.reason
+        assert law.reason.startswith("makes a place for 'sql'")
+        facts = (await roost.client.get("/api/v1/models/law")).json()
+        assert facts["host"]["trouble"] == ""
+
+
+@live
 async def test_adapters_are_loaded_again_after_a_restart_of_the_base(tmp_path: Path) -> None:
     async with fleet(tmp_path) as roost:
         before = text_of(await roost.chat("sql"))

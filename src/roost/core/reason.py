@@ -141,6 +141,8 @@ class OverBudget:
     """`host` is host memory; empty: places."""
     server: str = ""
     """Of which server the places are; empty: `memory.max_resident`."""
+    setting: str = "max_resident"
+    """Which one sets how many."""
     held_back: int = 0
     """Bytes of the device that are held for its owner (`roost hold`)."""
     held_for_s: float | None = None
@@ -159,7 +161,7 @@ class OverBudget:
             )
             what += f": {_went_back(self.held_back, self.held_for_s)}" if self.held_back else ""
         elif self.server:
-            what = f"{self.held} loaded in {self.server}, its max_resident is {self.budget}"
+            what = f"{self.held} loaded in {self.server}, its {self.setting} is {self.budget}"
         else:
             what = f"{self.held} awake, max_resident {self.budget}{self.window}"
         if self.worth is not None:

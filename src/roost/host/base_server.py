@@ -83,6 +83,8 @@ class BaseServer(HostedServer):
         if change.after not in _SERVES and (change.after not in _KEEPS or self._loses()):
             self._whole.clear()
         if change.after in _SERVES:
+            if change.before not in _SERVES:
+                self._kept()
             self.doubt()
         elif change.before in _SERVES:
             self._absences += 1
@@ -90,6 +92,12 @@ class BaseServer(HostedServer):
             self._note(Listing())
             for hear in tuple(self._leave_hearers):
                 hear()
+
+    def _kept(self) -> None:
+        """It serves again, with what it has kept: that counts before it is asked, so that nobody is loaded beside it."""
+        self._note(Listing(loaded=frozenset(self._whole)))
+        for hear in tuple(self._look_hearers):
+            hear()
 
     def _loses(self) -> bool:
         """It sleeps, or wakes from a sleep, without having kept its weights."""
@@ -110,6 +118,7 @@ class BaseServer(HostedServer):
     def _note(self, listing: Listing | None) -> None:
         """Quieter than for a server of others: the engine's own replica tells how it is."""
         self.listing = listing
+        self.trouble = "" if listing is not None else self.trouble
 
     def load_steps(self, model: ModelSpec, name: str) -> tuple[Step, ...]:
         """One that is listed still is unloaded first: its weights may be gone, and vLLM would refuse it. ValueError for

@@ -60,6 +60,7 @@ def _reason(draft: Draft, victim: Victim, over: Amounts) -> OverBudget:
         budget=budget,
         device="" if is_places(key) else key,
         server=server_of(key) if is_places(key) else "",
+        setting="max_loras" if is_places(key) and server_of(key) in draft.bases else "max_resident",
         held_back=0 if facts is None else facts.held_back,
         held_for_s=None if until is None else until - draft.now,
         window=_window(draft, key),

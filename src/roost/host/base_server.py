@@ -94,7 +94,7 @@ class BaseServer(HostedServer):
                 hear()
 
     def _kept(self) -> None:
-        """It serves again, with what it has kept: that counts before it is asked, so that nobody is loaded beside it."""
+        """It serves again, with what it kept: that counts before it is asked, so that nobody is loaded beside it."""
         self._note(Listing(loaded=frozenset(self._whole)))
         for hear in tuple(self._look_hearers):
             hear()

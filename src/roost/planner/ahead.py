@@ -20,7 +20,7 @@ from roost.planner.beside import may_come
 from roost.planner.draft import Draft
 from roost.planner.gaps import BURST_S
 from roost.planner.guests import lacks_base
-from roost.planner.idle import LIKELY, SURE_SAMPLES
+from roost.planner.idle import is_likely
 from roost.planner.placement import Place, fitting, roomiest
 from roost.planner.victims import Victim, cheapest, fewest, freed, options, send_down
 from roost.planner.weights import Amounts
@@ -145,7 +145,7 @@ def _bring_one_up(draft: Draft, resting: list[_Resting], idle: list[_Idle]) -> b
 
 def _is_likely(draft: Draft, one: _Resting) -> bool:
     forecast, replica = one.forecast, one.replica
-    if forecast.soon < LIKELY or (forecast.samples < SURE_SAMPLES and not forecast.sign):
+    if not is_likely(forecast):
         return False
     return _is_news(forecast, replica) or draft.now - replica.since >= _rest_s(draft, one)
 

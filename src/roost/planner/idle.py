@@ -22,10 +22,10 @@ from roost.planner.victims import Victim, fewest, freed, send_down
 from roost.planner.weights import Amounts
 from roost.planner.worth import extra_back_s, lacking_cost
 
-SURE_SAMPLES = 4.0
+_SURE_SAMPLES = 4.0
 """Below so many gaps the histogram says nothing."""
-LIKELY = 0.5
-"""Chance of a request soon from which a model comes up ahead of it (`ahead`)."""
+_LIKELY = 0.5
+"""Chance of a request soon from which a model comes up ahead of it."""
 _UNLIKELY = 0.1
 """A model goes down when that chance is below this: between the two it stays what it is."""
 _LOOK_S = 5.0
@@ -106,7 +106,7 @@ def _not_again(spec: ModelSpec, replica: ReplicaView, sleep_at: float | None) ->
 def _learned(draft: Draft, model: ModelView) -> Forecast | None:
     """What the model's gaps say, where `idle: histogram` asks them and they say something."""
     forecast = draft.forecast(model) if draft.policy.spec.idle == "histogram" else None
-    if forecast is None or forecast.samples < SURE_SAMPLES:
+    if forecast is None or forecast.samples < _SURE_SAMPLES:
         return None
     return forecast
 
@@ -187,7 +187,12 @@ def _spent(draft: Draft) -> list[Victim]:
 def _is_expected(draft: Draft, model: ModelView) -> bool:
     """Foresight would bring it up again."""
     forecast = draft.forecast(model) if draft.policy.spec.wake_ahead else None
-    return forecast is not None and forecast.soon >= LIKELY
+    return forecast is not None and is_likely(forecast)
+
+
+def is_likely(forecast: Forecast) -> bool:
+    """A request is likely soon, by enough of the model's past or by a sign."""
+    return forecast.soon >= _LIKELY and (forecast.samples >= _SURE_SAMPLES or bool(forecast.sign))
 
 
 def _roomless(draft: Draft) -> list[tuple[ModelView, ReplicaView]]:

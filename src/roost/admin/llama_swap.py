@@ -182,10 +182,7 @@ class Merged:
 
     async def aclose(self) -> None:
         """Read no more, and let every source go."""
-        for pump in self._pumps:
-            pump.cancel()
-        if self._pumps:
-            await asyncio.wait(self._pumps)
+        await tasks.end(*self._pumps)
 
     async def _pump(self, mark: str, source: AsyncIterator[str]) -> None:
         async with contextlib.AsyncExitStack() as stack:

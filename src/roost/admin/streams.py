@@ -46,9 +46,7 @@ class _Source:
         return done.result()
 
     async def close(self) -> None:
-        if self._next is not None:
-            self._next.cancel()
-            await asyncio.wait({self._next})
+        await tasks.end(self._next)
         aclose = getattr(self._items, "aclose", None)  # an iterator need not have it; those that hold something do
         if aclose is not None:
             await aclose()

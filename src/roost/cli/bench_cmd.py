@@ -28,7 +28,7 @@ from roost.loadgen.run import Watch, how, run
 from roost.loadgen.sleeping import Sleeps
 from roost.loadgen.traces import Cut
 from roost.loadgen.wire import Broken, Client
-from roost.tasks import spawn
+from roost.tasks import end, spawn
 
 _SHOW_S = 0.5
 _LINE_S = 5.0
@@ -178,8 +178,7 @@ async def _measure(asked: Asked, console: Console) -> tuple[Report, Sleeps]:
         try:
             report = await run(*plans, stop=stop, watch=watch)
         finally:
-            showing.cancel()
-            await asyncio.wait([showing])
+            await end(showing)
         report = _with_sleeps(report, sleeps)
     return replace(report, plan={"version": __version__, **bench_plan.facts(shown)}), sleeps
 

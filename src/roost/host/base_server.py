@@ -118,7 +118,8 @@ class BaseServer(HostedServer):
     def _note(self, listing: Listing | None) -> None:
         """Quieter than for a server of others: the engine's own replica tells how it is."""
         self.listing = listing
-        self.trouble = "" if listing is not None else self.trouble
+        if listing is not None:
+            self.trouble = ""
 
     def load_steps(self, model: ModelSpec, name: str) -> tuple[Step, ...]:
         """One that is listed still is unloaded first: its weights may be gone, and vLLM would refuse it. ValueError for

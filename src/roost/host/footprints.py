@@ -187,12 +187,7 @@ class Footprints:
 def _declared(written: HeldSpec, device: int | None, guess: Held) -> Held:
     """What is written wins over what is guessed."""
     device = device if written.device is None else written.device
-    if device is None and written.host is None:
-        return guess
-    if device is None:
-        device, source = guess.device, guess.source
-    else:
-        source = Source.DECLARED
+    device, source = (guess.device, guess.source) if device is None else (device, Source.DECLARED)
     host, host_source = (guess.host, guess.source) if written.host is None else (written.host, Source.DECLARED)
     return Held(device, host, source, None if host_source is source else host_source)
 

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from roost import clock
-from roost.tasks import spawn
+from roost.tasks import end, spawn
 
 DOWN = frozenset({"asleep", "cold", "failed", "backoff", "stuck"})
 RISING = frozenset({"starting", "waking"})
@@ -49,9 +49,7 @@ class Sleeps:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await end(self._task)
         await self._client.aclose()
         for name in list(self._down_since):
             self._end_spell(name)
